@@ -175,7 +175,7 @@ class FusedOp:
     Attributes:
       kind: "gather" (input from a slab), "scatter" (output to a slab), "fill" (input from one row), "start" (1 at step 0), or "noise".
       port: name of the input or output.
-      words: address and bytes per row of slab or row, and for a checked scatter the words `FUSED_GROUP` to `FUSED_COUNT` of
+      words: address and bytes per row of slab or row, and for a checked scatter the words of SCATTER in
         `native.kernels.abi`; for noise: kernel, site, bits of a float64 scale, width.
       hidden: the port is neither an input nor an output of the caller.
     """

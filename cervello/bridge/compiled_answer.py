@@ -17,7 +17,7 @@ from cervello.agents.policy.repeated import RepeatedBatch
 from cervello.bridge.framing import LENGTH
 from cervello.bridge.pace import BOUND_S
 from cervello.codegen import entry, linker
-from cervello.native.kernels import frame_words as words
+from cervello.native.kernels.frame_words import FRAME, ID_END
 from cervello.noise import layout as objects
 from cervello.spec import Array
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _RUN, _ANSWER = "cervello.native.kernels.runtime.control:run_named", "cervello.native.kernels.runtime.frames:answer_frame"
 WORTH_IT = 32  # requests of one layout that were answered at once before it gets a compiled call
+_TICK: int = FRAME.index.tick
 _TICK_BYTES = 5  # of a tick in a reply, at most
 
 
@@ -64,17 +65,17 @@ class CompiledAnswer:
         _fill(known, LENGTH.pack(len(expected)) + expected)
         _fill(masks, b"\xff" * LENGTH.size + mask)
         parts, places = layout.reply_parts(version)
-        reply = self._reply = bytearray(words.ID_END + sum(map(len, parts)) + _TICK_BYTES + len(layout.streams))
+        reply = self._reply = bytearray(ID_END + sum(map(len, parts)) + _TICK_BYTES + len(layout.streams))
         place = np.frombuffer(reply, np.uint8).ctypes.data
         after = np.frombuffer(layout.streams + b"\0", np.uint8)[:-1]  # not every numpy takes empty bytes
         outputs = []
-        at = words.ID_END
+        at = ID_END
         for part in parts:
             reply[at:at + len(part)] = part
             at += len(part)
         for name, first in places:
             column = batch.outputs[name]
-            outputs += [column.ctypes.data, place + words.ID_END + first, column.nbytes]
+            outputs += [column.ctypes.data, place + ID_END + first, column.nbytes]
         inputs = []
         address = received.ctypes.data
         for name, start, stop in layout.input_places():
@@ -83,17 +84,13 @@ class CompiledAnswer:
             batch.inputs[name][...] = worker.hosted.ports.inputs[name].column(column)
         tick = layout.tick_place
         self._has_tick = tick is not None
-        block = self._block = np.zeros(words.COPIES + len(inputs) + len(outputs), np.int64)
         assert batch.engine.fast_path is not None
-        header = {
-            words.RUN: linker.address(_RUN), words.CONTEXT: batch.engine.fast_path.context, words.ROWS: self._n_rows,
-            words.FRAME: address, words.FRAME_BYTES: n_bytes, words.EXPECTED: known.ctypes.data, words.MASK: masks.ctypes.data,
-            words.ID_AT: LENGTH.size + layout.id_start, words.ID_BYTES: layout.id_stop - layout.id_start,
-            words.TICK_AT: 0 if tick is None else LENGTH.size + tick.start, words.TICK_BYTES: 0 if tick is None else tick.stop - tick.start,
-            words.REPLY: place, words.TICK_TO: at, words.AFTER: after.ctypes.data, words.AFTER_BYTES: after.nbytes,
-            words.N_INPUTS: len(inputs) // 3, words.N_COPIES: (len(inputs) + len(outputs)) // 3}
-        block[list(header)] = list(header.values())
-        block[words.COPIES:] = inputs + outputs
+        block = self._block = np.array([*FRAME.filled(
+            run=linker.address(_RUN), context=batch.engine.fast_path.context, rows=self._n_rows, frame=address, frame_bytes=n_bytes,
+            expected=known.ctypes.data, mask=masks.ctypes.data, id_at=LENGTH.size + layout.id_start,
+            id_bytes=layout.id_stop - layout.id_start, tick_at=0 if tick is None else LENGTH.size + tick.start,
+            tick_bytes=0 if tick is None else tick.stop - tick.start, reply=place, tick_to=at, after=after.ctypes.data,
+            after_bytes=after.nbytes, n_inputs=len(inputs) // 3, n_copies=(len(inputs) + len(outputs)) // 3), *inputs, *outputs], np.int64)
         self._call = entry.fastcall_objects(_ANSWER, block.ctypes.data, (block, known, masks, after, reply, received, batch))
 
     @classmethod
@@ -145,7 +142,7 @@ class CompiledAnswer:
         counts.ran(self._n_rows, took_s, (began_s - received_s,))
         counts.requests += 1
         counts.latencies_s.append(ended_s - received_s)
-        self._crowd.step(self._members, int(self._block[words.TICK]) if self._has_tick else None)
+        self._crowd.step(self._members, int(self._block[_TICK]) if self._has_tick else None)
         self._session.heard_s = monotonic()
         if took_s > BOUND_S:  # a size that is proven needs no more proof
             self._worker.pace.ran(self.version, 1, self._n_rows, took_s, on_loop=True)

@@ -21,7 +21,7 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "gemm:gemm", "gemm:gemm_residual", "gemv:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map2_then", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
-    "unary:scale", "unary:sqrt", "unary:neg",
+    "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
     "reduce_last:softmax", "reduce_short:softmax", "attention:attend",
     "reduce_last:log_softmax", "reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:arg_max", "reduce_last:layer_norm",

@@ -12,6 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from cervello.codegen.compiler import inline
+
 I8, I16, I32, I64, F32, F64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
@@ -68,6 +70,15 @@ def copy_bytes(typing_context, target, source, count):
         builder.call(function, [builder.inttoptr(args[0], kind), builder.inttoptr(args[1], kind), args[2], ir.IntType(1)(0)])
         return context.get_dummy_value()
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@inline
+def copy_row(target, source, row_bytes):
+    """Copies a row; one of 4 bytes takes less time than by `copy_bytes`."""
+    if row_bytes == 4:
+        write_i32(target, 0, read_i32(source, 0))
+    else:
+        copy_bytes(target, source, row_bytes)
 
 
 @intrinsic

@@ -1,11 +1,14 @@
-"""Words at an address, read by name: how kernels read a step.
+"""Words at an address, read and written by name.
 
-    words = reader(SCHEMA)          once, beside the kernel
+    words = reader(SCHEMA)          once, beside the kernel of a step
     w = words(step, ctx)            in the kernel: no code
     w.rows, w.lda                   a load each, where it is written
     w.sizes                         as many loads as the name stands for words, a tuple
     w.source                        an operand's address: the base of its space in `ctx`, and its offset
     w.sizes_at, w.more              addresses of words, to index them
+    w.rows = 3                      a store of one word
+
+    block = view(RECORD)            the same for words without operands: block(address)
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from typing import Any, Protocol
 
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import lower_setattr_generic
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
-from cervello.codegen.memory import F32, I32, I64
+from cervello.codegen.memory import F32, F64, I32, I64
 
 Layout = Mapping[str, tuple[int, str, int]]  # (position in words, kind, how many words: 0 for one that is no tuple) by name
 
@@ -56,8 +60,15 @@ class _Attributes(AttributeTemplate):
         found = kind.find(attribute)
         if found is None:
             return None
-        one = types.float32 if found[1] == "float" else types.int64
+        one = _TYPES.get(found[1], types.int64)
         return types.UniTuple(one, found[2]) if found[2] else one
+
+
+_TYPES = {"float": types.float32, "float64": types.float64}
+
+
+def _place(builder: Any, address: Any, index: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, I64.as_pointer()), [index], inbounds=True)
 
 
 @lower_getattr_generic(_Record)
@@ -66,7 +77,7 @@ def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> 
     record = cgutils.create_struct_proxy(kind)(context, builder, value=value)
 
     def load(address: Any, index: Any) -> Any:
-        return builder.load(builder.gep(builder.inttoptr(address, I64.as_pointer()), [index], inbounds=True), align=8)
+        return builder.load(_place(builder, address, index), align=8)
 
     if what == "address":
         return builder.add(record.step, I64(8 * position))
@@ -75,7 +86,20 @@ def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> 
         return builder.add(load(record.ctx, words[0]), words[1])
     if what == "float":
         words = [builder.bitcast(builder.trunc(word, I32), F32) for word in words]
+    elif what == "float64":
+        words = [builder.bitcast(word, F64) for word in words]
     return cgutils.pack_array(builder, words) if count else words[0]
+
+
+@lower_setattr_generic(_Record)
+def _write(context: Any, builder: Any, sig: Any, args: Any, attribute: str) -> None:
+    kind, word = sig.args
+    position, what, count = kind.find(attribute)
+    if what in ("address", "operand", "float") or count:
+        raise NotImplementedError(f"{kind}: expected the name of a single word that can be written, got {attribute!r}")
+    record = cgutils.create_struct_proxy(kind)(context, builder, value=args[0])
+    value = builder.bitcast(args[1], I64) if word == types.float64 else args[1]
+    builder.store(value, _place(builder, record.step, I64(position)), align=8)
 
 
 class Schema(Protocol):
@@ -95,9 +119,26 @@ def reader(schema: Schema) -> Any:
     @intrinsic
     def words(typing_context, step, ctx):
         def codegen(context, builder, sig, args):
-            made = cgutils.create_struct_proxy(sig.return_type)(context, builder)
-            made.step, made.ctx = args
-            return made._getvalue()
+            return _at(context, builder, sig, *args)
         return record(types.int64, types.int64), codegen
 
     return words
+
+
+def view(schema: Schema) -> Any:
+    """A function of an address, for kernels: the words there by name."""
+    record = _Record(schema.name, schema.layout)
+
+    @intrinsic
+    def words(typing_context, address):
+        def codegen(context, builder, sig, args):
+            return _at(context, builder, sig, args[0], I64(0))
+        return record(types.int64), codegen
+
+    return words
+
+
+def _at(context: Any, builder: Any, sig: Any, step: Any, ctx: Any) -> Any:
+    record = cgutils.create_struct_proxy(sig.return_type)(context, builder)
+    record.step, record.ctx = step, ctx
+    return record._getvalue()

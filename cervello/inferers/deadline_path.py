@@ -33,7 +33,7 @@ _ANY = 1 << 62  # repeat count without limit
 _CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
                               if hasattr(ctypes.pythonapi, name)), (0, 0))
 _MOST_S, _MOST_ROW_S = 9e9, 1e3  # larger values do not fit into 64 bits of nanoseconds
-_ARENA = abi.CTX_SPACES + abi.ARENA
+_CTX, _PLAN, _ARENA = abi.CTX, abi.PLAN.index, abi.SPACES + abi.ARENA
 
 
 @dataclass(slots=True)
@@ -108,9 +108,9 @@ class DeadlinePath:
         first = min(limit.guaranteed_rows, n_rows)
         chunked = self._composed.get((first, limit.chunk)) or self._compose(first, limit.chunk)
         facts, context = chunked.facts, run.context
-        facts[abi.PLAN_ROWS], facts[abi.PLAN_RELEASES_GIL] = n_rows, self._model.program.is_long(n_rows)
-        context[abi.CTX_UNTIL], context[abi.CTX_SURE] = int(min(limit.until_s, _MOST_S) * 1e9), 0
-        context[abi.CTX_ROW_NS] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
+        facts[_PLAN.n_rows], facts[_PLAN.releases_gil] = n_rows, self._model.program.is_long(n_rows)
+        context[_CTX.until], context[_CTX.sure] = int(min(limit.until_s, _MOST_S) * 1e9), 0
+        context[_CTX.row_ns] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
         out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
         memory = arena.borrow(chunked.arena_bytes)
         try:
@@ -123,7 +123,7 @@ class DeadlinePath:
             raise self._model.program.failure(status)
         if status < 0:
             return None
-        now, _, _, limit.n_rows, first, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()
+        now, _, _, limit.n_rows, first, since = context[_CTX.now:_CTX.since + 1].tolist()
         limit.began_s, limit.ended_s = began_s, now * 1e-9
         limit.guaranteed_rows, limit.chunks_s = (first, (now - since) * 1e-9) if first else (limit.n_rows, 0.0)
         found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
@@ -141,7 +141,8 @@ class DeadlinePath:
             part = plan.parts[0][0] if plan.parts else plan
             parts.append((part, _ANY))
             chunk = part.n_rows // 2
-        facts = np.array([0, 0, 0, 0, len(parts), 0, *chain.from_iterable((part.address, times) for part, times in parts)], np.int64)
+        words = chain.from_iterable((part.address, times) for part, times in parts)
+        facts = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
         found = _ChunkedPlan(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
         if len(self._composed) >= _MOST_KEPT:
             del self._composed[next(iter(self._composed))]
@@ -157,7 +158,7 @@ class DeadlinePath:
         model = self._model
         if self._run is None:
             self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
-            self._run.context[abi.CTX_CLOCK], self._run.context[abi.CTX_CLOCK_WRITES] = _CLOCK, _CLOCK_WRITES
+            self._run.context[_CTX.clock], self._run.context[_CTX.clock_writes] = _CLOCK, _CLOCK_WRITES
         if capacity != self._capacity:
             self._capacity = self._placed = -1
             fused_ops = self._fused_ops()
@@ -167,6 +168,6 @@ class DeadlinePath:
             self._capacity = capacity
         if n_rows > self._placed:
             self._placed = -1
-            self._run.place(n_rows)
+            self._run.allocate_hidden(n_rows)
             self._placed = n_rows
         return self._run

@@ -177,7 +177,7 @@ class FastPath:
             return None
         if n_rows > self._placed:
             self._placed = -1
-            self._run.place(n_rows)
+            self._run.allocate_hidden(n_rows)
             self._placed = n_rows
         if len(self.every) < n_rows:
             self.every = np.ones(n_rows, np.bool_)

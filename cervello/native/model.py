@@ -309,7 +309,7 @@ class Model(Executable):
         columns = [c if spec.batch_axis is None else np.zeros(spec.batched(1), spec.dtype)
                    for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
         found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
-        run.context[abi.CTX_ALL_DETERMINISTIC] = 1  # no row draws random numbers
+        run.context[abi.CTX.all_deterministic] = 1  # no row draws random numbers
         self.run_rows(run, columns, list(found.values()), self._plan(1))
         for name in shared:
             results[name][...] = found[name]
@@ -327,7 +327,7 @@ class Model(Executable):
         plan = self._plans.get(n_rows)
         if plan is None or plan.long:
             return None
-        if plan.arena_bytes > run.room:
+        if plan.arena_bytes > run.capacity:
             run.reserve(plan.arena_bytes)
         if out is not None and not isinstance(out, dict):
             return None

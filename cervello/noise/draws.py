@@ -77,25 +77,20 @@ def uniforms_of_words(w0: Any, w1: Any, w2: Any, w3: Any) -> Any:
     return _unit(w0), _unit(w1), _unit(w2), _unit(w3)
 
 
-@inline
-def normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four f32s of standard normals: 24-bit fractions, tails to 6.66 standard deviations."""
-    w0, w1, w2, w3 = block_words(key, high, step, site, block)
-    a, b, c, d = normals_of_words(w0, w1, w2, w3)
-    return in_order(a, b, c, d)
+def _in_blocks(of_words: Any) -> Any:
+    """A function of a block's coordinates that gives its sixty-four numbers in order, four f32s."""
+    @inline
+    def draw(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
+        w0, w1, w2, w3 = block_words(key, high, step, site, block)
+        a, b, c, d = of_words(w0, w1, w2, w3)
+        return in_order(a, b, c, d)
+
+    return draw
 
 
-@inline
-def fast_normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four f32s of nearly normal numbers; `reference.fast_normal` describes their quality."""
-    w0, w1, w2, w3 = block_words(key, high, step, site, block)
-    a, b, c, d = fast_normals_of_words(w0, w1, w2, w3)
-    return in_order(a, b, c, d)
-
-
-@inline
-def uniforms(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four f32s of uniforms in [0, 1), multiples of 2**-24."""
-    w0, w1, w2, w3 = block_words(key, high, step, site, block)
-    a, b, c, d = uniforms_of_words(w0, w1, w2, w3)
-    return in_order(a, b, c, d)
+normals = _in_blocks(normals_of_words)
+"""Standard normals: 24-bit fractions, tails to 6.66 standard deviations."""
+fast_normals = _in_blocks(fast_normals_of_words)
+"""Nearly normal numbers; `reference.fast_normal` describes their quality."""
+uniforms = _in_blocks(uniforms_of_words)
+"""Uniforms in [0, 1), multiples of 2**-24."""

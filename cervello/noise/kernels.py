@@ -1,18 +1,6 @@
 """Fills of float32 rows with noise, and the derivation of keys.
 
-Every kernel has the executor's two words; the first is the address of a block of words, the second is not used. The
-block of a fill, int64 each:
-
-    0 out            address of row 0
-    1 row_stride     bytes from row to row
-    2 n_rows
-    3 width          float32 per row
-    4 slots          address of n_rows int64
-    5 keys           address of [capacity, 2] uint64
-    6 steps          address of [capacity] int64
-    7 site           the low 32 bits count
-    8 scale          a float64, rounded to float32 here, under the pinned rounding mode
-    9 deterministic  address of n_rows bool bytes, or 0: those rows get zeros
+Every kernel has the executor's two words: the address of its block, FILL or DERIVE of `words`, and one that is not used.
 
 Two paths with the same bits: sixty-four elements of one row at a time, or four elements of sixteen rows, for many
 narrow rows. The path with fewer draws is chosen.
@@ -27,22 +15,25 @@ import numpy as np
 from cervello.codegen.compiler import inline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.literals import constant
-from cervello.codegen.memory import read_f64, read_i64, read_u8, write_i64
+from cervello.codegen.memory import read_i64, read_u8, write_i64
+from cervello.codegen.records import view
 from cervello.codegen.simd import as_int, gather, load_bools, scatter, select, splat, splat_int, store_first
 from cervello.noise.draws import fast_normals, fast_normals_of_words, normals, normals_of_words, uniforms, uniforms_of_words
 from cervello.noise.lane_ops import gather_by_slot, lane_word
 from cervello.noise.philox import philox
 from cervello.noise.reference import CHAIN_START
+from cervello.noise.words import DERIVE, FILL
 
+Fill, Derive = view(FILL), view(DERIVE)
 _START0, _START1, _START2, _START3 = CHAIN_START
 
 
 @inline
 def _by_rows(block: int, draw: Any) -> None:
     """One row after the other, sixty-four elements at a time."""
-    out, row_stride, n_rows, width = read_i64(block, 0), read_i64(block, 1), read_i64(block, 2), read_i64(block, 3)
-    slots, keys, steps, site = read_i64(block, 4), read_i64(block, 5), read_i64(block, 6), read_i64(block, 7)
-    scale, deterministic = splat(np.float32(read_f64(block, 8))), read_i64(block, 9)
+    w = Fill(block)
+    out, row_stride, n_rows, width, slots, keys, steps, site = w.out, w.row_stride, w.n_rows, w.width, w.slots, w.keys, w.steps, w.site
+    scale, deterministic = splat(np.float32(w.scale)), w.deterministic
     zero = constant(0.0)
     for row in range(n_rows):
         target = out + row * row_stride
@@ -65,9 +56,9 @@ def _by_rows(block: int, draw: Any) -> None:
 @inline
 def _by_agents(block: int, draw: Any) -> None:
     """Sixteen rows at a time, one per lane, four elements of each."""
-    out, row_stride, n_rows, width = read_i64(block, 0), read_i64(block, 1), read_i64(block, 2), read_i64(block, 3)
-    slots, keys, steps, site = read_i64(block, 4), read_i64(block, 5), read_i64(block, 6), splat_int(read_i64(block, 7))
-    scale, deterministic = splat(np.float32(read_f64(block, 8))), read_i64(block, 9)
+    w = Fill(block)
+    out, row_stride, n_rows, width, slots, keys, steps = w.out, w.row_stride, w.n_rows, w.width, w.slots, w.keys, w.steps
+    site, scale, deterministic = splat_int(w.site), splat(np.float32(w.scale)), w.deterministic
     zero = constant(0.0)
     for row in range(0, n_rows, 16):
         count, target, slot = n_rows - row, out + row * row_stride, slots + 8 * row
@@ -92,7 +83,7 @@ def _by_agents(block: int, draw: Any) -> None:
 
 @inline
 def _agents_draw_less(block: int) -> bool:
-    n_rows, width = read_i64(block, 2), read_i64(block, 3)
+    n_rows, width = Fill(block).n_rows, Fill(block).width
     return ((n_rows + 15) >> 4) * ((width + 3) >> 2) < n_rows * ((width + 63) >> 6)
 
 
@@ -128,19 +119,16 @@ def _absorb(state: Any, numbers: int, count: int) -> Any:
 
 
 def derive(block: int, context: int) -> int:
-    """Keys of many agents; definition: `reference.agent_key`.
-
-    The block: 0 seed; 1 numbers, 2 streams, 3 episodes, 4 slots, addresses of n int64; 5 n; 6 keys, the address of
-    [capacity, 2] uint64.
-    """
-    seed, n, keys, slots = read_i64(block, 0), read_i64(block, 5), read_i64(block, 6), read_i64(block, 4)
+    """Keys of many agents; definition: `reference.agent_key`."""
+    w = Derive(block)
+    seed, n, keys, slots = w.seed, w.n, w.keys, w.slots
     s0, s1, s2, s3 = splat_int(_START0), splat_int(_START1), splat_int(_START2), splat_int(_START3)
     h0, h1, h2, h3 = philox(s0, s1, s2, s3, splat_int(seed), splat_int(seed >> 32))
     seeded = s0 ^ h0, s1 ^ h1, s2 ^ h2, s3 ^ h3
     for row in range(0, n, 16):
-        state = _absorb(seeded, read_i64(block, 2) + 8 * row, n - row)
-        state = _absorb(state, read_i64(block, 1) + 8 * row, n - row)
-        state = _absorb(state, read_i64(block, 3) + 8 * row, n - row)
+        state = _absorb(seeded, w.streams + 8 * row, n - row)
+        state = _absorb(state, w.numbers + 8 * row, n - row)
+        state = _absorb(state, w.episodes + 8 * row, n - row)
         for lane in range(min(16, n - row)):
             slot = read_i64(slots, row + lane)
             write_i64(keys, 2 * slot, lane_word(state[0], lane) | lane_word(state[1], lane) << 32)

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cervello.codegen import entry, linker
+from cervello.codegen.bits import float64_word
 from cervello.errors import ConfigurationError, InputError
 from cervello.noise import layout
+from cervello.noise.words import CHECK, DERIVE, FILL
 
 _NORMAL, _FAST_NORMAL, _UNIFORM = range(3)
+_KERNELS_AT: Final[int] = CHECK.index.kernels
+_SEED: Final[int] = DERIVE.index.seed
 _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal", "fast_normal", "uniform"))
 _DERIVE: Final = "cervello.noise.kernels:derive"
 _CHECKED_FILL, _CHECKED_DERIVE = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
@@ -46,7 +50,7 @@ class Streams:
         self.keys, self.steps = keys, steps
         self._checked_fill: Callable[..., int] | None = None
         if layout.is_known():
-            self._context = _context(keys.ctypes.data, steps.ctypes.data, len(keys), 0, 0, 0)
+            self._context = _context(keys=keys.ctypes.data, steps=steps.ctypes.data, capacity=len(keys))
             self._checked_fill = entry.fastcall_objects(_CHECKED_FILL, self._context.ctypes.data, keep=(self._context, keys, steps))
 
     def __reduce__(self) -> tuple[type[Streams], tuple[NDArray[np.uint64], NDArray[np.int64]]]:
@@ -93,8 +97,8 @@ class Streams:
     def _fill_carefully(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
                         scale: float, deterministic: ArrayLike | None) -> None:
         """General path of a fill: converts arguments, raises errors, and fills by way of a copy."""
-        if self._checked_fill is not None and self._context[10 + kind] == 0:
-            self._context[10 + kind] = linker.address(_FILLS[kind])
+        if self._checked_fill is not None and self._context[_KERNELS_AT + kind] == 0:
+            self._context[_KERNELS_AT + kind] = linker.address(_FILLS[kind])
             if self._checked_fill(kind, site, out, slots, scale, deterministic) == DONE:
                 return
         if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2 or not out.flags.writeable:
@@ -108,9 +112,10 @@ class Streams:
             if zeroed.dtype != np.bool_ or zeroed.shape != rows.shape:
                 raise InputError(f"noise deterministic: expected bool {rows.shape}, got {_described(deterministic)}")
         fresh = np.empty(out.shape, np.float32)
-        scale_word = int(np.float64(scale).view(np.int64))
-        _call(_FILLS[kind], fresh.ctypes.data, 4 * out.shape[1], *out.shape, rows.ctypes.data, self.keys.ctypes.data,
-              self.steps.ctypes.data, site, scale_word, 0 if zeroed is None else zeroed.ctypes.data)
+        n_rows, width = out.shape
+        _call(_FILLS[kind], FILL.filled(
+            out=fresh.ctypes.data, row_stride=4 * width, n_rows=n_rows, width=width, slots=rows.ctypes.data, keys=self.keys.ctypes.data,
+            steps=self.steps.ctypes.data, site=site, scale=float64_word(scale), deterministic=0 if zeroed is None else zeroed.ctypes.data))
         out[...] = fresh
 
 
@@ -137,8 +142,9 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
     _check_keys(keys)
     rows = _slots(slots, len(slots), len(keys))
     given = {"numbers": numbers, "streams": streams, "episodes": episodes}
-    columns = [_numbers(name, column, len(rows)) for name, column in given.items()]
-    _call(_DERIVE, word, *(column.ctypes.data for column in columns), rows.ctypes.data, len(rows), keys.ctypes.data)
+    columns = {name: _numbers(name, column, len(rows)) for name, column in given.items()}
+    addresses = {name: column.ctypes.data for name, column in columns.items()}
+    _call(_DERIVE, DERIVE.filled(**addresses, seed=word, slots=rows.ctypes.data, n=len(rows), keys=keys.ctypes.data))
 
 
 class BoundKeys:
@@ -155,13 +161,13 @@ class BoundKeys:
     def __init__(self, numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[Any], slots: NDArray[np.int64],
                  keys: NDArray[np.uint64]):
         self.keys, self._bound = keys, (numbers, streams, episodes, slots)
-        self._block = np.array([0, numbers.ctypes.data, streams.ctypes.data, episodes.ctypes.data, slots.ctypes.data, len(slots),
-                                keys.ctypes.data], np.int64)
+        addresses = {"numbers": numbers, "streams": streams, "episodes": episodes, "slots": slots, "keys": keys}
+        self._block = np.array(DERIVE.filled(n=len(slots), **{name: each.ctypes.data for name, each in addresses.items()}), np.int64)
         self._address, self._derive = self._block.ctypes.data, entry.fastcall_ints(_DERIVE)
 
     def derive(self, seed: int) -> None:
         """Writes `keys` of what the arrays hold now; 0 <= seed < 2**64."""
-        self._block[0] = seed - (1 << 64) if seed >> 63 else seed
+        self._block[_SEED] = seed - (1 << 64) if seed >> 63 else seed
         self._derive(self._address, 0)
 
 
@@ -185,17 +191,17 @@ class SeedKeys(BoundKeys):
 def _checked_derive() -> Callable[..., int] | None:
     if not layout.is_known():
         return None
-    context = _context(0, 0, 0, linker.address(_DERIVE))
+    context = _context(kernels=(linker.address(_DERIVE), 0, 0))
     return entry.fastcall_objects(_CHECKED_DERIVE, context.ctypes.data, keep=(context,))
 
 
-def _context(*words: int) -> NDArray[np.int64]:
+def _context(**words: Any) -> NDArray[np.int64]:
     """The words that the compiled argument check reads."""
-    dtypes = [np.dtype(kind) for kind in (np.float32, np.int64, np.uint64, np.bool_)]
-    return np.array([id(np.ndarray), *map(id, dtypes), id(float), id(None), *words], np.int64)
+    dtypes = {kind: id(np.dtype(kind)) for kind in ("float32", "int64", "uint64", "bool")}
+    return np.array(CHECK.filled(array_type=id(np.ndarray), **dtypes, float_type=id(float), none=id(None), **words), np.int64)
 
 
-def _call(kernel: str, *words: int) -> None:
+def _call(kernel: str, words: list[int]) -> None:
     block = np.array(words, np.int64)
     entry.fastcall_ints(kernel)(block.ctypes.data, 0)
 

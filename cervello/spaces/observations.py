@@ -12,6 +12,7 @@ import numpy as np
 from cervello.array_like import castable
 from cervello.codegen import entry
 from cervello.errors import ConfigurationError, InputError
+from cervello.native.kernels.row_words import STACK
 from cervello.noise import layout
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
@@ -227,7 +228,8 @@ def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int]
     """f(0, 0, out, *arrays) of `native.kernels.observations`; None where it does not apply."""
     if not layout.is_known() or not shape or dtype.kind not in "fiub":
         return None
-    context = np.array([id(np.ndarray), id(dtype), len(shape), math.prod(shape) * dtype.itemsize, *shape], np.int64)
+    context = np.array(STACK.filled(array_type=id(np.ndarray), dtype=id(dtype), rank=len(shape),
+                                    row_bytes=math.prod(shape) * dtype.itemsize, more=shape), np.int64)
     return entry.fastcall_objects("cervello.native.kernels.observations:stack", context.ctypes.data, keep=(context, dtype))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import linker
+from cervello.codegen.bits import float64_word
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
 from cervello.spec import FusedOp, PolicySpec, View, Wrapper
@@ -63,7 +64,7 @@ class Epsilon(Passive):
         kernel = _KERNELS.get(type(self.generator))
         if kernel is None:
             return None
-        scale = int(np.float64(self.scale).view(np.int64))
+        scale = float64_word(self.scale)
         return [FusedOp("noise", self.key, (linker.address(kernel), self._site, scale, self._width))]
 
     def inward(self, view: View) -> None:

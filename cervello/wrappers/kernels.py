@@ -1,59 +1,47 @@
 """Compiled copies between a slab, one row per slot, and a batch's column, one row per agent.
 
-Context words: address of the slab, bytes per row, then the required properties of a column: address of its type, of its dtype, its
-number of dimensions. Objects: slots (int64 array), column. A column that is not a contiguous array of the row's size returns status 1.
+The context is SLAB of `words`. Objects: slots (int64 array), column. A column that is not a contiguous array of the row's size returns
+status 1.
 """
 
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import copy_bytes, read_i32, read_i64, word, write_i32
-from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
+from cervello.codegen.memory import copy_row, word
+from cervello.codegen.records import view
+from cervello.noise.arrays import are_equal, is_array
+from cervello.noise.layout import DATA, SHAPE
+from cervello.wrappers.words import SLAB
 
 _PLAIN = 0x101  # C-contiguous and aligned
+_slab = view(SLAB)
 
 
 @inline
-def _fits(context, column, n_rows):
-    if word(column + TYPE, 0) != word(context, 2) or word(column + DTYPE, 0) != word(context, 3):
-        return False
-    rank = word(context, 4)
-    if read_i32(column + RANK, 0) != rank or read_i32(column + FLAGS, 0) & _PLAIN != _PLAIN:
-        return False
-    shape = word(column + SHAPE, 0)
-    if word(shape, 0) != n_rows:
-        return False
-    for d in range(1, rank):
-        if word(shape, d) != word(context, 4 + d):
-            return False
-    return True
+def _copy(context, n_rows, objects, gathers):
+    slab, slots, column = _slab(context), word(objects, 0), word(objects, 1)
+    row_bytes, rank = slab.row_bytes, slab.rank
+    if not is_array(column, slab.array_type, slab.dtype, rank, _PLAIN):
+        return 1
+    sizes = word(column + SHAPE, 0)
+    if word(sizes, 0) != n_rows or not are_equal(sizes + 8, slab.more, rank - 1):
+        return 1
+    first, slots, row = slab.rows, word(slots + DATA, 0), word(column + DATA, 0)
+    for i in range(n_rows):
+        state = first + word(slots, i) * row_bytes
+        if gathers:
+            copy_row(row, state, row_bytes)
+        else:
+            copy_row(state, row, row_bytes)
+        row += row_bytes
+    return 0
 
 
 def gather(context, n_rows, unused, objects, n_objects):
     """column[i] = slab[slots[i]]."""
-    if not _fits(context, word(objects, 1), n_rows):
-        return 1
-    slab, row_bytes = word(context, 0), word(context, 1)
-    slots, column = read_i64(word(objects, 0) + DATA, 0), read_i64(word(objects, 1) + DATA, 0)
-    for i in range(n_rows):
-        source, target = slab + read_i64(slots, i) * row_bytes, column + i * row_bytes
-        if row_bytes == 4:
-            write_i32(target, 0, read_i32(source, 0))
-        else:
-            copy_bytes(target, source, row_bytes)
-    return 0
+    return _copy(context, n_rows, objects, True)
 
 
 def scatter(context, n_rows, unused, objects, n_objects):
     """slab[slots[i]] = column[i]."""
-    if not _fits(context, word(objects, 1), n_rows):
-        return 1
-    slab, row_bytes = word(context, 0), word(context, 1)
-    slots, column = read_i64(word(objects, 0) + DATA, 0), read_i64(word(objects, 1) + DATA, 0)
-    for i in range(n_rows):
-        target, source = slab + read_i64(slots, i) * row_bytes, column + i * row_bytes
-        if row_bytes == 4:
-            write_i32(target, 0, read_i32(source, 0))
-        else:
-            copy_bytes(target, source, row_bytes)
-    return 0
+    return _copy(context, n_rows, objects, False)

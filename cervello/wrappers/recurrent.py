@@ -12,6 +12,7 @@ import numpy as np
 
 from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
+from cervello.native.kernels.abi import SCATTER
 from cervello.spec import FusedOp, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
@@ -96,9 +97,13 @@ class Recurrent(Passive):
             return None
         gathers = [FusedOp("gather", key, slab.words) for key, slab in self.slabs.items()]
         group, mode, count = len(self._ports), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
-        scatters = [FusedOp("scatter", output, (*self.slabs[key].words, -1 if i else group, mode,
-                                                *_exponent_words(self.slabs[key].spec.dtype),
-                                             self.slabs[key].initial.ctypes.data, count)) for i, (key, output) in enumerate(self._ports)]
+        scatters = []
+        for i, (key, output) in enumerate(self._ports):
+            slab = self.slabs[key]
+            exponent, carry, element = _exponent_words(slab.spec.dtype)
+            checked = SCATTER.filled(group=-1 if i else group, on_nonfinite=mode, exponent=exponent, carry=carry, element=element,
+                                     initial=slab.initial.ctypes.data, count=count)
+            scatters.append(FusedOp("scatter", output, (*slab.words, *checked)))
         return gathers + scatters
 
     def inward(self, view: View) -> None:
@@ -162,7 +167,7 @@ class Recurrent(Passive):
 
 
 def _exponent_words(dtype: np.dtype[Any]) -> tuple[int, int, int]:
-    """FUSED_EXPONENT, FUSED_CARRY and FUSED_ELEMENT of a type; zeros where every number is finite."""
+    """The words `exponent`, `carry` and `element` of SCATTER for a type; zeros where every number is finite."""
     size = dtype.itemsize
     if dtype.kind != "f":
         return 0, 0, size

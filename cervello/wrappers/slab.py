@@ -10,6 +10,7 @@ import numpy as np
 from cervello.codegen import entry
 from cervello.noise import layout
 from cervello.spec import TensorSpec
+from cervello.wrappers.words import SLAB
 
 Array = np.ndarray[Any, Any]
 _LEAST_STRETCH = 64
@@ -46,8 +47,8 @@ class Slab:
         rows[:len(self.rows)] = self.rows
         context, gather, scatter = self._context, None, None
         if layout.is_known() and self.axis == 0 and rows.nbytes:
-            facts = [rows.ctypes.data, rows.nbytes // capacity, id(np.ndarray), id(self.spec.dtype), rows.ndim, *self.spec.shape]
-            context = np.array(facts, np.int64)
+            context = np.array(SLAB.filled(rows=rows.ctypes.data, row_bytes=rows.nbytes // capacity, array_type=id(np.ndarray),
+                                           dtype=id(self.spec.dtype), rank=rows.ndim, more=self.spec.shape), np.int64)
             keep = (context, rows)
             gather = entry.fastcall_objects("cervello.wrappers.kernels:gather", context.ctypes.data, keep)
             scatter = entry.fastcall_objects("cervello.wrappers.kernels:scatter", context.ctypes.data, keep)

@@ -106,8 +106,8 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n
     assert timely is not None
     assert timely._run is not None
     context = timely._run.context
-    clock = ctypes.CFUNCTYPE(ctypes.c_int64)(lambda: int(context[abi.CTX_ROW] + context[abi.CTX_ROWS]) * 1000)
-    context[abi.CTX_CLOCK], context[abi.CTX_CLOCK_WRITES] = ctypes.cast(clock, ctypes.c_void_p).value, 0
+    clock = ctypes.CFUNCTYPE(ctypes.c_int64)(lambda: int(context[abi.CTX.row] + context[abi.CTX.rows]) * 1000)
+    context[abi.CTX.clock], context[abi.CTX.clock_writes] = ctypes.cast(clock, ctypes.c_void_p).value, 0
     limit = Limit((n_fit + 0.5) * 1e-6, 100, 64, 0.0)
     infer_within(policy, ids, columns, limit)
     assert limit.n_rows == n_fit

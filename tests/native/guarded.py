@@ -112,7 +112,7 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
             if isinstance(word, PackedWeight):
                 words[i] = constants[word.array.ctypes.data]
     plan = program.resolve(n_rows)
-    plan.facts[abi.PLAN_PROGRAM], plan.facts[abi.PLAN_END] = words.ctypes.data, words.ctypes.data + words.nbytes
+    plan.facts[abi.PLAN.index.program], plan.facts[abi.PLAN.index.end] = words.ctypes.data, words.ctypes.data + words.nbytes
     return replace(plan, words=words, places=places)
 
 

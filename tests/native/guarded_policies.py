@@ -49,20 +49,20 @@ def _guard(memory: Guarded) -> None:
         self.address, self.capacity = self._memory.ctypes.data, n_bytes
 
     def reserve(self: Any, n_bytes: int) -> None:
-        if n_bytes > self.room:
+        if n_bytes > self.capacity:
             self._arena = memory.take(-(-n_bytes // 64) * 64)
-            self.context[abi.CTX_SPACES + abi.ARENA] = self.own = self._arena.ctypes.data
-            self._start, self.room = 0, n_bytes
+            self.context[abi.SPACES + abi.ARENA] = self.own = self._arena.ctypes.data
+            self._start, self.capacity = 0, n_bytes
 
     def place(self: Any, n_rows: int) -> None:
-        self._columns = [memory.take(int(self._record(port)[abi.ARG_ROW_BYTES]) * n_rows) for port in self._hidden]
+        self._columns = [memory.take(int(self._record(port)[abi.ARG.row_bytes]) * n_rows) for port in self._hidden]
         for port, column in zip(self._hidden, self._columns, strict=True):
-            self._record(port)[abi.ARG_BASE] = column.ctypes.data
+            self._record(port)[abi.ARG.base] = column.ctypes.data
 
     patched: Any = arena.Arena
     patched.grow = grow
     run: Any = ExecutionContext
-    run.reserve, run.place = reserve, place
+    run.reserve, run.allocate_hidden = reserve, place
     for module in (slab, table):
         module.np = _Numpy(memory)  # type: ignore[attr-defined]
 

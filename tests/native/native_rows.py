@@ -98,7 +98,7 @@ def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, ch
     flags = None if deterministic is None else np.ascontiguousarray(deterministic[index])
     run = model.acquire()
     try:
-        run.context[abi.CTX_ALL_DETERMINISTIC] = 0
+        run.context[abi.CTX.all_deterministic] = 0
         run.set_noise(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)
         plan = model.resolve(n_rows, threads) if chunks is None else model.combine([(model.resolve(count), 1) for count in chunks])
         run.reserve(plan.arena_bytes)

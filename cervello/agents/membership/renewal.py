@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
+from cervello.agents.membership.words import RENEWAL, SLAB_ROWS, SLABS
 from cervello.codegen import entry, linker
 from cervello.noise import layout
 from cervello.spec import Array
@@ -24,8 +26,9 @@ class InitialRows:
     def __init__(self, slabs: Sequence[Slab]):
         rows = [slab.rows for slab in slabs]
         initial = [np.ascontiguousarray(slab.initial) for slab in slabs]
-        words = [word for row, first in zip(rows, initial, strict=True) for word in (row.ctypes.data, first.ctypes.data, first.nbytes)]
-        facts = np.array([len(slabs), *words], np.int64)
+        words = chain.from_iterable(SLAB_ROWS.filled(rows=row.ctypes.data, initial=first.ctypes.data, row_bytes=first.nbytes)
+                                    for row, first in zip(rows, initial, strict=True))
+        facts = np.array(SLABS.filled(n_slabs=len(slabs), more=words), np.int64)
         self._keep = facts, rows, initial
         self.address: int = facts.ctypes.data
 
@@ -42,11 +45,11 @@ class Renewal:
 
     def __init__(self, seed: int, keys: Array, steps: Array, noise: Array, generations: Array):
         word = seed - (1 << 64) if seed >> 63 else seed
-        context = np.array([word, keys.ctypes.data, steps.ctypes.data, noise[0].ctypes.data, noise[1].ctypes.data, generations.ctypes.data,
-                            linker.address("cervello.noise.kernels:derive")], np.int64)
-        self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep=(context, keys,
-                                                                                                                         steps, noise,
-                                                                                                                         generations))
+        context = np.array(RENEWAL.filled(
+            seed=word, keys=keys.ctypes.data, steps=steps.ctypes.data, streams=noise[0].ctypes.data, episodes=noise[1].ctypes.data,
+            generations=generations.ctypes.data, derive=linker.address("cervello.noise.kernels:derive")), np.int64)
+        keep = context, keys, steps, noise, generations
+        self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep)
 
     def __call__(self, begun: int, rows: InitialRows, slots: Array, numbers: Array, streams: Array, episodes: Array) -> None:
         """Begins episodes.

@@ -15,9 +15,16 @@ from cervello.agents.membership.prepared_words import (
     SLOTS_VERSION,
     VERSIONS,
 )
+from cervello.agents.membership.words import RENEWAL, SLAB_ROWS, SLABS
 from cervello.codegen.memory import call_block_2, call_c_1, call_kernel, copy_bytes, read_i64, word, write_i64
+from cervello.codegen.records import view
+from cervello.noise.kernels import Derive
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, SHAPE, TYPE
+from cervello.noise.words import DERIVE
+
+_DERIVE_WORDS, _SLAB_BYTES = DERIVE.n_words, SLAB_ROWS.n_bytes
+_renewal, _slabs, _slab = view(RENEWAL), view(SLABS), view(SLAB_ROWS)
 
 
 def advance(steps, slots, n_rows):
@@ -60,30 +67,27 @@ def renew(context, begun, slabs, objects, n_objects):
     """Begins the next episodes in the same slots: new noise key, step 0, generation, initial rows.
 
     Args:
-      context: 0 seed; addresses of 1 keys, 2 steps, 3 streams, 4 episodes, 5 generations by slot; 6 of the kernel that derives keys.
+      context: RENEWAL of `words`.
       begun: agents so far.
-      slabs: their number, then for each the addresses of its rows and of the initial row, and the bytes of a row.
+      slabs: address of SLABS.
       objects: slots, numbers, streams, episodes, int64 or uint64 arrays of one length.
     """
     slots, streams, episodes = word(word(objects, 0) + DATA, 0), word(word(objects, 2) + DATA, 0), word(word(objects, 3) + DATA, 0)
     n = word(word(word(objects, 0) + SHAPE, 0), 0)
-    block = stack_words(7)
-    write_i64(block, 0, word(context, 0))
-    write_i64(block, 1, word(word(objects, 1) + DATA, 0))
-    write_i64(block, 2, streams)
-    write_i64(block, 3, episodes)
-    write_i64(block, 4, slots)
-    write_i64(block, 5, n)
-    write_i64(block, 6, word(context, 1))
-    call_kernel(word(context, 6), block, 0)
+    c, block = _renewal(context), stack_words(_DERIVE_WORDS)
+    w = Derive(block)
+    w.seed, w.numbers, w.streams, w.episodes = c.seed, word(word(objects, 1) + DATA, 0), streams, episodes
+    w.slots, w.n, w.keys = slots, n, c.keys
+    call_kernel(c.derive, block, 0)
     for i in range(n):
         slot = word(slots, i)
-        write_i64(word(context, 2), slot, 0)
-        write_i64(word(context, 3), slot, word(streams, i))
-        write_i64(word(context, 4), slot, word(episodes, i))
-        write_i64(word(context, 5), slot, begun + 1 + i)
-    for k in range(word(slabs, 0)):
-        rows, initial, row_bytes = word(slabs, 1 + 3 * k), word(slabs, 2 + 3 * k), word(slabs, 3 + 3 * k)
+        write_i64(c.steps, slot, 0)
+        write_i64(c.streams, slot, word(streams, i))
+        write_i64(c.episodes, slot, word(episodes, i))
+        write_i64(c.generations, slot, begun + 1 + i)
+    for k in range(_slabs(slabs).n_slabs):
+        slab = _slab(_slabs(slabs).more + k * _SLAB_BYTES)
+        rows, initial, row_bytes = slab.rows, slab.initial, slab.row_bytes
         for i in range(n):
             copy_bytes(rows + word(slots, i) * row_bytes, initial, row_bytes)
     return 0

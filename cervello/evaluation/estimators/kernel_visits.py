@@ -14,6 +14,7 @@ import numpy as np
 
 from cervello.codegen import linker
 from cervello.codegen.float64_tile import HIGH, MOST_ROWS, WIDE
+from cervello.native.kernels.flow_words import FLOW
 from cervello.spec import Array
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ def _flow_sums(kernels: Kernels, states: Array, flow: Flow, first: int) -> Array
     for start in range(0, stop - first, _BLOCK):
         some = states[first + start:min(first + start + _BLOCK, stop)]
         kernels.fill(some, phi[1:])
-        words = np.array([phi.ctypes.data, discount[start:].ctypes.data, begun[start:].ctypes.data, onward[:, start:].ctypes.data,
-                          scratch.ctypes.data, sums.ctypes.data, len(some), F, width, high, K, onward.shape[1]], np.int64)
+        words = np.array(FLOW.filled(
+            phi=phi.ctypes.data, d=discount[start:].ctypes.data, b=begun[start:].ctypes.data, o=onward[:, start:].ctypes.data,
+            scratch=scratch.ctypes.data, sums=sums.ctypes.data, rows=len(some), features=F, width=width, high=high, candidates=K,
+            stride=onward.shape[1]), np.int64)
         _function("add_flow")(words.ctypes.data)
         phi[0] = phi[len(some)]
     return sums[:, :F, :F + 1]

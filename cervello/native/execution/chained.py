@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cervello.codegen import linker
+from cervello.codegen.bits import float64_word
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.program.encode import Plan
+from cervello.noise.words import FILL
 from cervello.spec import TensorSpec
 
 if TYPE_CHECKING:
     from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]
+_SOURCE = abi.LINK.index.source
 _FOLLOW = "cervello.native.kernels.links:follow"
 
 
@@ -108,7 +111,7 @@ class _Graph:
         base = memory.ctypes.data
         at = -base % 64
         for (port, row), size in zip(self.own.items(), sizes, strict=True):
-            self.run.door[abi.ARG_HEADER + abi.ARG_WORDS * port + abi.ARG_BASE] = base + at
+            self.run.set_address(port, base + at)
             if row is not None:
                 np.ndarray(specs[port].batched(n_rows), specs[port].dtype, memory, at)[...] = row.reshape(specs[port].shape)
             at += size
@@ -138,8 +141,8 @@ class Chain:
         self._table: Array = np.zeros((max(1, len(self._rows)), abi.LINK_WORDS), np.int64)
         for row, words in zip(self._table, self._rows, strict=False):
             row[:len(words)] = words
-        run.context[abi.CTX_LINKS], run.context[abi.CTX_N_LINKS] = self._table.ctypes.data, len(self._rows)
-        run.context[abi.CTX_FOLLOW] = linker.address(_FOLLOW)
+        run.context[abi.CTX.links], run.context[abi.CTX.n_links] = self._table.ctypes.data, len(self._rows)
+        run.context[abi.CTX.follow] = linker.address(_FOLLOW)
 
     def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
         """The graphs' plans for n_rows; None if they cannot run in the same compiled call.
@@ -149,7 +152,7 @@ class Chain:
         """
         if len(self._none) < n_rows:
             self._none = np.zeros(n_rows, np.uint8)
-            self._table[self._flag_rows, abi.LINK_SOURCE] = self._none.ctypes.data
+            self._table[self._flag_rows, _SOURCE] = self._none.ctypes.data
         found = []
         for i, (graph, _) in enumerate(self._graphs):
             plan = graph.resolve(n_rows, into[i] if into else None)
@@ -162,11 +165,11 @@ class Chain:
         """Prepares the arenas and the link table for plans from `resolve`."""
         for (graph, row), plan in zip(self._graphs, plans, strict=True):
             graph.run.reserve(plan.arena_bytes)
-            self._table[row, abi.LINK_SOURCE] = plan.address
+            self._table[row, _SOURCE] = plan.address
 
-    def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, words: Sequence[int] = ()) -> int:
+    def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, more: Sequence[int] = ()) -> int:
         """Appends a row to the link table; returns its index."""
-        self._rows.append([kind, target, source, row_bytes, *words])
+        self._rows.append(abi.LINK.filled(kind=kind, target=target, source=source, row_bytes=row_bytes, more=more))
         return len(self._rows) - 1
 
     def _column(self, name: str, output: bool = True) -> int:
@@ -216,14 +219,15 @@ class Chain:
                 self._link(abi.LINK_REPEAT, cell, self._column(feed.name), width * spec.dtype.itemsize)
             elif feed.kind == "noise":
                 kernel, site = feed.words
-                one = int(np.float64(1.0).view(np.int64))
-                self._link(abi.LINK_NOISE_FILL, cell, kernel, 0, (0, 4 * width, 0, width, 0, 0, 0, site, one, 0))
+                self._link(abi.LINK_NOISE_FILL, cell, kernel, 0,
+                           FILL.filled(row_stride=4 * width, width=width, site=site, scale=float64_word(1.0)))
             elif feed.kind == "allowed":
                 assert feed.dtype is not None
                 sizes = np.array(feed.sizes, np.int64)
                 self._kept.append(sizes)
                 self._link(abi.LINK_ALLOWED, cell, self._column(feed.name, not feed.is_input), width,
-                           (feed.dtype.itemsize, int(feed.dtype.kind == "f"), sizes.ctypes.data, len(sizes)))
+                           abi.MASK.filled(element=feed.dtype.itemsize, is_float=int(feed.dtype.kind == "f"), sizes=sizes.ctypes.data,
+                                           n_sizes=len(sizes)))
 
 
 def noise_kernel(kind: str) -> int:

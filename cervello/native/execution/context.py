@@ -22,12 +22,16 @@ from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.program.encode import Plan, Program
 from cervello.noise import layout
+from cervello.noise.words import FILL
 from cervello.spec import FusedOp, TensorSpec
 
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.runtime.control:run", f"{_KERNELS}.runtime.control:run_named", f"{_KERNELS}.runtime.execution:segment"
 _KEEP = f"{_KERNELS}.storing:keep"
+_CTX, _HEADER, _ARG = abi.CTX, abi.ARGUMENTS.index, abi.ARG
+_FIRST, _WORDS = abi.ARGUMENTS.n_words, abi.ARGUMENT.n_words  # where the records of arrays begin, and words of one
+_BASE: int = _ARG.base
 _BOOL = np.dtype(np.bool_)
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
@@ -45,25 +49,25 @@ class ExecutionContext:
         `kernels.runtime.control`.
       context: int64 words at `address`, see `cervello.native.kernels.abi`.
       noise: noise source of rows without agents; see `noise_keys.RowNoise`.
-      room, own: capacity of the context's own arena in bytes, and its address; a run may use a borrowed arena instead.
+      capacity, own: bytes of the context's own arena, and its address; a run may use a borrowed arena instead.
     """
 
     __slots__ = (
         "_arena",
         "_columns",
+        "_fused_ops",
         "_hidden",
-        "_moves",
         "_ports",
         "_start",
         "_water",
         "address",
+        "arguments",
         "call",
+        "capacity",
         "context",
-        "door",
         "named",
         "noise",
         "own",
-        "room",
         "segment",
         "values",
     )
@@ -74,45 +78,36 @@ class ExecutionContext:
         outputs = (*repeat(False, n_inputs), *repeat(True, n_own - n_inputs), *repeat(False, len(more[0])), *repeat(True, len(more[1])))
         specs = (*specs, *more[0], *more[1])
         n = len(specs)
-        self.context = np.zeros(abi.CTX_SPACES + abi.FIRST_BUFFER + n, np.int64)
-        self.door = np.zeros(abi.ARG_HEADER + (abi.ARG_WORDS + 1) * n, np.int64)
-        self.door[abi.ARG_BUFFERS] = n
-        self.door[abi.ARG_ARRAY_TYPE] = id(np.ndarray)
-        self.door[abi.ARG_GIVEN_INPUTS], self.door[abi.ARG_GIVEN_OUTPUTS] = outputs.count(False), outputs.count(True)
+        self.arguments = np.array(abi.ARGUMENTS.filled(
+            n_arrays=n, array_type=id(np.ndarray), given_inputs=outputs.count(False), given_outputs=outputs.count(True),
+            more=(0,) * ((_WORDS + 1) * n)), np.int64)
         for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
-            record[abi.ARG_DESCR] = record[abi.ARG_ALSO] = id(spec.dtype)
+            record[_ARG.dtype] = record[_ARG.also] = id(spec.dtype)
             if i >= n_own and spec.dtype == np.int8:
-                record[abi.ARG_ALSO] = id(_BOOL)
-            record[abi.ARG_OUTPUT] = output
-            record[abi.ARG_NAME] = id(spec.name)
-            record[abi.ARG_NDIM] = len(dims) if len(dims) <= abi.ARG_MOST_DIMS and layout.is_known() else -1
-            record[abi.ARG_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
-            if spec.batch_axis is not None:
-                record[abi.ARG_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
-            else:
-                record[abi.ARG_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
-            record[abi.ARG_DIMS:abi.ARG_DIMS + len(dims[:abi.ARG_MOST_DIMS])] = dims[:abi.ARG_MOST_DIMS]
-        self.context[abi.CTX_ARGUMENTS] = self.door.ctypes.data
-        self.context[abi.CTX_SAVE_THREAD] = api("PyEval_SaveThread")
-        self.context[abi.CTX_RESTORE_THREAD] = api("PyEval_RestoreThread")
-        self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
-        self.context[abi.CTX_DICT_SIZE] = api("PyDict_Size")
-        self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
-        self.context[abi.CTX_DICT_SET], self.context[abi.CTX_ERR_CLEAR] = api("PyDict_SetItem"), api("PyErr_Clear")
-        self.context[abi.CTX_ARRAY_EMPTY] = array_empty()
-        self.context[abi.CTX_DICT_NEXT], self.context[abi.CTX_STR_TYPE] = api("PyDict_Next"), id(str)
-        self.context[abi.CTX_INCREF], self.context[abi.CTX_DECREF] = api("Py_IncRef"), api("Py_DecRef")
+                record[_ARG.also] = id(_BOOL)
+            record[_ARG.output] = output
+            record[_ARG.name] = id(spec.name)
+            record[_ARG.rank] = len(dims) if len(dims) <= abi.MOST_DIMS and layout.is_known() else -1
+            record[_ARG.flags] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
+            n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            record[_ARG.fixed_bytes if spec.batch_axis is None else _ARG.row_bytes] = n_bytes
+            record[_ARG.sizes:_ARG.sizes + len(dims[:abi.MOST_DIMS])] = dims[:abi.MOST_DIMS]
+        self.context = np.array(abi.CONTEXT.filled(
+            arguments=self.arguments.ctypes.data, save_thread=api("PyEval_SaveThread"), restore_thread=api("PyEval_RestoreThread"),
+            dict_get=api("PyDict_GetItemWithError"), dict_size=api("PyDict_Size"), dict_type=id(dict) if layout.is_known() else 0,
+            dict_set=api("PyDict_SetItem"), err_clear=api("PyErr_Clear"), array_empty=array_empty(), dict_next=api("PyDict_Next"),
+            str_type=id(str), incref=api("Py_IncRef"), decref=api("Py_DecRef"), more=(0,) * (abi.FIRST_BUFFER + n)), np.int64)
         self._ports = tuple((spec.name, output) for spec, output in zip(specs, outputs, strict=True))
         self._hidden: tuple[int, ...] = ()
-        self._moves: Array = np.zeros(0, np.int64)
+        self._fused_ops: Array = np.zeros(0, np.int64)
         self._columns: Array = np.empty(0, np.uint8)
         self._arena = np.empty(0, np.uint8)
         self._water = HighWater()
-        self._start = self.room = self.own = 0
+        self._start = self.capacity = self.own = 0
         self.address: int = self.context.ctypes.data
-        keep = (self.context, self.door, tuple(specs))
+        keep = (self.context, self.arguments, tuple(specs))
         self.call = entry.fastcall_objects(_RUN, self.address, keep)
         self.named = entry.fastcall_objects(_NAMED, self.address, keep)
         self.segment = entry.fastcall_ints(_SEGMENT)
@@ -121,76 +116,77 @@ class ExecutionContext:
 
     def make_outputs(self, kind: type[dict[str, Array]]) -> bool:
         """Lets `named` fill an empty dict of type `kind`, given as the outputs, with new arrays; returns whether this is possible."""
-        can = array_empty() != 0 and all(int(self._record(port)[abi.ARG_NDIM]) >= 0 for port in range(len(self._ports)))
-        self.context[abi.CTX_RESULTS_TYPE] = id(kind) if can else 0
+        can = array_empty() != 0 and all(int(self._record(port)[_ARG.rank]) >= 0 for port in range(len(self._ports)))
+        self.context[_CTX.results_type] = id(kind) if can else 0
         return can
 
     def set_noise(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
         """Sets the addresses that random ops read: slots by row, keys and step counters by slot, deterministic flags by row."""
-        self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
-        self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # clears the flag of the previous run
+        self.context[_CTX.slots:_CTX.deterministic + 1] = slots, keys, steps, deterministic
+        self.context[_CTX.all_deterministic] = 0  # clears the flag of the previous run
 
     def port(self, name: str, output: bool) -> int:
         """The index of an array's argument record; an output may have an input's name."""
         return self._ports.index((name, output))
 
-    def set_wrapper_ops(self, moves: Sequence[FusedOp], hidden_outputs: Iterable[str] = ()) -> None:
-        """Runs the wrappers' fused ops in every `named` call: hidden ports take no array from the caller, `place` allocates them.
+    def set_wrapper_ops(self, ops: Sequence[FusedOp], hidden_outputs: Iterable[str] = ()) -> None:
+        """Runs the wrappers' fused ops in every `named` call: hidden ports take no array from the caller, `allocate_hidden` allocates them.
 
         Args:
           hidden_outputs: outputs to hide in addition to those of the fused ops.
         """
-        table = np.zeros((max(len(moves), 1), abi.FUSED_WORDS), np.int64)
+        table = np.zeros((max(len(ops), 1), abi.FUSED_WORDS), np.int64)
         hidden = {self.port(name, True) for name in hidden_outputs}
-        for row, move in zip(table, moves, strict=False):
-            port = self.port(move.port, move.kind == "scatter")
-            row[abi.FUSED_KIND], row[abi.FUSED_PORT] = abi.FUSED_KINDS[move.kind], port
-            if move.kind == "noise":
-                kernel, site, scale, width = move.words
-                row[abi.FUSED_ADDRESS] = kernel
-                row[abi.FUSED_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
-            elif move.words:
-                row[abi.FUSED_ADDRESS], row[abi.FUSED_ROW_BYTES] = move.words[:2]
-                row[abi.FUSED_GROUP:abi.FUSED_GROUP + len(move.words) - 2] = move.words[2:]
-            if move.hidden:
+        for row, op in zip(table, ops, strict=False):
+            port = self.port(op.port, op.kind == "scatter")
+            address = row_bytes = 0
+            more: Sequence[int] = ()
+            if op.kind == "noise":
+                address, site, scale, width = op.words
+                more = FILL.filled(row_stride=4 * width, width=width, site=site, scale=scale)
+            elif op.words:
+                address, row_bytes, *more = op.words
+            words = abi.FUSED_OP.filled(kind=abi.FUSED_KINDS[op.kind], port=port, address=address, row_bytes=row_bytes, more=more)
+            row[:len(words)] = words
+            if op.hidden:
                 hidden.add(port)
         for port in hidden:
-            self._record(port)[abi.ARG_HIDDEN] = 1
+            self._record(port)[_ARG.hidden] = 1
         given = [output for port, (_, output) in enumerate(self._ports) if port not in hidden]
-        self.door[abi.ARG_GIVEN_INPUTS], self.door[abi.ARG_GIVEN_OUTPUTS] = given.count(False), given.count(True)
-        self._moves, self._hidden = table, tuple(sorted(hidden))
-        self.context[abi.CTX_FUSED_OPS], self.context[abi.CTX_N_FUSED_OPS] = table.ctypes.data, len(moves)
-        self.context[abi.CTX_KEEP] = linker.address(_KEEP) if any(move.kind == "scatter" for move in moves) else 0
+        self.arguments[_HEADER.given_inputs], self.arguments[_HEADER.given_outputs] = given.count(False), given.count(True)
+        self._fused_ops, self._hidden = table, tuple(sorted(hidden))
+        self.context[_CTX.fused_ops], self.context[_CTX.n_fused_ops] = table.ctypes.data, len(ops)
+        self.context[_CTX.keep] = linker.address(_KEEP) if any(op.kind == "scatter" for op in ops) else 0
 
-    def place(self, n_rows: int) -> None:
+    def allocate_hidden(self, n_rows: int) -> None:
         """Allocates hidden ports for n_rows rows."""
-        sizes = [-(-int(self._record(port)[abi.ARG_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
+        sizes = [-(-int(self._record(port)[_ARG.row_bytes]) * n_rows // 64) * 64 for port in self._hidden]
         if sum(sizes) + 64 > self._columns.nbytes:
             self._columns = np.empty(sum(sizes) + 64, np.uint8)
         at = self._columns.ctypes.data + -self._columns.ctypes.data % 64
         for port, size in zip(self._hidden, sizes, strict=True):
-            self._record(port)[abi.ARG_BASE] = at
+            self._record(port)[_ARG.base] = at
             at += size
 
     def cell(self, port: int) -> int:
         """The address of the argument word that holds an array's address."""
-        return int(self.context[abi.CTX_ARGUMENTS]) + (abi.ARG_HEADER + abi.ARG_WORDS * port + abi.ARG_BASE) * 8
+        return int(self.context[_CTX.arguments]) + (_FIRST + _WORDS * port + _BASE) * 8
 
     def _record(self, port: int) -> Array:
-        return self.door[abi.ARG_HEADER + abi.ARG_WORDS * port:][:abi.ARG_WORDS]
+        return self.arguments[_FIRST + _WORDS * port:][:_WORDS]
 
     def reserve(self, n_bytes: int) -> None:
         """Grows the arena to at least n_bytes; shrinks it if it is far larger than recent use."""
-        room = self.room
-        if n_bytes > room or room > KEPT_BYTES:
-            n_bytes = self._water.keep(n_bytes, max(room, n_bytes))
-        if n_bytes > room or (room > KEPT_BYTES and n_bytes < room):
+        capacity = self.capacity
+        if n_bytes > capacity or capacity > KEPT_BYTES:
+            n_bytes = self._water.keep(n_bytes, max(capacity, n_bytes))
+        if n_bytes > capacity or (capacity > KEPT_BYTES and n_bytes < capacity):
             arena = np.empty(n_bytes + 64, np.uint8)
             address = arena.ctypes.data
             start = -address % 64
             # No calls below: an interrupt cannot leave the address and the array inconsistent.
-            self.context[abi.CTX_SPACES + abi.ARENA] = self.own = address + start
-            self._arena, self._start, self.room = arena, start, n_bytes
+            self.context[abi.SPACES + abi.ARENA] = self.own = address + start
+            self._arena, self._start, self.capacity = arena, start, n_bytes
 
     def note(self, arrays: Sequence[Array]) -> None:
         """Stores the addresses of checked arrays, inputs then outputs, in the argument records; the caller keeps the arrays alive.
@@ -198,7 +194,11 @@ class ExecutionContext:
         `call(plan, 0)` then runs a plan on them.
         """
         for i, array in enumerate(arrays):
-            self.door[abi.ARG_HEADER + abi.ARG_WORDS * i + abi.ARG_BASE] = array.ctypes.data
+            self.arguments[_FIRST + _WORDS * i + _BASE] = array.ctypes.data
+
+    def set_address(self, port: int, address: int) -> None:
+        """Stores the address of a port's array."""
+        self.arguments[_FIRST + _WORDS * port + _BASE] = address
 
     def poison(self) -> None:
         """Fills the arena with NaN, for tests: a read of stale memory then shows."""
@@ -218,7 +218,7 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
     The arrays are already checked. Outputs whose shape depends on data are left in run.values.
     """
     set_arrays(run, plan, arrays)
-    start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
+    start, address = int(plan.facts[abi.PLAN.index.program]), run.context.ctypes.data
     at = 0
     while at < len(program.segments):
         segment = program.segments[at]
@@ -237,9 +237,9 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
 def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> None:
     """Sets the addresses of checked arrays in a context, so that segments of a program can run one by one."""
     for i, array in enumerate(arrays):
-        run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
-    run.context[abi.CTX_ROWS] = plan.n_rows
-    run.context[abi.CTX_ITERATIONS] = 0
+        run.context[abi.SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
+    run.context[_CTX.rows] = plan.n_rows
+    run.context[_CTX.iterations] = 0
     run.values.clear()
 
 

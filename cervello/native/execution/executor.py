@@ -19,7 +19,7 @@ from cervello.native.program.encode import Plan
 from cervello.spec import PolicySpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
-_ARENA = abi.CTX_SPACES + abi.ARENA
+_CTX, _ARENA = abi.CTX, abi.SPACES + abi.ARENA
 
 
 class Executable:
@@ -167,13 +167,13 @@ class Executable:
     def _run_pieces(self, run: ExecutionContext, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
         """Runs slices of the batch as separate arrays."""
         first = 0
-        context, slots, flags = run.context, int(run.context[abi.CTX_SLOTS]), int(run.context[abi.CTX_DETERMINISTIC])
+        context, slots, flags = run.context, int(run.context[_CTX.slots]), int(run.context[_CTX.deterministic])
         for plan in plans:
             count = plan.n_rows
             run.reserve(plan.arena_bytes)
             # Kernels see a chunk as a separate batch: its row 0 draws the noise of row `first`.
-            context[abi.CTX_ROW] = 0
-            context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots and slots + first * 8, flags and flags + first
+            context[_CTX.row] = 0
+            context[_CTX.slots], context[_CTX.deterministic] = slots and slots + first * 8, flags and flags + first
             pieces = [self._piece(a, spec.batch_axis, first, count, len(plans) == 1)
                       for a, spec in zip((*columns, *targets), self._ports, strict=True)]
             if self.program.wholly_planned:
@@ -187,7 +187,7 @@ class Executable:
                 if piece is not target and spec.batch_axis is not None:
                     target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = piece
             first += count
-        context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots, flags
+        context[_CTX.slots], context[_CTX.deterministic] = slots, flags
 
     @staticmethod
     def _piece(array: Array, axis: int | None, first: int, count: int, whole: bool) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.codegen import entry
 from cervello.native.execution.c_api import api, array_empty
-from cervello.native.kernels import row_words as words
+from cervello.native.kernels.row_words import COPY_ROWS
 
 Array = np.ndarray[Any, Any]
 _COPY, _SPLIT = (f"cervello.native.kernels.observations:{name}" for name in ("copy_rows", "split_rows"))
@@ -73,9 +73,7 @@ def _copiers() -> _Copiers | None:
     """None if numpy's C API is not found."""
     if not array_empty():
         return None
-    table = np.zeros(words.COPY_WORDS, np.int64)
-    known = {words.EMPTY: array_empty(), words.INCREF: api("Py_IncRef"), words.SET_ITEM: api("PyList_SetItem"),
-             words.CLEAR: api("PyErr_Clear"), words.NEW: api("PyDict_New"), words.SET: api("PyDict_SetItem"),
-             words.RELEASE: api("Py_DecRef"), words.LIST_TYPE: id(list), words.ELEMENTS: _ELEMENTS}
-    table[list(known)] = list(known.values())
+    table = np.array(COPY_ROWS.filled(
+        empty=array_empty(), incref=api("Py_IncRef"), set_item=api("PyList_SetItem"), clear=api("PyErr_Clear"), new=api("PyDict_New"),
+        set=api("PyDict_SetItem"), release=api("Py_DecRef"), list_type=id(list), elements=_ELEMENTS), np.int64)
     return _Copiers(*(entry.fastcall_objects(name, table.ctypes.data, (table,)) for name in (_COPY, _SPLIT)))

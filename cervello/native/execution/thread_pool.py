@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels.runtime.thread_pool"
+_JOB = abi.JOB.index
 REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "run_parallel", "stop"))
 
 
@@ -40,23 +41,22 @@ def _lock() -> int:
     return int(lock)
 
 
-def _block(n_words: int) -> Array:
-    """Zeroed words on cache lines of their own; never freed."""
-    raw = np.zeros(n_words + 16, np.int64)
+def _block(words: Sequence[int]) -> Array:
+    """Words on cache lines of their own; never freed."""
+    raw = np.zeros(len(words) + 16, np.int64)
     _kept.append(raw)
     start = -(raw.ctypes.data // 8) % 8
-    return raw[start:start + n_words]
+    block = raw[start:start + len(words)]
+    block[:] = words
+    return block
 
 
 class Worker:
     """A worker thread and its words; it waits for jobs."""
 
     def __init__(self) -> None:
-        words = _block(abi.WORKER_WORDS)
-        words[abi.WORKER_LOCK] = _lock()
-        words[abi.WORKER_ACQUIRE] = api("PyThread_acquire_lock")
-        words[abi.WORKER_SAVE_THREAD] = api("PyEval_SaveThread")
-        words[abi.WORKER_RESTORE_THREAD] = api("PyEval_RestoreThread")
+        words = _block(abi.WORKER.filled(lock=_lock(), acquire=api("PyThread_acquire_lock"), save_thread=api("PyEval_SaveThread"),
+                                         restore_thread=api("PyEval_RestoreThread")))
         self.address: int = words.ctypes.data
         self._thread = threading.Thread(target=entry.fastcall_ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
         self._thread.start()
@@ -75,12 +75,11 @@ class Worker:
 class _Job:
     """The words that the calling thread shares with its workers."""
 
-    def __init__(self, room: int) -> None:
-        self.words = _block(abi.JOB_WORDS + 2 * room)
-        self.words[abi.JOB_LOCK] = _lock()
-        self.words[abi.JOB_ACQUIRE], self.words[abi.JOB_RELEASE] = api("PyThread_acquire_lock"), api("PyThread_release_lock")
+    def __init__(self, n_workers: int) -> None:
+        self.words = _block(abi.JOB.filled(lock=_lock(), acquire=api("PyThread_acquire_lock"), release=api("PyThread_release_lock"),
+                                           more=(0,) * (abi.JOB_WORKER.n_words * n_workers)))
         self.address: int = self.words.ctypes.data
-        self.room = room
+        self.capacity = n_workers
 
 
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
@@ -138,16 +137,16 @@ def run_parallel(workers: list[Worker], runs: Sequence[ExecutionContext], plan: 
         job = _jobs.pop()
     except IndexError:
         job = _Job(len(workers))
-    if job.room < len(workers):
+    if job.capacity < len(workers):
         job = _Job(len(workers))
     if _current_cpu is not None:
         cpu = _current_cpu()
         for worker in workers:
             worker.avoid(cpu)
     words = job.words
-    words[abi.JOB_PLAN], words[abi.JOB_CONTEXT], words[abi.JOB_N_WORKERS] = plan.address, runs[0].address, len(workers)
+    words[_JOB.plan], words[_JOB.context], words[_JOB.n_workers] = plan.address, runs[0].address, len(workers)
     for i, (worker, run) in enumerate(zip(workers, runs[1:], strict=True)):
-        words[abi.JOB_WORDS + 2 * i], words[abi.JOB_WORDS + 2 * i + 1] = worker.address, run.address
+        words[_JOB.more + 2 * i:][:2] = worker.address, run.address  # JOB_WORKER
     try:
         return entry.fastcall_ints(f"{_KERNELS}:run_parallel")(job.address)
     finally:

@@ -10,31 +10,30 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block_2, word
-from cervello.codegen.records import reader
+from cervello.codegen.records import reader, view
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
 from cervello.native.kernels.reduce_by_sixteen import softmax_rows
-from cervello.native.kernels.reduce_short import MOST
 from cervello.native.kernels.reduce_short import softmax_rows as softmax_short
 from cervello.native.kernels.schemas import ATTEND, ATTEND_OP
+from cervello.native.kernels.sizes import SCORE_ROWS, SHORT_ROW
 
-_ROWS = 48
-_OP_BYTES = ATTEND_OP.n_words * 8
-_words, _op = reader(ATTEND), reader(ATTEND_OP)
+_OP_BYTES = ATTEND_OP.n_bytes
+_words, _op = reader(ATTEND), view(ATTEND_OP)
 
 
 @noinline
 def _apply(w, ctx, scores, first, rows, n, h, i, j):
     """Runs the elementwise ops on rows of scores, in place."""
     for o in range(w.n_ops):
-        op = _op(w.more + o * _OP_BYTES, ctx)
+        op = _op(w.more + o * _OP_BYTES)
         block, on_left, mask_at = op.block, op.on_left, op.mask_at
         operand = word(ctx, word(w.first_at, 2 * o)) + word(w.first_at, 2 * o + 1)
         operand += h * op.by[0] + i * op.by[1] + j * op.by[2] + first * op.row
-        count, turns = n, rows
+        count, calls = n, rows
         if op.mask != 0 and op.row == 0:  # one number for all: no rows to tell apart
-            count, turns = rows * n, 1
-        for r in range(turns):
+            count, calls = rows * n, 1
+        for r in range(calls):
             row = scores + r * n * 4
             if on_left != 0:
                 call_block_2(block, row, operand, row, count, mask_at)
@@ -48,7 +47,7 @@ def attend(step, ctx):
     w = _words(step, ctx)
     q, k, v, out, k_panels, v_panels, scores = w.q, w.k, w.v, w.out, w.keys, w.values, w.scores
     m, n, d, dv, q_row, out_row, zeros, softmax = w.m, w.n, w.d, w.dv, w.q_row, w.out_row, w.zeros, w.softmax
-    turned = k_panels if m <= _ROWS else scores + (_ROWS * n + 15) // 16 * 64  # the last rows' softmax needs no more keys
+    free = k_panels if m <= SCORE_ROWS else scores + (SCORE_ROWS * n + 15) // 16 * 64  # the last rows' softmax needs no more keys
     for h in range(w.sizes[0]):
         for i in range(w.sizes[1]):
             for j in range(w.sizes[2]):
@@ -58,13 +57,13 @@ def attend(step, ctx):
                 target = out + h * w.out_by[0] + i * w.out_by[1] + j * w.out_by[2]
                 first = 0
                 while first < m:
-                    rows = min(_ROWS, m - first)
+                    rows = min(SCORE_ROWS, m - first)
                     many_rows(left + first * q_row, q_row, k_panels, zeros, scores, n * 4, rows, d, n, w.d_segments)
                     _apply(w, ctx, scores, first, rows, n, h, i, j)
-                    if n <= MOST:
-                        softmax_short(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
+                    if n <= SHORT_ROW:
+                        softmax_short(scores, n * 4, scores, n * 4, rows, n, free, step, softmax)
                     else:
-                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
+                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, free, step, softmax)
                     many_rows(scores, n * 4, v_panels, zeros, target + first * out_row, out_row, rows, n, dv, w.n_segments)
                     first += rows
     return 0

@@ -1,4 +1,4 @@
-"""Blocks of two and three operands. The first parameter is the broadcast mask: bit 0: a, bit 1: b, bit 2: c has stride 0.
+"""Blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
 
 A block never mixes elements, so results do not depend bitwise on where a row begins. Source: ONNX operator specification, opset 22.
 """
@@ -9,16 +9,20 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, read_u8, word, write_u8
+from cervello.codegen.memory import read_f32, read_u8, write_u8
+from cervello.codegen.records import view
 from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_first
+from cervello.native.kernels import lane_trees
+from cervello.native.kernels.parameters import BROADCAST
 
 _F = np.float32
+_Broadcast = view(BROADCAST)
 
 
 def _block(function):
     """A float32 block around a device function of two vectors."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         if broadcast_mask == 0:
             while i + 16 <= count:
@@ -49,7 +53,7 @@ def _block(function):
 def _test(function):
     """A block of two float32 operands and a bool result."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         while i < count:
             n = min(count - i, 16)
@@ -62,10 +66,10 @@ def _test(function):
     return block
 
 
-def _logic(function):
+def logic(function):
     """A block of two bool operands."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         for i in range(count):
             x = read_u8(a, 0 if broadcast_mask & 1 else i) != 0
             y = read_u8(b, 0 if broadcast_mask & 2 else i) != 0
@@ -76,18 +80,8 @@ def _logic(function):
 
 
 @inline
-def _add(a, b):
-    return a + b
-
-
-@inline
 def _sub(a, b):
     return a - b
-
-
-@inline
-def _mul(a, b):
-    return a * b
 
 
 @inline
@@ -101,16 +95,6 @@ def _div_or_zero(a, b):
 
 
 @inline
-def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
-    return select(a != a, a, select(a > b, a, b))
-
-
-@inline
-def _min(a, b):
-    return select(a != a, a, select(a < b, a, b))
-
-
-@inline
 def _pow(a, b):
     return f.power(a, b)
 
@@ -120,7 +104,8 @@ def _prelu(a, b):
     return select(a < splat(_F(0.0)), a * b, a)
 
 
-add, sub, mul, div, max_, min_ = (_block(g) for g in (_add, _sub, _mul, _div, _max, _min))
+add, sub, mul, div = (_block(g) for g in (lane_trees.add, _sub, lane_trees.multiply, _div))
+max_, min_ = _block(lane_trees.larger), _block(lane_trees.smaller)
 pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
 
 
@@ -168,12 +153,12 @@ def _xor(a, b):
     return 1 if a != b else 0
 
 
-and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
+and_, or_, xor = logic(_and), logic(_or), logic(_xor)
 
 
 def where(target, condition, a, b, count, parameters):
     """float32 a where the bool condition holds, else b."""
-    broadcast_mask = word(parameters, 0)
+    broadcast_mask = _Broadcast(parameters).mask
     i = 0
     while i < count:
         n = min(count - i, 16)

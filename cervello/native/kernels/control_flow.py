@@ -7,14 +7,14 @@ the trip count. Scan positions are clamped to their sequence for any counter, be
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_i64, read_u8, word, write_i64, write_u8
+from cervello.codegen.memory import read_i64, read_u8, write_i64, write_u8
 from cervello.codegen.records import reader
-from cervello.native.kernels.abi import CTX_ITERATIONS
 from cervello.native.kernels.abi import JUMP as GO_ON
 from cervello.native.kernels.copies import copy_strided
 from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
+from cervello.native.kernels.views import Context
 
-MOST_TURNS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
+MOST_ITERATIONS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
 _jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
 _scan_read, _scan_write = reader(SCAN_READ), reader(SCAN_WRITE)
 
@@ -37,34 +37,34 @@ def branch(step, ctx):
 def loop_begin(step, ctx):
     """Starts the counter; jumps past the loop if the trip count is not above 0 or the initial condition is false."""
     w = _loop_begin(step, ctx)
-    turns, going = read_i64(w.turns, 0), read_u8(w.condition, 0)
+    trip_count, going = read_i64(w.trip_count, 0), read_u8(w.condition, 0)
     counter = w.counter
     write_i64(counter, 0, 0)
-    write_i64(counter, 1, turns)
+    write_i64(counter, 1, trip_count)
     write_u8(w.going, 0, going)
-    return 0 if turns > 0 and going != 0 else GO_ON + w.to
+    return 0 if trip_count > 0 and going != 0 else GO_ON + w.to
 
 
 def loop_next(step, ctx):
     """Jumps to the start of the next iteration, if there is one."""
     w = _loop_next(step, ctx)
     going, counter = read_u8(w.condition, 0), w.counter
-    turn = read_i64(counter, 0) + 1
-    write_i64(counter, 0, turn)
+    iteration = read_i64(counter, 0) + 1
+    write_i64(counter, 0, iteration)
     write_u8(w.going, 0, going)
-    if turn >= read_i64(counter, 1) or going == 0:
+    if iteration >= read_i64(counter, 1) or going == 0:
         return 0
-    spent = word(ctx, CTX_ITERATIONS) + 1
-    write_i64(ctx, CTX_ITERATIONS, spent)
-    return GO_ON + w.to if spent < MOST_TURNS else 3
+    spent = Context(ctx).iterations + 1
+    Context(ctx).iterations = spent
+    return GO_ON + w.to if spent < MOST_ITERATIONS else 3
 
 
 @inline
 def _position(w):
     """Bytes to the element of this iteration."""
-    turn, length = read_i64(w.counter, 0), w.length
-    turn = turn if turn >= 0 and turn < length else 0
-    return (length - 1 - turn if w.reverse != 0 else turn) * w.element_by
+    iteration, length = read_i64(w.counter, 0), w.length
+    iteration = iteration if iteration >= 0 and iteration < length else 0
+    return (length - 1 - iteration if w.reverse != 0 else iteration) * w.element_by
 
 
 def scan_read(step, ctx):

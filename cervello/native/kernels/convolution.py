@@ -16,7 +16,7 @@ from __future__ import annotations
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.codegen.records import reader
-from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
+from cervello.native.kernels.filters import make_filter_tile, make_pixel_tile
 from cervello.native.kernels.images import (
     clear,
     padded_pixels,
@@ -27,11 +27,11 @@ from cervello.native.kernels.images import (
     rows_together,
 )
 from cervello.native.kernels.schemas import BY_FILTERS, BY_PIXELS
-from cervello.native.kernels.tiles import PANEL, VECTORS
+from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
+from cervello.native.kernels.tiles import VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
 
 _by_pixels, _by_filters = reader(BY_PIXELS), reader(BY_FILTERS)
-BLOCK = 48  # pixels whose results are transposed together
 WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
 # Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
@@ -110,7 +110,7 @@ def by_pixels(step, ctx):
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
-    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a turn
+    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a transpose
     if by_pixel:
         clear(copied, channels * sh * sw * rows * columns)
     for n in range(n_rows):
@@ -250,11 +250,11 @@ def by_filters(step, ctx):
                 image = copied
             first = 0
             while first < images * pixels:
-                count = min(BLOCK, images * pixels - first)
+                count = min(PIXELS, images * pixels - first)
                 _windows(places, count, image, xn, first, pixels, out_width, down, right)
                 ahead = n_rows * pixels
                 if cold != 0:
-                    ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
+                    ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copy
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
                                 min(ahead + count, n_rows * pixels))
                 _panels(places, count, offsets, panel, filters, k, base, results, ldo)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, write_i32, write_i64, write_u8
-from cervello.codegen.records import reader
+from cervello.codegen.records import reader, view
 from cervello.native.kernels.schemas import COPY, COPY_DEEP, COPY_LOOP, FILL, GATHER
 
-_copy, _copy_deep, _loop, _fill, _gather = reader(COPY), reader(COPY_DEEP), reader(COPY_LOOP), reader(FILL), reader(GATHER)
-_LOOP_BYTES = COPY_LOOP.n_words * 8
+_copy, _copy_deep, _loop, _fill, _gather = reader(COPY), reader(COPY_DEEP), view(COPY_LOOP), reader(FILL), reader(GATHER)
+_LOOP_BYTES = COPY_LOOP.n_bytes
 
 
 @inline
@@ -59,11 +59,11 @@ def copy_deep(step, ctx):
     source, target = w.source, w.target
     times = 1
     for d in range(w.outer):
-        times *= _loop(w.more + d * _LOOP_BYTES, ctx).size
-    for turn in range(times):
-        rest, s, t = turn, source, target
+        times *= _loop(w.more + d * _LOOP_BYTES).size
+    for iteration in range(times):
+        rest, s, t = iteration, source, target
         for d in range(w.outer):
-            loop = _loop(w.more + d * _LOOP_BYTES, ctx)
+            loop = _loop(w.more + d * _LOOP_BYTES)
             size = loop.size
             s += rest % size * loop.source_by
             t += rest % size * loop.target_by
@@ -89,6 +89,15 @@ def fill(step, ctx):
     return 0
 
 
+@inline
+def index_at(address, n_bytes, size):
+    """An int64 or int32 index into an axis of `size` elements; a negative one counts from the end; -1 if it is out of range."""
+    index = read_i64(address, 0) if n_bytes == 8 else read_i32(address, 0) + 0
+    if index < 0:
+        index += size
+    return index if index >= 0 and index < size else -1
+
+
 def gather(step, ctx):
     """`count` rows of `inner` bytes from each of `outer` tables, by index.
 
@@ -99,10 +108,8 @@ def gather(step, ctx):
     count, inner, rows, itemsize, outer = w.count, w.inner, w.size, w.index_bytes, w.outer
     for o in range(outer):
         for i in range(count):
-            index = read_i64(indices, i) if itemsize == 8 else read_i32(indices, i) + 0
+            index = index_at(indices + i * itemsize, itemsize, rows)
             if index < 0:
-                index += rows
-            if index < 0 or index >= rows:
                 return 1
             copy_bytes(target + (o * count + i) * inner, source + (o * rows + index) * inner, inner)
     return 0

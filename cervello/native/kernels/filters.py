@@ -16,9 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cervello.codegen.simd import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
-from cervello.native.kernels.tiles import PANEL
-
-FILTERS = 8  # filters of a packed block; independent of the CPU, so stored weights are portable
+from cervello.native.kernels.sizes import FILTERS, PANEL
 
 
 def make_filter_tile(filters: int, vectors: int) -> Any:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-RUN: Final = 0  # addresses of the compiled `control.run_named` and of the context that it runs in
-CONTEXT: Final = 1
-ROWS: Final = 2
-FRAME: Final = 3  # address of the received frame, and its bytes, length word included
-FRAME_BYTES: Final = 4
-EXPECTED: Final = 5  # addresses of the bytes that it must have and of their mask, both with zeros up to a multiple of 8
-MASK: Final = 6
-ID_AT: Final = 7  # where in the frame its id lies, big-endian, and how many bytes it has; the same of its tick, which may have none
-ID_BYTES: Final = 8
-TICK_AT: Final = 9
-TICK_BYTES: Final = 10
-REPLY: Final = 11  # address of the reply's frame; the bytes that are the same in all of them are there
-TICK_TO: Final = 12  # where in it the tick begins; where it ends when it has none
-AFTER: Final = 13  # address of what comes after the tick, and its bytes
-AFTER_BYTES: Final = 14
-N_INPUTS: Final = 15  # copies that are made before the run, and all copies
-N_COPIES: Final = 16
-ID: Final = 17  # id and tick of the last frame
-TICK: Final = 18
-COPIES: Final = 19  # source, target, bytes each
+from cervello.codegen.schema import record
+
+# run, context: addresses of the compiled `control.run_named` and of the context that it runs in; rows: of the batch
+# frame, frame_bytes: address of the received frame, and its bytes, length word included
+# expected, mask: addresses of the bytes that it must have and of their mask, both with zeros up to a multiple of 8
+# id_at, id_bytes: where in the frame its id lies, big-endian, and how many bytes it has; tick_at, tick_bytes: the same of its tick, which
+# may have none
+# reply: address of the reply's frame, which holds the bytes that never change; tick_to: where in it the tick begins, or where it ends
+# without one
+# after, after_bytes: address of the bytes after the tick, and their number
+# n_inputs, n_copies: copies that are made before the run, and all copies
+# id, tick: of the last frame
+FRAME: Final = record("frame", (
+    "run context rows frame frame_bytes expected mask id_at id_bytes tick_at tick_bytes reply tick_to after after_bytes n_inputs n_copies "
+    "id tick ..."))
+COPY: Final = record("copy of a frame", "source target n_bytes")  # as many as `n_copies`
 
 ID_END: Final = 11  # where in a reply's frame the id ends: behind a length of 4 bytes, [1, and at most 5 bytes

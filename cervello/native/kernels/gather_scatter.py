@@ -10,15 +10,11 @@ import numpy as np
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, read_f32, read_i32, read_i64, word, write_f32, write_i32, write_i64
 from cervello.codegen.records import reader
+from cervello.native.kernels.copies import index_at
 from cervello.native.kernels.schemas import GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, TOP_K
 
 _gather_elements, _scatter_elements = reader(GATHER_ELEMENTS), reader(SCATTER_ELEMENTS)
 _gather_nd, _scatter_nd, _top_k = reader(GATHER_ND), reader(SCATTER_ND), reader(TOP_K)
-
-
-@inline
-def _index(address, itemsize):
-    return read_i64(address, 0) if itemsize == 8 else read_i32(address, 0) + 0
 
 
 @inline
@@ -43,7 +39,7 @@ def _combined(old, new, mode):  # NaN wins from either side
 
 
 @noinline
-def _put(target, source, n_bytes, mode, kind):
+def _write(target, source, n_bytes, mode, kind):
     """Writes a block of elements, or combines it with what is there; mode 0: write; kind 0: float32, 1: int64, 2: int32."""
     if mode == 0:
         _move(target, source, n_bytes)
@@ -71,15 +67,13 @@ def _elements(w, named, indices, other, mode, kind):
                     x = indices + i * w.indices_by[0] + j * w.indices_by[1] + k * w.indices_by[2] + m * w.indices_by[3]
                     t = other + i * w.other_by[0] + j * w.other_by[1] + k * w.other_by[2] + m * w.other_by[3]
                     for _ in range(w.sizes[4]):
-                        at = _index(x, index_bytes)
+                        at = index_at(x, index_bytes, size)
                         if at < 0:
-                            at += size
-                        if at < 0 or at >= size:
                             return 1
                         if mode < 0:
                             _move(t, d + at * stride, itemsize)
                         else:
-                            _put(d + at * stride, t, itemsize, mode, kind)
+                            _write(d + at * stride, t, itemsize, mode, kind)
                         d += w.named_by[4]
                         x += w.indices_by[4]
                         t += w.other_by[4]
@@ -102,10 +96,8 @@ def _offset(indices, depth, index_bytes, sizes, strides):
     """Byte offset of the block at an index tuple; -1 if it is out of range."""
     offset = 0
     for q in range(depth):
-        at = _index(indices + q * index_bytes, index_bytes)
+        at = index_at(indices + q * index_bytes, index_bytes, word(sizes, q))
         if at < 0:
-            at += word(sizes, q)
-        if at < 0 or at >= word(sizes, q):
             return -1
         offset += at * word(strides, q)
     return offset
@@ -123,7 +115,7 @@ def _blocks(w, named, indices, other, mode, kind):
             if mode < 0:
                 copy_bytes(other, named + offset, block)
             else:
-                _put(named + offset, other, block, mode, kind)
+                _write(named + offset, other, block, mode, kind)
             indices += depth * index_bytes
             other += block
         named += batch

@@ -12,7 +12,8 @@ from cervello.codegen.memory import call_block
 from cervello.codegen.records import reader
 from cervello.codegen.simd import load, load_masked, store, store_first
 from cervello.native.kernels.schemas import GEMM, GEMM_RESIDUAL
-from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
+from cervello.native.kernels.sizes import PANEL
+from cervello.native.kernels.tiles import ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
 _words, _residual_words = reader(GEMM), reader(GEMM_RESIDUAL)
 _tall = make_tile(ROWS, VECTORS)
@@ -118,26 +119,13 @@ _BLOCK = 48  # rows whose results are still in the L1 cache when the activation 
 
 
 @inline
-def _activate(activation, c, ldc, n_rows, width, parameter):
+def activate(activation, c, ldc, n_rows, width, parameter):
     if activation != 0:
         if ldc == width * 4:
             call_block(activation, c, c, n_rows * width, parameter)
         else:
             for r in range(n_rows):
                 call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
-
-
-def gemm(step, ctx):
-    w = _words(step, ctx)
-    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
-    segments, activation = w.segments, w.activation
-    i = 0
-    while i < n_rows:
-        rows = min(_BLOCK, n_rows - i)
-        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
-        _activate(activation, c, ldc, rows, width, w.more)
-        a, c, i = a + rows * lda, c + rows * ldc, i + rows
-    return 0
 
 
 @noinline
@@ -155,15 +143,27 @@ def _add(c, ldc, residual, ldr, n_rows, width):
     return 0
 
 
-def gemm_residual(step, ctx):
-    w = _residual_words(step, ctx)
-    a, residual, c, weights, bias, n_rows, k, width = w.a, w.residual, w.c, w.weights, w.bias, w.rows, w.k, w.width
-    lda, ldc, segments, ldr, activation = w.lda, w.ldc, w.segments, w.ldr, w.activation
+@inline
+def _multiply(w, residual, ldr):
+    """c = activation(a @ weights + bias + residual), for `w` of either kernel; a residual of 0: none."""
+    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
+    segments, activation = w.segments, w.activation
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
         many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
-        _add(c, ldc, residual, ldr, rows, width)
-        _activate(activation, c, ldc, rows, width, w.more)
-        a, c, residual, i = a + rows * lda, c + rows * ldc, residual + rows * ldr, i + rows
+        if residual != 0:
+            _add(c, ldc, residual, ldr, rows, width)
+            residual += rows * ldr
+        activate(activation, c, ldc, rows, width, w.more)
+        a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0
+
+
+def gemm(step, ctx):
+    return _multiply(_words(step, ctx), 0, 0)
+
+
+def gemm_residual(step, ctx):
+    w = _residual_words(step, ctx)
+    return _multiply(w, w.residual, w.ldr)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import call_block, read_f32, write_f32
+from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.records import reader
 from cervello.codegen.simd import fma, load, load_masked, splat, store_first, sum_lanes_of_4
-from cervello.native.kernels.reduce_last import sum_lanes
+from cervello.native.kernels.gemm import activate
+from cervello.native.kernels.lane_trees import sum_lanes
 from cervello.native.kernels.schemas import GEMV
 
 _words = reader(GEMV)
@@ -61,11 +62,6 @@ def gemm(step, ctx):
             _dots(a + r * lda, weights, ldw, bias, c + r * ldc, k, min(4, width))
             if width > 4:
                 _dots(a + r * lda, weights + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
-        if activation != 0:
-            if ldc == width * 4:
-                call_block(activation, c, c, rows * width, w.more)
-            else:
-                for r in range(rows):
-                    call_block(activation, c + r * ldc, c + r * ldc, width, w.more)
+        activate(activation, c, ldc, rows, width, w.more)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0

@@ -1,4 +1,4 @@
-"""Blocks on int64, int32 and bool elements. For two and three operands the first parameter is the broadcast mask, as in `binary`.
+"""Blocks on int64, int32 and bool elements. Operands may be broadcast, as in `binary`.
 
 Sums and products wrap around. Division goes towards zero, and by zero gives 0. Source: ONNX operator specification, opset 22.
 """
@@ -8,7 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
+from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, write_i32, write_i64, write_u8
+from cervello.codegen.records import view
+from cervello.native.kernels.binary import logic
+from cervello.native.kernels.parameters import BROADCAST, CLIP_INTEGERS, WHERE
+
+_Broadcast, _Where, _Clip = view(BROADCAST), view(WHERE), view(CLIP_INTEGERS)
 
 
 @inline
@@ -20,7 +25,7 @@ def _write_low(target, i, x):
 def _pairs(function, read, write, kind):
     """A block of two operands of a type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         for i in range(count):
             x, y = np.int64(read(a, 0 if broadcast_mask & 1 else i)), np.int64(read(b, 0 if broadcast_mask & 2 else i))
             write(target, i, kind(function(x, y)))
@@ -141,13 +146,7 @@ greater_equal_i64, greater_equal_i32 = _test(_greater_equal)
 equal_i64, equal_i32 = _test(_equal)
 
 
-def equal_bool(target, a, b, count, parameters):
-    """Any byte but 0 is true."""
-    broadcast_mask = word(parameters, 0)
-    for i in range(count):
-        x, y = read_u8(a, 0 if broadcast_mask & 1 else i) != 0, read_u8(b, 0 if broadcast_mask & 2 else i) != 0
-        write_u8(target, i, 1 if x == y else 0)
-    return 0
+equal_bool = logic(_equal)
 
 
 @inline
@@ -177,9 +176,9 @@ relu_i64, relu_i32 = _singles(_relu)
 
 
 def _clips(read, write):
-    """A block that bounds elements; parameters: the least and the greatest."""
+    """A block that bounds elements."""
     def block(target, source, count, parameters):
-        low, high = word(parameters, 0), word(parameters, 1)
+        low, high = _Clip(parameters).low, _Clip(parameters).high
         for i in range(count):
             write(target, i, min(max(np.int64(read(source, i)), low), high))
         return 0
@@ -240,8 +239,8 @@ row_sum_square_i64, row_sum_square_i32 = _rows(_zero, _add_square)
 
 
 def where(target, condition, a, b, count, parameters):
-    """Elements of any size: a where the bool condition holds, else b. The second parameter is the size in bytes."""
-    broadcast_mask, n_bytes = word(parameters, 0), word(parameters, 1)
+    """Elements of any size: a where the bool condition holds, else b."""
+    broadcast_mask, n_bytes = _Where(parameters).mask, _Where(parameters).itemsize
     for i in range(count):
         x, y = a + (0 if broadcast_mask & 2 else i * n_bytes), b + (0 if broadcast_mask & 4 else i * n_bytes)
         source = x if read_u8(condition, 0 if broadcast_mask & 1 else i) != 0 else y

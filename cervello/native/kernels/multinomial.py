@@ -13,13 +13,14 @@ from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_i32, write_i64
 from cervello.codegen.records import reader
 from cervello.codegen.simd import gather, load, load_masked, select, splat, store, store_first
+from cervello.native.kernels.lane_trees import larger
 from cervello.native.kernels.random import draw, is_deterministic
-from cervello.native.kernels.reduce_last import larger, row_max
+from cervello.native.kernels.reduce_last import row_max
 from cervello.native.kernels.schemas import MULTINOMIAL
+from cervello.native.kernels.sizes import FEW_CLASSES
 from cervello.native.kernels.transpose import transpose_16x16
 
 _words = reader(MULTINOMIAL)
-_SHORT = 16  # classes of a line that runs with fifteen others
 _F = np.float32
 
 
@@ -109,7 +110,7 @@ def multinomial(step, ctx):
     i, n_lines = 0, rows * lines
     while i < n_lines:
         row, drawn, to = logits + i * classes * 4, draws + i * samples * 4, target + i * samples * itemsize
-        some = min(16, n_lines - i) if classes <= _SHORT else 1
+        some = min(16, n_lines - i) if classes <= FEW_CLASSES else 1
         if some > 1:
             _short_lines(ctx, row, some, classes, i, lines, drawn, samples, to, itemsize, scratch)
         else:

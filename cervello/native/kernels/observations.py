@@ -11,119 +11,70 @@ from cervello.codegen.memory import (
     call_c_4,
     call_c_int_2_int,
     copy_bytes,
+    copy_row,
     read_i32,
     read_u8,
     word,
-    write_i64,
 )
-from cervello.native.kernels.row_words import (
-    ARRAY_TYPE,
-    BIRTHS,
-    BIRTHS_AT,
-    CAPACITY,
-    CLEAR,
-    COLUMN,
-    DECREF,
-    DESCR,
-    DICT_GET,
-    DICT_NEXT,
-    DICT_SET,
-    DICT_SIZE,
-    DICT_TYPE,
-    DIMS,
-    ELEMENTS,
-    EMPTY,
-    ERR_CLEAR,
-    FIRST,
-    HEADER,
-    INCREF,
-    INT_MAKE,
-    INT_TYPE,
-    INT_VALUE,
-    KEY,
-    LIST_TYPE,
-    LOCK_OWNER,
-    N_DIMS,
-    N_INPUTS,
-    NAME,
-    NEW,
-    OPEN,
-    POSITION,
-    RELEASE,
-    ROW_BYTES,
-    ROWS,
-    SET,
-    SET_ITEM,
-    SINCE,
-    SLOTS,
-    SOLE,
-    STR_TYPE,
-    VALUE,
-    WORDS,
-    WRITER,
-)
-from cervello.native.kernels.storing import copy_row
+from cervello.codegen.records import view
+from cervello.native.kernels.row_words import COPY_ROWS, INPUT, LOCK_OWNER, READER, STACK
+from cervello.noise.arrays import are_equal, is_array
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, STRIDES, TYPE
 
+Reader, Input, _functions, _stack = view(READER), view(INPUT), view(COPY_ROWS), view(STACK)
 _NEEDED = READABLE | 0x1  # aligned, C-contiguous
+_INPUT_BYTES = INPUT.n_bytes
 
 
 @inline
-def _fits(array, array_type, descr, n_dims, sizes):
-    """Whether an object is a plain array of this type, dtype and shape; `sizes` is the address of its n_dims words."""
-    if word(array + TYPE, 0) != array_type or word(array + DTYPE, 0) != descr:
-        return False
-    if read_i32(array + FLAGS, 0) & _NEEDED != _NEEDED or read_i32(array + RANK, 0) != n_dims:
-        return False
-    dims = word(array + SHAPE, 0)
-    for d in range(n_dims):
-        if word(dims, d) != word(sizes, d):
-            return False
-    return True
+def _fits(array, array_type, dtype, rank, sizes):
+    """Whether an object is a plain array of this type, dtype and shape; `sizes` is the address of its sizes."""
+    return is_array(array, array_type, dtype, rank, _NEEDED) and are_equal(word(array + SHAPE, 0), sizes, rank)
 
 
 @inline
-def _copied(reader, entry, array, row):
+def _copy(reader, entry, array, row):
     """Copies an array to a row of an input's column; False if it is not a plain array of the input's dtype and shape."""
-    if not _fits(array, word(reader, ARRAY_TYPE), word(entry, DESCR), word(entry, N_DIMS), entry + DIMS * 8):
+    this = Input(entry)
+    if not _fits(array, Reader(reader).array_type, this.dtype, this.rank, this.sizes_at):
         return False
-    row_bytes = word(entry, ROW_BYTES)
-    copy_row(word(entry, COLUMN) + row * row_bytes, word(array + DATA, 0), row_bytes)
+    row_bytes = this.row_bytes
+    copy_row(this.column + row * row_bytes, word(array + DATA, 0), row_bytes)
     return True
 
 
 @noinline
 def _read(reader, observation, row):
     """Copies an observation; if it returns False, some of its inputs may have been copied."""
-    entry = reader + HEADER * 8
-    if word(observation + TYPE, 0) != word(reader, DICT_TYPE):
-        return word(reader, SOLE) != 0 and _copied(reader, entry, observation, row)
-    n_inputs = word(reader, N_INPUTS)
-    if call_c_1(word(reader, DICT_SIZE), observation) != n_inputs:
+    r = Reader(reader)
+    entry = r.more
+    if word(observation + TYPE, 0) != r.dict_type:
+        return r.sole != 0 and _copy(reader, entry, observation, row)
+    n_inputs = r.n_inputs
+    if call_c_1(r.dict_size, observation) != n_inputs:
         return False
-    write_i64(reader, POSITION, 0)
-    following, n_found = word(reader, DICT_NEXT), 0
+    r.position, n_found = 0, 0
     while n_found < n_inputs:  # in the inputs' order under the same str objects, as literal keys are
-        if call_c_4(following, observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) == 0:
+        if call_c_4(r.dict_next, observation, r.position_at, r.key_at, r.value_at) == 0:
             break
-        if word(reader, KEY) != word(entry, NAME):
+        if r.key != Input(entry).name:
             break
-        if not _copied(reader, entry, word(reader, VALUE), row):
+        if not _copy(reader, entry, r.value, row):
             return False
-        entry += WORDS * 8
+        entry += _INPUT_BYTES
         n_found += 1
     if n_found == n_inputs:
         return True
-    entry = reader + HEADER * 8
-    write_i64(reader, POSITION, 0)
-    while call_c_4(following, observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) != 0:
-        if word(word(reader, KEY) + TYPE, 0) != word(reader, STR_TYPE):  # comparing a key of another type may run Python code
+    entry = r.more
+    r.position = 0
+    while call_c_4(r.dict_next, observation, r.position_at, r.key_at, r.value_at) != 0:
+        if word(r.key + TYPE, 0) != r.str_type:  # comparing a key of another type may run Python code
             return False
     for _ in range(n_inputs):
-        array = call_c_2(word(reader, DICT_GET), observation, word(entry, NAME))
-        if array == 0 or not _copied(reader, entry, array, row):
+        array = call_c_2(r.dict_get, observation, Input(entry).name)
+        if array == 0 or not _copy(reader, entry, array, row):
             return False
-        entry += WORDS * 8
+        entry += _INPUT_BYTES
     return True
 
 
@@ -139,16 +90,17 @@ def read_rows(reader, first, unused, objects, n_objects):
 
 
 @noinline
-def _note(reader, names, agent, number):
+def _set_item(reader, names, agent, number):
     """names[agent] = number; False if out of memory."""
-    value = call_c_1(word(reader, INT_MAKE), number)
+    r = Reader(reader)
+    value = call_c_1(r.int_make, number)
     if value == 0:
-        call_c_0(word(reader, ERR_CLEAR))
+        call_c_0(r.err_clear)
         return False
-    status = call_c_3(word(reader, DICT_SET), names, agent, value)
-    call_c_1(word(reader, DECREF), value)
+    status = call_c_3(r.dict_set, names, agent, value)
+    call_c_1(r.decref, value)
     if status != 0:
-        call_c_0(word(reader, ERR_CLEAR))
+        call_c_0(r.err_clear)
     return status == 0
 
 
@@ -164,52 +116,54 @@ def push_row(reader, unused, unused_too, objects, n_objects):
     Returns:
       1; 0 if Python must take the general path, and nothing was changed then.
     """
-    if word(reader, OPEN) == 0 or word(word(reader, WRITER), 0) != 0:
+    r = Reader(reader)
+    if r.open == 0 or word(r.writer, 0) != 0:
         return 0
     counted = n_objects == 4
     if counted and word(word(objects, 3) + LOCK_OWNER, 0) != 0:
         return 0
-    agent, observation, births = word(objects, 0), word(objects, 1), word(reader, BIRTHS)
+    agent, observation, generations = word(objects, 0), word(objects, 1), r.generations
     kind = word(agent + TYPE, 0)
-    if kind != word(reader, INT_TYPE) and kind != word(reader, STR_TYPE):
+    if kind != r.int_type and kind != r.str_type:
         return 0
-    slot = call_c_2(word(reader, DICT_GET), word(reader, SLOTS), agent)
+    slot = call_c_2(r.dict_get, r.slots, agent)
     if slot == 0:
         return 0
-    waits = call_c_2(word(reader, DICT_GET), births, agent) != 0
-    row = word(reader, FIRST) + call_c_1(word(reader, DICT_SIZE), births)
+    waits = call_c_2(r.dict_get, generations, agent) != 0
+    row = r.first + call_c_1(r.dict_size, generations)
     if waits:
-        if not counted or word(reader, N_INPUTS) != 1:
+        if not counted or r.n_inputs != 1:
             return 0
-        found = call_c_2(word(reader, DICT_GET), word(reader, ROWS), agent)
+        found = call_c_2(r.dict_get, r.rows, agent)
         if found == 0:
             return 0
-        row = call_c_1(word(reader, INT_VALUE), found)
-    if row >= word(reader, CAPACITY) or not _read(reader, observation, row):
+        row = call_c_1(r.int_value, found)
+    if row >= r.capacity or not _read(reader, observation, row):
         return 0
     if not waits:
-        if not _note(reader, word(reader, ROWS), agent, row):
+        if not _set_item(reader, r.rows, agent, row):
             return 0
-        if counted and call_c_3(word(reader, DICT_SET), word(reader, SINCE), agent, word(objects, 2)) != 0:
-            call_c_0(word(reader, ERR_CLEAR))
+        if counted and call_c_3(r.dict_set, r.since, agent, word(objects, 2)) != 0:
+            call_c_0(r.err_clear)
             return 0
-    slot = call_c_1(word(reader, INT_VALUE), slot)
-    return 1 if _note(reader, births, agent, word(word(word(reader, BIRTHS_AT), 0), slot)) else 0
+    slot = call_c_1(r.int_value, slot)
+    return 1 if _set_item(reader, generations, agent, word(word(r.generations_at, 0), slot)) else 0
 
 
 def stack(context, unused, unused_too, objects, n_objects):
     """Copies separate arrays of one shape and dtype to the rows of one array.
 
     Args:
-      context: 0 type of arrays, 1 dtype, 2 axes, 3 bytes of a part, then the sizes of its axes.
+      context: STACK of `row_words`.
       objects: the target [N, *shape], then the N parts.
     Returns:
       1 if an array has another shape or dtype; the target is then invalid.
     """
-    target, row_bytes = word(word(objects, 0) + DATA, 0), word(context, 3)
+    parts, target = _stack(context), word(word(objects, 0) + DATA, 0)
+    row_bytes = parts.row_bytes
     for i in range(1, n_objects):
         part = word(objects, i)
-        if not _fits(part, word(context, 0), word(context, 1), word(context, 2), context + 32):
+        if not _fits(part, parts.array_type, parts.dtype, parts.rank, parts.more):
             return 1
         copy_row(target, word(part + DATA, 0), row_bytes)
         target += row_bytes
@@ -269,9 +223,9 @@ def spread(array_type, n_rows, unused, objects, n_objects):
 @inline
 def _row_copy(functions, column, i, row_bytes):
     """A new array with a row of a column; 0 if out of memory."""
-    descr = word(column + DTYPE, 0)
-    call_c_1(word(functions, INCREF), descr)  # the next call steals a reference
-    row = call_c_int_2_int(word(functions, EMPTY), read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
+    f, descr = _functions(functions), word(column + DTYPE, 0)
+    call_c_1(f.incref, descr)  # the next call steals a reference
+    row = call_c_int_2_int(f.empty, read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
     if row != 0:
         copy_bytes(word(row + DATA, 0), word(column + DATA, 0) + i * row_bytes, row_bytes)
     return row
@@ -285,13 +239,13 @@ def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
     Returns:
       the number of list items set; fewer than n_rows if out of memory.
     """
-    column, rows = word(objects, 0), word(objects, 1)
+    f, column, rows = _functions(functions), word(objects, 0), word(objects, 1)
     for i in range(n_rows):
         row = _row_copy(functions, column, i, row_bytes)
         if row == 0:
-            call_c_0(word(functions, CLEAR))
+            call_c_0(f.clear)
             return i
-        call_c_3(word(functions, SET_ITEM), rows, i, row)
+        call_c_3(f.set_item, rows, i, row)
     return n_rows
 
 
@@ -305,26 +259,28 @@ def split_rows(functions, n_rows, unused, objects, n_objects):
     Returns:
       the number of agents in the dict; fewer than n_rows if out of memory, or if an agent cannot be hashed.
     """
-    ids, target, elements = word(objects, 0) + word(functions, ELEMENTS), word(objects, 1), word(functions, ELEMENTS)
+    f = _functions(functions)
+    elements, target = f.elements, word(objects, 1)
+    ids = word(objects, 0) + elements
     for i in range(n_rows):
-        outputs = call_c_0(word(functions, NEW))
+        outputs = call_c_0(f.new)
         status = 0 if outputs != 0 else -1
         for k in range(2, n_objects, 2):
             if status == 0:
                 name, column = word(objects, k), word(objects, k + 1)
-                if word(column + TYPE, 0) == word(functions, LIST_TYPE):
-                    status = call_c_3(word(functions, SET), outputs, name, word(word(column + elements, 0), i))
+                if word(column + TYPE, 0) == f.list_type:
+                    status = call_c_3(f.set, outputs, name, word(word(column + elements, 0), i))
                 else:
                     row = _row_copy(functions, column, i, word(word(column + STRIDES, 0), 0))
                     status = -1
                     if row != 0:
-                        status = call_c_3(word(functions, SET), outputs, name, row)
-                        call_c_1(word(functions, RELEASE), row)
+                        status = call_c_3(f.set, outputs, name, row)
+                        call_c_1(f.release, row)
         if status == 0:
-            status = call_c_3(word(functions, SET), target, word(ids, i), outputs)
+            status = call_c_3(f.set, target, word(ids, i), outputs)
         if outputs != 0:
-            call_c_1(word(functions, RELEASE), outputs)
+            call_c_1(f.release, outputs)
         if status != 0:
-            call_c_0(word(functions, CLEAR))
+            call_c_0(f.clear)
             return i
     return n_rows

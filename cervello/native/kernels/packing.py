@@ -5,7 +5,7 @@ from __future__ import annotations
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import read_i32, write_i32
 from cervello.codegen.simd import load_masked, store_first
-from cervello.native.kernels.tiles import PANEL
+from cervello.native.kernels.sizes import PANEL
 from cervello.native.kernels.transpose import transpose_16x16
 
 

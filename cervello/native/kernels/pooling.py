@@ -12,7 +12,8 @@ from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.records import reader
 from cervello.codegen.simd import gather, load_masked, splat, store_first
-from cervello.native.kernels.reduce_last import larger, row_max
+from cervello.native.kernels.lane_trees import larger
+from cervello.native.kernels.reduce_last import row_max
 from cervello.native.kernels.schemas import AVERAGE_POOL, MAX_POOL
 
 _max_pool, _average_pool = reader(MAX_POOL), reader(AVERAGE_POOL)

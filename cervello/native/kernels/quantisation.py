@@ -3,7 +3,7 @@
     quantize_T    saturate(round(a / b) + c): float32 a, scale b, zero point c
     requantize_T  saturate(round(a * b) + c): float32 a, factor b, zero point c
     dequantize_T  (a - c) * b: integers a, scale b, zero point c
-    snap_T, resnap_T  what quantize_T or requantize_T gives, less c; times b where the second parameter is 1. float32.
+    snap_T, resnap_T  what quantize_T or requantize_T gives, less c; times b where `times_scale` is 1. float32.
 
 Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
 least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25,
@@ -16,7 +16,8 @@ import numpy as np
 
 from cervello.codegen import integer_lanes as ints
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
+from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16
+from cervello.codegen.records import view
 from cervello.codegen.simd import (
     load,
     load_masked,
@@ -33,8 +34,10 @@ from cervello.codegen.simd import (
     to_float,
     to_int,
 )
+from cervello.native.kernels.parameters import BROADCAST, SNAP
 
 _F = np.float32
+_Broadcast, _Snap = view(BROADCAST), view(SNAP)
 _LOADS = {"u8": (ints.load_u8, ints.load_u8_first), "i8": (ints.load_i8, ints.load_i8_first),
           "u16": (ints.load_u16, ints.load_u16_first), "i16": (ints.load_i16, ints.load_i16_first),
           "i32": (ints.load_i32, ints.load_i32_first)}
@@ -108,7 +111,7 @@ def _to_integers(kind, scaled):
     store_whole, store_some = _STORES[item]
 
     def block(target, a, b, c, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         while i < count:
             n = count - i
@@ -129,7 +132,7 @@ def _to_grid(kind, scaled):
     zeros, rounded = _integers(kind), _rounded_by(kind, scaled)
 
     def block(target, a, b, c, count, parameters):
-        broadcast_mask, times = word(parameters, 0), word(parameters, 1)
+        broadcast_mask, times = _Snap(parameters).mask, _Snap(parameters).times_scale
         i = 0
         while i < count:
             n = count - i
@@ -153,7 +156,7 @@ def _to_floats(kind):
     read = _integers(kind)
 
     def block(target, a, b, c, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         while i < count:
             n = count - i

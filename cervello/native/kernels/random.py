@@ -9,50 +9,51 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import call_kernel, read_u8, word, write_f32, write_f64, write_i64
+from cervello.codegen.memory import call_kernel, read_u8, write_f32
 from cervello.codegen.records import reader
 from cervello.codegen.simd import fma, load_masked, splat, store_first
-from cervello.native.kernels.abi import CTX_ALL_DETERMINISTIC, CTX_DETERMINISTIC, CTX_KEYS, CTX_ROW, CTX_SLOTS, CTX_STEPS
 from cervello.native.kernels.schemas import NORMAL, UNIFORM
+from cervello.native.kernels.views import Context
+from cervello.noise.kernels import Fill
 
 _normal, _uniform = reader(NORMAL), reader(UNIFORM)
 _F = np.float32
 
 
 @inline
+def fill_rows(ctx, fill, block, target, n_rows, first):
+    """Calls a kernel of `noise` for the rows of a run from `first` on; `block` holds the other words already."""
+    context, w = Context(ctx), Fill(block)
+    w.out, w.n_rows, w.slots = target, n_rows, context.slots + first * 8
+    w.keys, w.steps = context.keys, context.steps
+    flags = context.deterministic
+    w.deterministic = flags + first if flags != 0 else 0
+    call_kernel(fill, block, 0)
+
+
+@inline
 def is_deterministic(ctx, row):
-    if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
+    context = Context(ctx)
+    if context.all_deterministic != 0:
         return True
-    flags = word(ctx, CTX_DETERMINISTIC)
-    return flags != 0 and read_u8(flags, word(ctx, CTX_ROW) + row) != 0
+    flags = context.deterministic
+    return flags != 0 and read_u8(flags, context.row + row) != 0
 
 
 @inline
 def draw(ctx, fill, block, target, rows, width, site):
     """Fills [rows, width] with standard noise by a kernel of `noise`, zeros in deterministic rows; whether it could."""
-    if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
-        for i in range(rows * width):
-            write_f32(target, i, _F(0.0))
-        return True
-    first, flags = word(ctx, CTX_ROW), word(ctx, CTX_DETERMINISTIC)
-    if word(ctx, CTX_KEYS) == 0:
+    context = Context(ctx)
+    if context.all_deterministic != 0 or context.keys == 0:
         for r in range(rows):
             if not is_deterministic(ctx, r):
                 return False
         for i in range(rows * width):
             write_f32(target, i, _F(0.0))
         return True
-    write_i64(block, 0, target)
-    write_i64(block, 1, width * 4)
-    write_i64(block, 2, rows)
-    write_i64(block, 3, width)
-    write_i64(block, 4, word(ctx, CTX_SLOTS) + first * 8)
-    write_i64(block, 5, word(ctx, CTX_KEYS))
-    write_i64(block, 6, word(ctx, CTX_STEPS))
-    write_i64(block, 7, site)
-    write_f64(block, 8, 1.0)
-    write_i64(block, 9, flags + first if flags != 0 else 0)
-    call_kernel(fill, block, 0)
+    w = Fill(block)
+    w.row_stride, w.width, w.site, w.scale = width * 4, width, site, 1.0
+    fill_rows(ctx, fill, block, target, rows, context.row)
     return True
 
 

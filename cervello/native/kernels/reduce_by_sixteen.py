@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import read_f32, word, word_f32, write_f32
+from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.simd import gather, select, splat, sqrt, store, store_first
+from cervello.native.kernels.lane_trees import peak
 from cervello.native.kernels.reduce_last import (
+    LayerNorm,
     exps_to_lanes,
     max_to_lanes,
     normalised,
-    peak,
     peak_to_lanes,
     scale_row,
     squares_about,
@@ -101,7 +102,7 @@ softmax = over_rows(softmax_rows)
 @noinline
 def _normalise(target, target_row, source, source_row, rows, count, scratch, parameters):
     pairs, centers, factors = scratch + 16 * 64, scratch + 24 * 64, scratch + 25 * 64
-    n = splat(_F(count))
+    p, n = LayerNorm(parameters), splat(_F(count))
     for r in range(rows):
         store(scratch + r * 64, sum_to_lanes(source + r * source_row, count))
     transpose_16x16(scratch, 64, scratch, 64, rows, 16)
@@ -109,10 +110,10 @@ def _normalise(target, target_row, source, source_row, rows, count, scratch, par
     for r in range(rows):
         store(scratch + r * 64, squares_about(source + r * source_row, count, splat(read_f32(centers, r))))
     transpose_16x16(scratch, 64, scratch, 64, rows, 16)
-    store(factors, splat(_F(1.0)) / sqrt(total(scratch, pairs) / n + splat(word_f32(parameters, 2))))
+    store(factors, splat(_F(1.0)) / sqrt(total(scratch, pairs) / n + splat(p.epsilon)))
     for r in range(rows):
         normalised(target + r * target_row, source + r * source_row, count, splat(read_f32(centers, r)), splat(read_f32(factors, r)),
-                   word(parameters, 0), word(parameters, 1))
+                   p.scale, p.bias)
     return 0
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fabs, fma, load_masked, select, splat, sqrt, store_first
+from cervello.codegen.simd import fabs, fma, load_masked, splat, sqrt, store_first
+from cervello.native.kernels.lane_trees import add, larger, multiply, smaller
 from cervello.native.kernels.schemas import INNER
 
 _words = reader(INNER)
@@ -35,11 +36,6 @@ def _kernel(start, step_function, finish):
 
 
 @inline
-def _add(a, x):
-    return a + x
-
-
-@inline
 def _add_square(a, x):
     return fma(x, x, a)
 
@@ -47,21 +43,6 @@ def _add_square(a, x):
 @inline
 def _add_absolute(a, x):
     return a + fabs(x)
-
-
-@inline
-def _multiply(a, x):
-    return a * x
-
-
-@inline
-def _larger(a, x):
-    return select(a != a, a, select(a > x, a, x))
-
-
-@inline
-def _smaller(a, x):
-    return select(a != a, a, select(a < x, a, x))
 
 
 @inline
@@ -85,7 +66,7 @@ def _log(a, terms):
 
 
 _ZERO, _ONE = _F(0.0), _F(1.0)
-sum_, mean, prod = _kernel(_ZERO, _add, _same), _kernel(_ZERO, _add, _average), _kernel(_ONE, _multiply, _same)
-max_, min_ = _kernel(-_INF, _larger, _same), _kernel(_INF, _smaller, _same)
+sum_, mean, prod = _kernel(_ZERO, add, _same), _kernel(_ZERO, add, _average), _kernel(_ONE, multiply, _same)
+max_, min_ = _kernel(-_INF, larger, _same), _kernel(_INF, smaller, _same)
 sum_square, l2, l1 = _kernel(_ZERO, _add_square, _same), _kernel(_ZERO, _add_square, _root), _kernel(_ZERO, _add_absolute, _same)
-log_sum = _kernel(_ZERO, _add, _log)
+log_sum = _kernel(_ZERO, add, _log)

@@ -10,7 +10,8 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, word, word_f32, write_f32, write_i64
+from cervello.codegen.memory import read_f32, write_f32, write_i64
+from cervello.codegen.records import view
 from cervello.codegen.simd import (
     fabs,
     fma,
@@ -18,65 +19,18 @@ from cervello.codegen.simd import (
     lane,
     load,
     load_masked,
-    rotate_1,
-    rotate_2,
-    rotate_4,
-    rotate_8,
     select,
     splat,
     sqrt,
     store,
     store_first,
 )
+from cervello.native.kernels.lane_trees import max_lanes, min_lanes, peak, product_lanes, smaller, sum_lanes
+from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM, LAYER_NORM, RMS_NORM
 
 _F = np.float32
+LayerNorm, _RmsNorm, _ArgMax, _CumSum = view(LAYER_NORM), view(RMS_NORM), view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
-
-
-@inline
-def sum_lanes(x):
-    x = x + rotate_8(x)
-    x = x + rotate_4(x)
-    x = x + rotate_2(x)
-    x = x + rotate_1(x)
-    return lane(x, 0)
-
-
-@inline
-def product_lanes(x):
-    x = x * rotate_8(x)
-    x = x * rotate_4(x)
-    x = x * rotate_2(x)
-    x = x * rotate_1(x)
-    return lane(x, 0)
-
-
-@inline
-def larger(a, b):  # NaN wins from either side
-    return select(a != a, a, select(a > b, a, b))
-
-
-@inline
-def _smaller(a, b):
-    return select(a != a, a, select(a < b, a, b))
-
-
-@inline
-def max_lanes(x):
-    x = larger(x, rotate_8(x))
-    x = larger(x, rotate_4(x))
-    x = larger(x, rotate_2(x))
-    x = larger(x, rotate_1(x))
-    return lane(x, 0)
-
-
-@inline
-def min_lanes(x):
-    x = _smaller(x, rotate_8(x))
-    x = _smaller(x, rotate_4(x))
-    x = _smaller(x, rotate_2(x))
-    x = _smaller(x, rotate_1(x))
-    return lane(x, 0)
 
 
 @inline
@@ -92,11 +46,6 @@ def sum_to_lanes(source, count):
 @inline
 def row_sum(source, count):
     return sum_lanes(sum_to_lanes(source, count))
-
-
-@inline
-def peak(a, b):  # one instruction, but a NaN in a is passed over
-    return select(a > b, a, b)
 
 
 @inline
@@ -162,7 +111,7 @@ def min_(target, source, count, parameters):
     best = splat(_INF)
     i = 0
     while i < count:
-        best = _smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
+        best = smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
         i += 16
     write_f32(target, 0, min_lanes(best))
     return 0
@@ -315,17 +264,18 @@ def normalised(target, source, count, center, factor, scale, bias):
 
 
 def layer_norm(target, source, count, parameters):
-    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
+    """Mean first, then the squares about it."""
+    p = LayerNorm(parameters)
     center = splat(row_sum(source, count) / _F(count))
     variance = sum_lanes(squares_about(source, count, center)) / _F(count)
-    factor = splat(_F(1.0)) / sqrt(splat(variance + word_f32(parameters, 2)))
-    normalised(target, source, count, center, factor, word(parameters, 0), word(parameters, 1))
+    factor = splat(_F(1.0)) / sqrt(splat(variance + p.epsilon))
+    normalised(target, source, count, center, factor, p.scale, p.bias)
     return 0
 
 
 def rms_norm(target, source, count, parameters):
-    """Divides by the root of the mean square plus parameter 0."""
-    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
+    """Divides by the root of the mean square plus epsilon."""
+    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + _RmsNorm(parameters).epsilon))
     i = 0
     while i < count:
         store_first(target + i * 4, load_masked(source + i * 4, count - i) * factor, count - i)
@@ -333,34 +283,38 @@ def rms_norm(target, source, count, parameters):
     return 0
 
 
-def arg_max(target, source, count, parameters):
-    """The first of equal maxima, or the last when parameter 0 is 1; NaN counts as the largest."""
-    last = word(parameters, 0)
-    best, where = read_f32(source, 0), 0
-    for i in range(1, count):
-        x = read_f32(source, i)
-        better = x > best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
-        if better:
-            best, where = x, i
-    write_i64(target, 0, where)
-    return 0
+def _arg(is_better):
+    """A block: the first of equal extremes, or the last if `last` is 1; NaN counts as the most extreme."""
+    def block(target, source, count, parameters):
+        last = _ArgMax(parameters).last
+        best, where = read_f32(source, 0), 0
+        for i in range(1, count):
+            x = read_f32(source, i)
+            better = is_better(x, best) or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+            if better:
+                best, where = x, i
+        write_i64(target, 0, where)
+        return 0
+
+    return block
 
 
-def arg_min(target, source, count, parameters):
-    last = word(parameters, 0)
-    best, where = read_f32(source, 0), 0
-    for i in range(1, count):
-        x = read_f32(source, i)
-        better = x < best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
-        if better:
-            best, where = x, i
-    write_i64(target, 0, where)
-    return 0
+@inline
+def _is_above(x, best):
+    return x > best
+
+
+@inline
+def _is_below(x, best):
+    return x < best
+
+
+arg_max, arg_min = _arg(_is_above), _arg(_is_below)
 
 
 def cum_sum(target, source, count, parameters):
-    """Parameters: exclusive, reverse. Adds in order."""
-    exclusive, reverse = word(parameters, 0), word(parameters, 1)
+    """Adds in order."""
+    exclusive, reverse = _CumSum(parameters).exclusive, _CumSum(parameters).reverse
     total = _F(0.0)
     for k in range(count):
         i = count - 1 - k if reverse else k

@@ -11,16 +11,15 @@ from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.simd import fabs, load, select, splat, store
-from cervello.native.kernels.reduce_last import larger, peak
+from cervello.native.kernels.lane_trees import larger, peak
 from cervello.native.kernels.sixteen import in_groups, over_rows, total
 from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
-MOST = 64  # numbers in a row
 
 
 @inline
-def _turn_in(scratch, source, source_row, rows, count):
+def _transpose_in(scratch, source, source_row, rows, count):
     """Number j of every row as vector j."""
     for j in range(0, count, 16):
         transpose_16x16(source + j * 4, source_row, scratch + j * 64, 64, rows, min(16, count - j))
@@ -42,7 +41,7 @@ def _sum(x, count, free):
 @noinline
 def _softmax_of(target, target_row, source, source_row, rows, count, scratch, parameters):
     """Scratch: count + 24 vectors."""
-    _turn_in(scratch, source, source_row, rows, count)
+    _transpose_in(scratch, source, source_row, rows, count)
     shift = splat(_F(-np.inf))
     for j in range(count):
         shift = peak(load(scratch + j * 64), shift)  # a NaN comes through the sum
@@ -63,7 +62,7 @@ softmax = over_rows(softmax_rows)
 @noinline
 def _log_sum_exp_of(target, target_row, source, source_row, rows, count, scratch, parameters):
     """A row gives one number. Scratch: count + 24 vectors."""
-    _turn_in(scratch, source, source_row, rows, count)
+    _transpose_in(scratch, source, source_row, rows, count)
     best = splat(_F(-np.inf))
     for j in range(count):
         best = larger(best, load(scratch + j * 64))

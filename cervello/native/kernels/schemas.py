@@ -1,10 +1,11 @@
-"""The words of every kernel that a step can name, family by family; `schema` says how to read them. Strides are bytes."""
+"""The words of every kernel that a step can name, family by family; `codegen.schema` says how to read them. Strides are bytes."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from cervello.native.kernels.schema import SCHEMAS, record, schema
+from cervello.codegen.schema import record
+from cervello.native.kernels.schema import SCHEMAS, schema
 
 __all__ = ["SCHEMAS"]
 
@@ -20,7 +21,7 @@ MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_b
 SIXTEEN: Final = schema(
     "reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_ reduce_by_sixteen:softmax reduce_by_sixteen:layer_norm "
     "reduce_short:softmax reduce_short:log_sum_exp",
-    "source -> target | turned", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
+    "source -> target | transposed", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
     "sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")), "source -> target", "outer:rows terms:rows inner:rows")
 
@@ -98,11 +99,11 @@ UNIFORM: Final = schema("random:uniform", "-> target | block", "rows:rows width 
 MULTINOMIAL: Final = schema("multinomial:multinomial", "logits -> target | weights draws block",
                             "rows:rows lines classes samples itemsize site:bits fill:function")
 
-# Branches and loops. A counter holds the turn and how many there are.
+# Branches and loops. A counter holds the iteration and the trip count.
 LABEL: Final = schema("control_flow:label", "->")
 JUMP: Final = schema("control_flow:jump", "->", "to:jump")
 BRANCH: Final = schema("control_flow:branch", "condition ->", "to:jump")
-LOOP_BEGIN: Final = schema("control_flow:loop_begin", "turns condition -> counter going", "to:jump")
+LOOP_BEGIN: Final = schema("control_flow:loop_begin", "trip_count condition -> counter going", "to:jump")
 LOOP_NEXT: Final = schema("control_flow:loop_next", "condition -> counter going", "to:jump")
 _POSITION: Final = f"length:rows element_by:stride reverse:int {_COPY}"
 SCAN_READ: Final = schema("control_flow:scan_read", "sequence counter -> element", _POSITION)

@@ -9,44 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
-from cervello.native.kernels.abi import (
-    ARG_BASE,
-    ARG_HEADER,
-    ARG_WORDS,
-    CTX_ARGUMENTS,
-    CTX_FUSED_OPS,
-    CTX_N_FUSED_OPS,
-    CTX_SLOTS,
-    FUSED_ADDRESS,
-    FUSED_CARRY,
-    FUSED_COUNT,
-    FUSED_ELEMENT,
-    FUSED_EXPONENT,
-    FUSED_GROUP,
-    FUSED_INITIAL,
-    FUSED_KIND,
-    FUSED_ON_NONFINITE,
-    FUSED_PORT,
-    FUSED_ROW_BYTES,
-    FUSED_WORDS,
-    NONFINITE,
-)
+from cervello.codegen.memory import copy_row, read_u8, word, write_i64
+from cervello.native.kernels.abi import FUSED_SCATTER, FUSED_WORDS, NONFINITE
+from cervello.native.kernels.views import Context, FusedOp, Scatter, column, fused_op
 
-_SCATTER = 1
-
-
-@inline
-def copy_row(target, source, row_bytes):
-    if row_bytes == 4:
-        write_i32(target, 0, read_i32(source, 0))
-    else:
-        copy_bytes(target, source, row_bytes)
-
-
-@inline
-def _column(ctx, move):
-    return word(word(ctx, CTX_ARGUMENTS) + (ARG_HEADER + word(move, FUSED_PORT) * ARG_WORDS) * 8, ARG_BASE)
+_OP_BYTES = FUSED_WORDS * 8
 
 
 @noinline
@@ -76,38 +43,42 @@ def _row_is_finite(row, row_bytes, exponent, element):
 
 
 @noinline
-def _look(ctx, n_rows):
+def _check_state(ctx, n_rows):
     """0 if all new state is finite, 1 if some is not, -1 if the batch must be refused because of it."""
     found = 0
-    for m in range(word(ctx, CTX_N_FUSED_OPS)):
-        move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
-        if word(move, FUSED_KIND) == _SCATTER and word(move, FUSED_EXPONENT) != 0:
-            n_bytes = n_rows * word(move, FUSED_ROW_BYTES)
-            if not _all_finite(_column(ctx, move), n_bytes, word(move, FUSED_EXPONENT), word(move, FUSED_CARRY)):
-                if word(move, FUSED_ON_NONFINITE) == 2:
-                    return -1
-                found = 1
+    for m in range(Context(ctx).n_fused_ops):
+        at = fused_op(ctx, m)
+        op = FusedOp(at)
+        scatter = Scatter(op.more)
+        if op.kind != FUSED_SCATTER or scatter.exponent == 0:
+            continue
+        if not _all_finite(column(ctx, at), n_rows * op.row_bytes, scatter.exponent, scatter.carry):
+            if scatter.on_nonfinite == 2:
+                return -1
+            found = 1
     return found
 
 
 @noinline
 def _store(ctx, n_rows):
     """slab[slots[i]] = column[i] for every stored output."""
-    slots = word(ctx, CTX_SLOTS)
-    for m in range(word(ctx, CTX_N_FUSED_OPS)):
-        move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
-        if word(move, FUSED_KIND) == _SCATTER:
-            row_bytes, slab, column = word(move, FUSED_ROW_BYTES), word(move, FUSED_ADDRESS), _column(ctx, move)
+    slots = Context(ctx).slots
+    for m in range(Context(ctx).n_fused_ops):
+        at = fused_op(ctx, m)
+        op = FusedOp(at)
+        if op.kind == FUSED_SCATTER:
+            row_bytes, slab, source = op.row_bytes, op.address, column(ctx, at)
             for i in range(n_rows):
-                copy_row(slab + word(slots, i) * row_bytes, column + i * row_bytes, row_bytes)
+                copy_row(slab + word(slots, i) * row_bytes, source + i * row_bytes, row_bytes)
 
 
 @inline
-def _state_is_finite(ctx, first, n_moves, row):
-    for k in range(n_moves):
-        move = first + k * FUSED_WORDS * 8
-        row_bytes, exponent = word(move, FUSED_ROW_BYTES), word(move, FUSED_EXPONENT)
-        if exponent != 0 and not _row_is_finite(_column(ctx, move) + row * row_bytes, row_bytes, exponent, word(move, FUSED_ELEMENT)):
+def _state_is_finite(ctx, first, n_ops, row):
+    for k in range(n_ops):
+        at = first + k * _OP_BYTES
+        op = FusedOp(at)
+        scatter, row_bytes = Scatter(op.more), op.row_bytes
+        if scatter.exponent != 0 and not _row_is_finite(column(ctx, at) + row * row_bytes, row_bytes, scatter.exponent, scatter.element):
             return False
     return True
 
@@ -115,27 +86,29 @@ def _state_is_finite(ctx, first, n_moves, row):
 @noinline
 def _store_finite(ctx, n_rows):
     """Like `_store`, but agents with nonfinite state keep the last state or get the initial one, and are counted."""
-    slots = word(ctx, CTX_SLOTS)
-    for m in range(word(ctx, CTX_N_FUSED_OPS)):
-        first = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
-        if word(first, FUSED_KIND) == _SCATTER and word(first, FUSED_GROUP) >= 0:
-            n_moves, reset = max(word(first, FUSED_GROUP), 1), word(first, FUSED_ON_NONFINITE) == 1
+    slots = Context(ctx).slots
+    for m in range(Context(ctx).n_fused_ops):
+        first = fused_op(ctx, m)
+        group = Scatter(FusedOp(first).more)
+        if FusedOp(first).kind == FUSED_SCATTER and group.group >= 0:
+            n_ops, reset = max(group.group, 1), group.on_nonfinite == 1
             for i in range(n_rows):
-                good = _state_is_finite(ctx, first, n_moves, i)
+                good = _state_is_finite(ctx, first, n_ops, i)
                 if not good:
-                    count = word(first, FUSED_COUNT)
+                    count = group.count
                     write_i64(count, 0, word(count, 0) + 1)
                 if good or reset:
-                    for k in range(n_moves):
-                        move = first + k * FUSED_WORDS * 8
-                        row_bytes = word(move, FUSED_ROW_BYTES)
-                        source = _column(ctx, move) + i * row_bytes if good else word(move, FUSED_INITIAL)
-                        copy_row(word(move, FUSED_ADDRESS) + word(slots, i) * row_bytes, source, row_bytes)
+                    for k in range(n_ops):
+                        at = first + k * _OP_BYTES
+                        op = FusedOp(at)
+                        row_bytes = op.row_bytes
+                        source = column(ctx, at) + i * row_bytes if good else Scatter(op.more).initial
+                        copy_row(op.address + word(slots, i) * row_bytes, source, row_bytes)
 
 
 def keep(ctx, n_rows):
     """Stores outputs as wrapper state; 0, NONFINITE if some state was not stored, or -1 if the batch is refused and nothing was stored."""
-    found = _look(ctx, n_rows)
+    found = _check_state(ctx, n_rows)
     if found < 0:
         return -1
     if found == 0:

@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 
 from cervello.codegen import cache
 from cervello.codegen.simd import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
+from cervello.native.kernels.sizes import PANEL
 
-PANEL = 32  # columns of a packed panel; independent of the CPU, so stored weights are portable
 _WIDE = "+avx512f" in cache.cpu()[1]
 # Rows and vectors of the tallest tile: 32 registers of 16 lanes, or 16 of 8. More rows would fit the registers for sums, not those for
 # addresses.

@@ -12,9 +12,9 @@ from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, read_f64, read_i32, read_i64, write_f32, write_f64, write_i64
 from cervello.codegen.records import reader
 from cervello.native.kernels.schemas import TREES
+from cervello.native.kernels.sizes import TREE_ROWS
 
 _words = reader(TREES)
-_BLOCK = 16  # rows that walk through a tree one after the other
 _NODE = 24  # bytes: threshold, feature, outcomes, yes, no
 _AVERAGE, _SUM, _MIN = 0, 1, 2
 
@@ -66,7 +66,7 @@ def trees(step, ctx):
     n_trees, n_targets, mode, wide_out = w.trees, w.targets_of, w.mode, w.wide_out
     first = 0
     while first < rows:
-        some = min(_BLOCK, rows - first)
+        some = min(TREE_ROWS, rows - first)
         for i in range(some * n_targets):
             write_f64(scores, i, 0.0)
             write_i64(given, i, 0)

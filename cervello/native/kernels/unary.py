@@ -1,4 +1,4 @@
-"""Blocks of one operand: target[i] = f(source[i]) for i < count. `parameters` points to float words.
+"""Blocks of one operand: target[i] = f(source[i]) for i < count. `parameters` is an address.
 
 Source: ONNX operator specification, opset 22.
 """
@@ -11,10 +11,13 @@ from cervello.codegen import functions as f
 from cervello.codegen import simd
 from cervello.codegen.blocks import block_of
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, word, word_f32, write_u8
+from cervello.codegen.memory import read_f32, write_u8
+from cervello.codegen.records import view
 from cervello.codegen.simd import fabs, fma, invert, load_bools, round_down, round_even, round_up, select, splat, store_bools
+from cervello.native.kernels.parameters import ALPHA, CLIP, HARD_SIGMOID, IS_INF, SELU
 
 _F = np.float32
+_Alpha, _Selu, _HardSigmoid, _Clip, _IsInf = view(ALPHA), view(SELU), view(HARD_SIGMOID), view(CLIP), view(IS_INF)
 
 
 @inline
@@ -23,8 +26,8 @@ def _c(x):
 
 
 @inline
-def _p(parameters, i):
-    return splat(word_f32(parameters, i))
+def _alpha(parameters):
+    return splat(_Alpha(parameters).alpha)
 
 
 def _plain(function):
@@ -59,34 +62,34 @@ def _reciprocal(x, p):
 
 @inline
 def _leaky_relu(x, p):
-    return select(x < _c(0.0), _p(p, 0) * x, x)
+    return select(x < _c(0.0), _alpha(p) * x, x)
 
 
 @inline
 def _elu(x, p):
-    return select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
+    return select(x < _c(0.0), _alpha(p) * f.expm1_of_fall(x), x)
 
 
 @inline
 def _selu(x, p):
-    return _p(p, 1) * select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
+    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_of_fall(x), x)
 
 
 @inline
 def _celu(x, p):
-    return select(x > _c(0.0), x, _p(p, 0) * f.expm1(x / _p(p, 0)))
+    return select(x > _c(0.0), x, _alpha(p) * f.expm1(x / _alpha(p)))
 
 
 @inline
 def _clip(x, p):
-    low, high = _p(p, 0), _p(p, 1)
+    low, high = splat(_Clip(p).low), splat(_Clip(p).high)
     x = select(x < low, low, x)
     return select(x > high, high, x)
 
 
 @inline
 def _hard_sigmoid(x, p):
-    y = fma(x, _p(p, 0), _p(p, 1))
+    y = fma(x, splat(_HardSigmoid(p).alpha), splat(_HardSigmoid(p).beta))
     y = select(y < _c(0.0), _c(0.0), y)
     return select(y > _c(1.0), _c(1.0), y)
 
@@ -116,12 +119,12 @@ def _gelu_tanh(x, p):
 
 @inline
 def _swish(x, p):
-    return x * f.sigmoid(_p(p, 0) * x)
+    return x * f.sigmoid(_alpha(p) * x)
 
 
 @inline
 def _thresholded_relu(x, p):
-    return select(x > _p(p, 0), x, select(x != x, x, _c(0.0)))
+    return select(x > _alpha(p), x, select(x != x, x, _c(0.0)))
 
 
 @inline
@@ -129,15 +132,10 @@ def _sign(x, p):
     return select(x > _c(0.0), _c(1.0), select(x < _c(0.0), _c(-1.0), x))
 
 
-@inline
-def _scale(x, p):
-    return x * _p(p, 0)
-
-
 relu, neg, reciprocal, leaky_relu, elu, selu = (block_of(g) for g in (_relu, _neg, _reciprocal, _leaky_relu, _elu, _selu))
 celu, clip, hard_sigmoid, hard_swish = (block_of(g) for g in (_celu, _clip, _hard_sigmoid, _hard_swish))
 softsign, gelu, gelu_tanh, swish = (block_of(g) for g in (_softsign, _gelu, _gelu_tanh, _swish))
-thresholded_relu, sign, scale = (block_of(g) for g in (_thresholded_relu, _sign, _scale))
+thresholded_relu, sign = block_of(_thresholded_relu), block_of(_sign)
 
 
 def not_(target, source, count, parameters):
@@ -157,8 +155,7 @@ def is_nan(target, source, count, parameters):
 
 
 def is_inf(target, source, count, parameters):
-    """Parameters: whether -inf counts, whether +inf does."""
-    below, above = word(parameters, 0) != 0, word(parameters, 1) != 0
+    below, above = _IsInf(parameters).negative != 0, _IsInf(parameters).positive != 0
     for i in range(count):
         x = read_f32(source, i)
         write_u8(target, i, 1 if (below and x == -_F(np.inf)) or (above and x == _F(np.inf)) else 0)

@@ -11,6 +11,7 @@ from itertools import chain
 
 import numpy as np
 
+from cervello.native.kernels import abi
 from cervello.native.program.encode import Plan, Program
 
 CACHE_BYTES = 1 << 20  # an arena that fits a core's L2 cache
@@ -81,7 +82,8 @@ def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
         return flat[0][0]
     n_rows, chunks = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
     long = program.is_long(n_rows)
-    facts = np.array([0, 0, n_rows, long, len(flat), chunks, *chain.from_iterable((part.address, times) for part, times in flat)])
+    words = chain.from_iterable((part.address, times) for part, times in flat)
+    facts = np.array(abi.PLAN.filled(n_rows=n_rows, releases_gil=long, n_parts=len(flat), n_chunks=chunks, more=words), np.int64)
     work = program.operations(n_rows)
     helpers = min(threads, chunks) - 1 if work > SPLIT_WORK else 0
     arena_bytes = max(part.arena_bytes for part, _ in flat)

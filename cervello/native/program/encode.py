@@ -25,6 +25,7 @@ from cervello.native.memory.weights import Weights
 from cervello.native.program.cost import operations
 
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
+_FACTS = abi.PLAN.n_words
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
 _PLACE = "cervello.native.kernels.runtime.placing:place"
@@ -123,12 +124,12 @@ class Program:
         """
         n_words, n_places = self.const.size, 1 + 2 * len(self.layout.lifetimes)
         if into is None:
-            room = np.empty(abi.PLAN_WORDS + n_words + n_places, np.int64)
-            facts, words, places = room[:abi.PLAN_WORDS], room[abi.PLAN_WORDS:abi.PLAN_WORDS + n_words], room[abi.PLAN_WORDS + n_words:]
+            room = np.empty(_FACTS + n_words + n_places, np.int64)
+            facts, words, places = room[:_FACTS], room[_FACTS:_FACTS + n_words], room[_FACTS + n_words:]
             address = room.ctypes.data
         else:
             facts, words, places, address = into.facts, into.words, into.places, into.address
-        start = address + abi.PLAN_WORDS * 8
+        start = address + _FACTS * 8
         end, base, table = start + n_words * 8, self.address, n_words * 8
         arena_bytes = entry.fastcall_ints(_PLACE)(end, self.table_address, n_rows)
         entry.fastcall_ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
@@ -229,11 +230,11 @@ def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, ke
     const, slope = parts(tensor.offset)
     buffer: Buffer = tensor.buffer
     if buffer.space is Space.ARENA:
-        return [_fixed(abi.CTX_SPACES + abi.ARENA), (const, slope, 1 + layout.index[id(buffer)])]
+        return [_fixed(abi.SPACES + abi.ARENA), (const, slope, 1 + layout.index[id(buffer)])]
     if buffer.space is Space.CONSTANT:
         assert buffer.data is not None
         buffer.data = array = weights.store(Weight(buffer.data))
         keepalive.append(array)
-        return [_fixed(abi.CTX_SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
+        return [_fixed(abi.SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
     index = buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)
-    return [_fixed(abi.CTX_SPACES + abi.FIRST_BUFFER + index), (const, slope, 0)]
+    return [_fixed(abi.SPACES + abi.FIRST_BUFFER + index), (const, slope, 0)]

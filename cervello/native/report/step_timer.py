@@ -33,9 +33,9 @@ class Bench:
     def __init__(self, model: Model, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int):
         self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
         run.reserve(plan.arena_bytes)
-        run.context[abi.CTX_ROW] = 0
+        run.context[abi.CTX.row] = 0
         self._resolved = plan = next(plan.chunks)  # the first is the largest
-        address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN_PROGRAM])
+        address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN.index.program])
         self._empty = partial(run.segment, address, start, start)
         ends = iter([*model.program.offsets[1:], plan.words.size])
         starts = iter(model.program.offsets)

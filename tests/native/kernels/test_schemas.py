@@ -10,23 +10,37 @@ import numba
 import numpy as np
 import pytest
 
+import cervello
 from cervello.codegen import records
 from cervello.codegen.bits import float_word
 from cervello.codegen.memory import read_i64, write_f64, write_i64
+from cervello.codegen.schema import Schema, record
 from cervello.errors import PlanError
 from cervello.native import kernels
-from cervello.native.kernels.schema import SCHEMAS, Schema, record, schema
+from cervello.native.kernels.parameters import PARAMETERS, arrange
+from cervello.native.kernels.schema import SCHEMAS, schema
 from cervello.native.kernels.schemas import MAP1
+from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import KERNELS
 
 _FIELDS = record("test fields", "rows:rows scale:float sizes:rows*3 last ...")
 _STEP = Schema("test step", ("a",), ("b",), (), _FIELDS.fields, True, 6)
-_of_fields, _of_step = records.reader(_FIELDS), records.reader(_STEP)
+_of_fields, _of_step = records.view(_FIELDS), records.reader(_STEP)
+
+
+_WRITTEN = record("written fields", "count scale:float64 sizes*2 last")
+_written = records.view(_WRITTEN)
+
+
+@numba.njit
+def _write_fields(address):
+    w = _written(address)
+    w.count, w.scale = 7, -0.5
 
 
 @numba.njit
 def _read_fields(step, ctx):
-    w = _of_fields(step, ctx)
+    w = _of_fields(step)
     target = w.last
     write_i64(target, 0, w.rows)
     write_f64(target, 1, np.float64(w.scale))
@@ -107,8 +121,31 @@ def test_a_schema_is_known_by_each_of_its_kernels() -> None:
             SCHEMAS.pop(f"cervello.native.kernels.tested:{name}", None)
 
 
+def test_words_are_written_by_name() -> None:
+    words = np.array(_WRITTEN.filled(last=5), np.int64)
+    assert words.tolist() == [0, 0, 0, 0, 5]
+    _write_fields(words.ctypes.data)
+    assert words.tolist() == [7, np.array(-0.5).view(np.int64), 0, 0, 5]
+
+
+def test_an_index_finds_the_first_word_of_a_name() -> None:
+    assert (_WRITTEN.index.count, _WRITTEN.index.scale, _WRITTEN.index.sizes, _WRITTEN.index.last) == (0, 1, 2, 4)
+    assert _WRITTEN.n_bytes == 8 * _WRITTEN.n_words == 40
+
+
+def test_every_parameter_of_a_block_belongs_to_a_block_that_is_declared() -> None:
+    assert set(PARAMETERS) <= set(BLOCKS)
+    assert all(BLOCKS[name].parameters is words for name, words in PARAMETERS.items())
+    with pytest.raises(PlanError, match="expected words mask times_scale, got mask"):
+        arrange("cervello.native.kernels.quantisation:snap_u8", mask=0)
+
+
 def test_no_kernel_reads_a_numbered_word() -> None:
-    """The first two words of a step are read in `runtime`, by whatever walks a program."""
-    numbered = [f"{path.name}: {line}" for path in Path(kernels.__path__[0]).glob("*.py")
-                for line in path.read_text().splitlines() if re.search(r"\bword(_f32)?\(step, ?\d|\bstep \+ \d+ \* 8", line)]
+    """The first two words of a step are read in `runtime`, by whatever walks a program; elements of arrays are not words."""
+    root = Path(cervello.__file__).parent
+    places = [*Path(kernels.__path__[0]).rglob("*.py"), *(root / "noise").glob("*.py"), root / "wrappers" / "kernels.py",
+              root / "agents" / "membership" / "table_kernels.py"]
+    names = "step|ctx|context|block|parameters|words|reader|link|functions"
+    pattern = rf"\b(word(_f32)?|(read|write)_[iuf]\d+)\(({names}), ?\d|\bstep \+ \d+ \* 8"
+    numbered = [f"{path.name}: {line}" for path in places for line in path.read_text().splitlines() if re.search(pattern, line)]
     assert numbered == []

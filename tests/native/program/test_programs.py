@@ -29,12 +29,12 @@ def _symbolic(model: Model, n_rows: int) -> list[int]:
         for tensor in (*step.reads, *step.writes, *step.scratch):
             buffer, offset = tensor.buffer, at(tensor.offset, n_rows)
             if buffer.space is Space.ARENA:
-                operands += [abi.CTX_SPACES + abi.ARENA, offsets[program.layout.index[id(buffer)]] + offset]
+                operands += [abi.SPACES + abi.ARENA, offsets[program.layout.index[id(buffer)]] + offset]
             elif buffer.space is Space.CONSTANT:
-                operands += [abi.CTX_SPACES, model.weights.store(Weight(buffer.data)).ctypes.data + offset]
+                operands += [abi.SPACES, model.weights.store(Weight(buffer.data)).ctypes.data + offset]
             else:
                 number = buffer.index + (program.n_inputs if buffer.space is Space.OUTPUT else 0)
-                operands += [abi.CTX_SPACES + abi.FIRST_BUFFER + number, offset]
+                operands += [abi.SPACES + abi.FIRST_BUFFER + number, offset]
         rest: list[int] = []
         for word in step.words:
             if isinstance(word, Address):

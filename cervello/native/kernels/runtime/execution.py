@@ -5,38 +5,8 @@ from __future__ import annotations
 from cervello.codegen.compiler import noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_kernel, word, write_i64
-from cervello.native.kernels.abi import (
-    ARG_BASE,
-    ARG_BUFFERS,
-    ARG_HEADER,
-    ARG_ROW_BYTES,
-    ARG_WORDS,
-    CTX_ARGUMENTS,
-    CTX_CLOCK,
-    CTX_CLOCK_WRITES,
-    CTX_ITERATIONS,
-    CTX_NOW,
-    CTX_RESTORE_THREAD,
-    CTX_ROW,
-    CTX_ROW_NS,
-    CTX_ROWS,
-    CTX_RUN,
-    CTX_SAVE_THREAD,
-    CTX_SINCE,
-    CTX_SPACES,
-    CTX_SURE,
-    CTX_UNTIL,
-    FIRST_BUFFER,
-    JUMP,
-    PLAN_END,
-    PLAN_PARTS,
-    PLAN_PROGRAM,
-    PLAN_RELEASES_GIL,
-    PLAN_ROWS,
-    PLAN_WORDS,
-    STEP_KERNEL,
-    STEP_WORDS,
-)
+from cervello.native.kernels.abi import FIRST_BUFFER, JUMP, SPACES, STEP_KERNEL, STEP_WORDS
+from cervello.native.kernels.views import ARGUMENT_BYTES, PART_BYTES, Argument, Arguments, Context, Part, Plan, argument
 
 
 @noinline
@@ -62,63 +32,67 @@ def run_steps(program, end, ctx):
 
 
 @noinline
-def piece(ctx, door, plan, first):
+def run_chunk(ctx, arguments, plan, first):
     """Runs a plan without parts on the arrays noted in the argument records, from row `first` on."""
-    entry = door + ARG_HEADER * 8
-    for i in range(word(door, ARG_BUFFERS)):
-        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, ARG_BASE) + first * word(entry, ARG_ROW_BYTES))
-        entry += ARG_WORDS * 8
-    write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
-    write_i64(ctx, CTX_ROW, first)
-    write_i64(ctx, CTX_ITERATIONS, 0)
-    return run_steps(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
+    context, facts = Context(ctx), Plan(plan)
+    entry = argument(arguments, 0)
+    for i in range(Arguments(arguments).n_arrays):
+        write_i64(ctx, SPACES + FIRST_BUFFER + i, Argument(entry).base + first * Argument(entry).row_bytes)
+        entry += ARGUMENT_BYTES
+    context.rows = facts.n_rows
+    context.row = first
+    context.iterations = 0
+    return run_steps(facts.program, facts.end, ctx)
 
 
 @noinline
-def _look_at_clock(ctx):
+def _read_clock(ctx):
     """Reads the clock; nanoseconds."""
-    if word(ctx, CTX_CLOCK_WRITES) != 0:
-        call_c_1(word(ctx, CTX_CLOCK), ctx + CTX_NOW * 8)  # returns a 32-bit int status, which is ignored: the call cannot fail
+    context = Context(ctx)
+    if context.clock_writes != 0:
+        call_c_1(context.clock, context.now_at)  # returns a 32-bit int status, which is ignored: the call cannot fail
     else:
-        write_i64(ctx, CTX_NOW, call_c_0(word(ctx, CTX_CLOCK)))
-    return word(ctx, CTX_NOW)
+        context.now = call_c_0(context.clock)
+    return context.now
 
 
 @noinline
-def _in_time(ctx, first, n_rows):
+def _is_in_time(ctx, first, n_rows):
     """Whether a chunk is expected to end before the deadline, by the measured time per row of this batch, else by the estimate."""
-    now = _look_at_clock(ctx)
-    if word(ctx, CTX_SURE) == 0:
-        write_i64(ctx, CTX_SURE, first)
-        write_i64(ctx, CTX_SINCE, now)
-    n_run, row_ns = first - word(ctx, CTX_SURE), word(ctx, CTX_ROW_NS)
+    context, now = Context(ctx), _read_clock(ctx)
+    if context.sure == 0:
+        context.sure = first
+        context.since = now
+    n_run, row_ns = first - context.sure, context.row_ns
     if n_run > 0:
-        row_ns = (now - word(ctx, CTX_SINCE)) // n_run
-    return now + row_ns * n_rows <= word(ctx, CTX_UNTIL)
+        row_ns = (now - context.since) // n_run
+    return now + row_ns * n_rows <= context.until
 
 
 @noinline
-def _pieces(ctx, plan, first):
-    door, n_parts, limited = word(ctx, CTX_ARGUMENTS), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
+def _run_chunks(ctx, plan, first):
+    context, facts = Context(ctx), Plan(plan)
+    arguments, n_parts, limited = context.arguments, facts.n_parts, context.until != 0
     if n_parts == 0:
-        return piece(ctx, door, plan, first)
+        return run_chunk(ctx, arguments, plan, first)
     for p in range(n_parts):
-        part = word(plan, PLAN_WORDS + 2 * p)
-        for _ in range(word(plan, PLAN_WORDS + 2 * p + 1)):
+        part = Part(facts.more + p * PART_BYTES)
+        chunk = part.plan
+        for _ in range(part.repetitions):
             if limited and first > 0:
-                n_rows = word(part, PLAN_ROWS)
-                if first + n_rows > word(plan, PLAN_ROWS) or not _in_time(ctx, first, n_rows):
+                n_rows = Plan(chunk).n_rows
+                if first + n_rows > facts.n_rows or not _is_in_time(ctx, first, n_rows):
                     break  # the next part may have smaller chunks
-            status = piece(ctx, door, part, first)
+            status = run_chunk(ctx, arguments, chunk, first)
             if status != 0:
                 if limited and first > 0:  # the rows before it are done; this chunk is the first of the next batch
-                    write_i64(ctx, CTX_RUN, first)
+                    context.n_run = first
                     return 0
                 return status
-            first += word(part, PLAN_ROWS)
+            first += Plan(chunk).n_rows
     if limited:
-        write_i64(ctx, CTX_RUN, first)
-        _look_at_clock(ctx)
+        context.n_run = first
+        _read_clock(ctx)
     return 0
 
 
@@ -126,12 +100,12 @@ def _pieces(ctx, plan, first):
 def execute(ctx, plan, first):
     """Runs a plan on the noted arrays from row `first` on; returns 0, or the status of `run_steps`."""
     mode = pin_float_mode()
-    if word(plan, PLAN_RELEASES_GIL) != 0:  # long enough to release the GIL
-        thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
-        status = _pieces(ctx, plan, first)
-        call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
+    if Plan(plan).releases_gil != 0:
+        thread = call_c_0(Context(ctx).save_thread)
+        status = _run_chunks(ctx, plan, first)
+        call_c_1(Context(ctx).restore_thread, thread)
     else:
-        status = _pieces(ctx, plan, first)
+        status = _run_chunks(ctx, plan, first)
     restore_float_mode(mode)
     return status
 

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import call_block_2, copy_bytes, read_u8, word, write_i64, write_u8
+from cervello.codegen.memory import call_block_2, copy_bytes, read_u8, word, write_u8
+from cervello.codegen.records import view
 from cervello.native.kernels.abi import NONFINITE
-from cervello.native.kernels.frame_words import (
-    AFTER,
-    AFTER_BYTES,
-    CONTEXT,
-    COPIES,
-    EXPECTED,
-    FRAME,
-    FRAME_BYTES,
-    ID,
-    ID_AT,
-    ID_BYTES,
-    ID_END,
-    MASK,
-    N_COPIES,
-    N_INPUTS,
-    REPLY,
-    ROWS,
-    RUN,
-    TICK,
-    TICK_AT,
-    TICK_BYTES,
-    TICK_TO,
-)
+from cervello.native.kernels.frame_words import COPY, FRAME, ID_END
+
+Frame, _copy = view(FRAME), view(COPY)
+_COPY_BYTES = COPY.n_bytes
 
 
 @noinline
@@ -62,53 +44,54 @@ def _pack(at, value):
 
 
 @noinline
-def _copy(block, first, end):
+def _make_copies(block, first, end):
     for i in range(first, end):
-        copy = block + (COPIES + 3 * i) * 8
-        copy_bytes(word(copy, 1), word(copy, 0), word(copy, 2))
+        copy = _copy(Frame(block).more + i * _COPY_BYTES)
+        copy_bytes(copy.target, copy.source, copy.n_bytes)
 
 
 def answer_frame(block, plan, n_bytes, objects, n_objects):
     """Answers a frame of the format that a block describes.
 
     Args:
-      block: address of the words of `frame_words`.
+      block: address of the words FRAME of `frame_words`.
       plan, objects, n_objects: as in `control.run_named`.
       n_bytes: of the received frame.
     Returns:
       0 if the frame has another format or the batch does not run; nothing is changed then. Else start * 2 + end * 32, the byte range of the
       reply frame, plus 1 if nonfinite state must be reported.
     """
-    frame = word(block, FRAME)
-    if n_bytes != word(block, FRAME_BYTES):
+    w = Frame(block)
+    frame = w.frame
+    if n_bytes != w.frame_bytes:
         return 0
-    expected, mask = word(block, EXPECTED), word(block, MASK)
+    expected, mask = w.expected, w.mask
     different = 0
     for i in range((n_bytes + 7) // 8):
         different |= (word(frame, i) ^ word(expected, i)) & word(mask, i)
     if different != 0:
         return 0
-    n_inputs = word(block, N_INPUTS)
-    _copy(block, 0, n_inputs)
-    status = call_block_2(word(block, RUN), word(block, CONTEXT), plan, word(block, ROWS), objects, n_objects)
+    n_inputs = w.n_inputs
+    _make_copies(block, 0, n_inputs)
+    status = call_block_2(w.run, w.context, plan, w.rows, objects, n_objects)
     if status != 0 and status != NONFINITE:
         return 0
-    reply = word(block, REPLY)
-    _copy(block, n_inputs, word(block, N_COPIES))
-    number = _read_big_endian(frame + word(block, ID_AT), word(block, ID_BYTES))
-    write_i64(block, ID, number)
+    reply = w.reply
+    _make_copies(block, n_inputs, w.n_copies)
+    number = _read_big_endian(frame + w.id_at, w.id_bytes)
+    w.id = number
     start = ID_END - _packed_bytes(number)
     _pack(reply + start, number)
     start -= 6
-    end = word(block, TICK_TO)
-    n_tick = word(block, TICK_BYTES)
+    end = w.tick_to
+    n_tick = w.tick_bytes
     if n_tick != 0:
-        tick = _read_big_endian(frame + word(block, TICK_AT), n_tick)
-        write_i64(block, TICK, tick)
+        tick = _read_big_endian(frame + w.tick_at, n_tick)
+        w.tick = tick
         end += _pack(reply + end, tick)
-    after = word(block, AFTER_BYTES)
+    after = w.after_bytes
     if after != 0:
-        copy_bytes(reply + end, word(block, AFTER), after)
+        copy_bytes(reply + end, w.after, after)
         end += after
     length = end - start - 4
     for i in range(4):

@@ -9,18 +9,18 @@ _ALIGNMENT = 64
 
 
 @noinline
-def _resolve_offsets(places, sizes, pile, end):
+def _resolve_offsets(places, sizes, order, end):
     """Sets each buffer's offset to the highest end of the buffers below it; returns the arena's size in bytes."""
     total = 0
-    while pile < end:
-        buffer, count = word(pile, 0), word(pile, 1)
+    while order < end:
+        buffer, count = word(order, 0), word(order, 1)
         offset = 0
         for k in range(count):
-            below = word(pile, 2 + k)
+            below = word(order, 2 + k)
             offset = max(offset, word(places, below + 1) + word(sizes, below))
         write_i64(places, buffer + 1, offset)
         total = max(total, offset + word(sizes, buffer))
-        pile += (2 + count) * 8
+        order += (2 + count) * 8
     return total
 
 
@@ -32,20 +32,20 @@ def place(places, table, n_rows):
       table: B, the number of stacking orders, (const, slope) of each size, and each order: its number of words, then for each buffer in
         order (buffer, the number of buffers below it, their indices).
     """
-    n_buffers, n_piles = word(table, 0), word(table, 1)
+    n_buffers, n_orders = word(table, 0), word(table, 1)
     sizes = places + (n_buffers + 1) * 8
     write_i64(places, 0, 0)
     for i in range(n_buffers):
         n_bytes = word(table, 2 + 2 * i) + word(table, 3 + 2 * i) * n_rows
         write_i64(sizes, i, (n_bytes + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT)
-    pile = best = table + (2 + 2 * n_buffers) * 8
+    order = best = table + (2 + 2 * n_buffers) * 8
     least = -1
-    for _ in range(n_piles):
-        end = pile + (1 + word(pile, 0)) * 8
-        total = _resolve_offsets(places, sizes, pile + 8, end)
+    for _ in range(n_orders):
+        end = order + (1 + word(order, 0)) * 8
+        total = _resolve_offsets(places, sizes, order + 8, end)
         if least < 0 or total < least:
-            least, best = total, pile
-        pile = end
-    if n_piles > 1:
+            least, best = total, order
+        order = end
+    if n_orders > 1:
         _resolve_offsets(places, sizes, best + 8, best + (1 + word(best, 0)) * 8)
     return max(least, 0)

@@ -8,40 +8,14 @@ releases the lock. Both use atomic exchanges, which are full fences, so at least
 from __future__ import annotations
 
 from cervello.codegen.atomics import add, exchange, load, pause, store
-from cervello.codegen.compiler import noinline
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_c_2, word, write_i64
-from cervello.native.kernels.abi import (
-    CTX_ALL_DETERMINISTIC,
-    CTX_ARGUMENTS,
-    CTX_DETERMINISTIC,
-    CTX_RESTORE_THREAD,
-    CTX_SAVE_THREAD,
-    CTX_SLOTS,
-    JOB_ACQUIRE,
-    JOB_CONTEXT,
-    JOB_LOCK,
-    JOB_N_WORKERS,
-    JOB_NEXT,
-    JOB_PENDING,
-    JOB_PLAN,
-    JOB_RELEASE,
-    JOB_SLEEPING,
-    JOB_STATUS,
-    JOB_WORDS,
-    PLAN_PIECES,
-    PLAN_ROWS,
-    PLAN_WORDS,
-    WORKER_ACQUIRE,
-    WORKER_CONTEXT,
-    WORKER_JOB,
-    WORKER_LOCK,
-    WORKER_RESTORE_THREAD,
-    WORKER_SAVE_THREAD,
-    WORKER_SLEEPING,
-)
-from cervello.native.kernels.runtime.execution import piece
+from cervello.native.kernels.abi import CTX
+from cervello.native.kernels.runtime.execution import run_chunk
+from cervello.native.kernels.views import JOB_WORKER_BYTES, PART_BYTES, Context, Job, JobWorker, Part, Plan, Worker
 
+_SHARED, _SHARED_END = CTX.slots, CTX.deterministic + 1  # words of a context that describe the batch's agents
 _IDLE_SPINS = 1_000  # about 20 µs: waits for the next batch of the same tick
 _LAST_SPINS = 5_000  # about 100 µs: waits for the last chunks of other threads
 _STOP = -1
@@ -51,101 +25,111 @@ _NO_MORE = 1 << 40
 @noinline
 def _claim(job, ctx):
     """Runs chunks until none are left."""
-    plan, door = word(job, JOB_PLAN), word(word(job, JOB_CONTEXT), CTX_ARGUMENTS)
-    n_pieces = word(plan, PLAN_PIECES)
-    at, begin, first = plan + PLAN_WORDS * 8, 0, 0  # the chunk's part, and the part's first chunk and row
+    j = Job(job)
+    arguments, facts = Context(j.context).arguments, Plan(j.plan)
+    n_chunks = facts.n_chunks
+    at, begin, first = facts.more, 0, 0  # the chunk's part, and the part's first chunk and row
     while True:
-        taken = add(job, JOB_NEXT, 1)
-        if taken >= n_pieces:
+        taken = add(j.next_at, 0, 1)
+        if taken >= n_chunks:
             return 0
-        rows = word(word(at, 0), PLAN_ROWS)
-        while taken - begin >= word(at, 1):
-            begin += word(at, 1)
-            first += word(at, 1) * rows
-            at += 16
-            rows = word(word(at, 0), PLAN_ROWS)
-        status = piece(ctx, door, word(at, 0), first + (taken - begin) * rows)
+        rows = Plan(Part(at).plan).n_rows
+        while taken - begin >= Part(at).repetitions:
+            begin += Part(at).repetitions
+            first += Part(at).repetitions * rows
+            at += PART_BYTES
+            rows = Plan(Part(at).plan).n_rows
+        status = run_chunk(ctx, arguments, Part(at).plan, first + (taken - begin) * rows)
         if status != 0:
-            exchange(job, JOB_STATUS, status)
-            add(job, JOB_NEXT, _NO_MORE)
+            exchange(j.status_at, 0, status)
+            add(j.next_at, 0, _NO_MORE)
 
 
 @noinline
-def _sleep(block, sleeping, changed, unchanged, acquire, lock):
-    """Sleeps while word `changed` of a block is 0 (`unchanged` True) or nonzero (False); spurious wake-ups are possible."""
-    exchange(block, sleeping, 1)
-    if (add(block, changed, 0) == 0) == unchanged or exchange(block, sleeping, 0) == 0:  # the second case: a waker has cleared the flag
+def _sleep(sleeping, changed, unchanged, acquire, lock):
+    """Sleeps while the word at `changed` is 0 (`unchanged` True) or nonzero (False); spurious wake-ups are possible."""
+    exchange(sleeping, 0, 1)
+    if (add(changed, 0, 0) == 0) == unchanged or exchange(sleeping, 0, 0) == 0:  # the second case: a waker has cleared the flag
         call_c_2(acquire, lock, 1)
     return 0
 
 
 @noinline
-def _offer(worker):
+def _next_job(worker):
     """Waits for the next job of a worker and takes it."""
+    w = Worker(worker)
     while True:
         for _ in range(_IDLE_SPINS):
-            if load(worker, WORKER_JOB) != 0:
-                job = exchange(worker, WORKER_JOB, 0)
+            if load(w.job_at, 0) != 0:
+                job = exchange(w.job_at, 0, 0)
                 if job != 0:
                     return job
             pause()
-        _sleep(worker, WORKER_SLEEPING, WORKER_JOB, True, word(worker, WORKER_ACQUIRE), word(worker, WORKER_LOCK))
+        _sleep(w.sleeping_at, w.job_at, True, w.acquire, w.lock)
+
+
+@inline
+def _wake(sleeping, release, lock):
+    """Clears a sleeping flag and, if it was set, releases the lock."""
+    if exchange(sleeping, 0, 0) == 1:
+        call_c_1(release, lock)
 
 
 def work(worker):
     """A worker thread's main loop; it returns after `stop`."""
-    thread = call_c_0(word(worker, WORKER_SAVE_THREAD))
-    job = _offer(worker)
+    thread = call_c_0(Worker(worker).save_thread)
+    job = _next_job(worker)
     while job != _STOP:
-        ctx, leader = word(worker, WORKER_CONTEXT), word(job, JOB_CONTEXT)
-        for i in range(CTX_SLOTS, CTX_DETERMINISTIC + 1):
-            write_i64(ctx, i, word(leader, i))
-        write_i64(ctx, CTX_ALL_DETERMINISTIC, word(leader, CTX_ALL_DETERMINISTIC))
+        j, ctx = Job(job), Worker(worker).context
+        for i in range(_SHARED, _SHARED_END):
+            write_i64(ctx, i, word(j.context, i))
+        Context(ctx).all_deterministic = Context(j.context).all_deterministic
         mode = pin_float_mode()
         _claim(job, ctx)
         restore_float_mode(mode)
-        lock, release = word(job, JOB_LOCK), word(job, JOB_RELEASE)
-        if add(job, JOB_PENDING, -1) == 1 and exchange(job, JOB_SLEEPING, 0) == 1:
-            call_c_1(release, lock)
-        job = _offer(worker)
-    call_c_1(word(worker, WORKER_RESTORE_THREAD), thread)
+        lock, release = j.lock, j.release  # read now: once no worker is pending, the job may be used again
+        if add(j.pending_at, 0, -1) == 1:
+            _wake(j.sleeping_at, release, lock)
+        job = _next_job(worker)
+    call_c_1(Worker(worker).restore_thread, thread)
     return 0
 
 
 def run_parallel(job):
     """Runs a job with its workers; returns 0, or the status of a failed chunk, as from `run_steps`."""
-    ctx, n_workers, release = word(job, JOB_CONTEXT), word(job, JOB_N_WORKERS), word(job, JOB_RELEASE)
-    thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
-    store(job, JOB_STATUS, 0)
-    store(job, JOB_NEXT, 0)
-    store(job, JOB_PENDING, n_workers)
+    j = Job(job)
+    ctx, n_workers, workers = j.context, j.n_workers, j.more
+    thread = call_c_0(Context(ctx).save_thread)
+    store(j.status_at, 0, 0)
+    store(j.next_at, 0, 0)
+    store(j.pending_at, 0, n_workers)
     for i in range(n_workers):
-        worker = word(job, JOB_WORDS + 2 * i)
-        write_i64(worker, WORKER_CONTEXT, word(job, JOB_WORDS + 2 * i + 1))
-        exchange(worker, WORKER_JOB, job)
-        if exchange(worker, WORKER_SLEEPING, 0) == 1:
-            call_c_1(release, word(worker, WORKER_LOCK))
+        given = JobWorker(workers + i * JOB_WORKER_BYTES)
+        w = Worker(given.worker)
+        w.context = given.context
+        exchange(w.job_at, 0, job)
+        _wake(w.sleeping_at, j.release, w.lock)
     mode = pin_float_mode()
     _claim(job, ctx)
     restore_float_mode(mode)
     for i in range(n_workers):  # takes the job back from workers that have not begun: no chunk is left
-        if exchange(word(job, JOB_WORDS + 2 * i), WORKER_JOB, 0) == job:
-            add(job, JOB_PENDING, -1)
+        if exchange(Worker(JobWorker(workers + i * JOB_WORKER_BYTES).worker).job_at, 0, 0) == job:
+            add(j.pending_at, 0, -1)
     spins = 0
-    while load(job, JOB_PENDING) != 0:
+    while load(j.pending_at, 0) != 0:
         spins += 1
         if spins > _LAST_SPINS:
-            _sleep(job, JOB_SLEEPING, JOB_PENDING, False, word(job, JOB_ACQUIRE), word(job, JOB_LOCK))
+            _sleep(j.sleeping_at, j.pending_at, False, j.acquire, j.lock)
         else:
             pause()
-    status = load(job, JOB_STATUS)
-    call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
+    status = load(j.status_at, 0)
+    call_c_1(Context(ctx).restore_thread, thread)
     return status
 
 
 def stop(worker, release):
     """Stops an idle worker."""
-    exchange(worker, WORKER_JOB, _STOP)
-    if exchange(worker, WORKER_SLEEPING, 0) == 1:
-        call_c_1(release, word(worker, WORKER_LOCK))
+    w = Worker(worker)
+    exchange(w.job_at, 0, _STOP)
+    _wake(w.sleeping_at, release, w.lock)
     return 0

@@ -8,15 +8,14 @@ from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.schemas import ATTEND_OP
+from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, leading_strides, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import lowers
 from cervello.native.lowering.rules.elementwise import BINARY
-from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
-from cervello.native.lowering.rules.reductions import transpose_scratch
+from cervello.native.lowering.rules.linear import padded_bias, segments_for
 from cervello.native.passes.fusion import MOST_OPS
 
-_ROWS = 48  # rows at a time, as in the kernel
 _K = "cervello.native.kernels."
 
 
@@ -38,8 +37,8 @@ def _attend(lowering: Lowering, node: Node) -> None:
         ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
                                   "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
-    turned, at_once = transpose_scratch(n), m <= _ROWS  # rows are transposed in the memory of the keys, or after the scores
-    rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
+    free, at_once = row_scratch(n), m <= SCORE_ROWS  # rows are transposed where the keys were, or behind the scores
+    rooms = (max(keys, free) if at_once else keys, values, -(-min(SCORE_ROWS, m) * n // 16) * 16 + (0 if at_once else free))
     scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
     idle = [q] * (MOST_OPS - len(others))  # the kernel has a fixed number of operands
     lowering.emit(

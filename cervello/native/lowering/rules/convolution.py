@@ -9,16 +9,15 @@ import numpy as np
 from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
+from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
 from cervello.native.lowering.rules.convolution_taps import two as _two
 from cervello.native.lowering.rules.elementwise import Activation, joined_activation
-from cervello.native.lowering.rules.linear import PANEL, packed
+from cervello.native.lowering.rules.linear import packed
 from cervello.native.lowering.rules.reductions import emit_reduction
 from cervello.native.shapes.rules.windows import Window, window
-
-FILTERS, BLOCK = 8, 48  # as in the kernels
 
 
 def _planar(tensor: Tensor) -> tuple[Any, ...]:
@@ -80,7 +79,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
             columns=pixels.columns, sh=sh, sw=sw, in_place=int(pixels.in_place), direct=int(direct), **common)
         return
     panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
-    results, addresses = lowering.scratch((BLOCK * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((BLOCK,), np.int64)
+    results, addresses = lowering.scratch((PIXELS * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((PIXELS,), np.int64)
     copied = results if places.in_place else lowering.scratch((places.copied,), F32)
     lowering.emit(
         "convolution:by_filters", (source,), (target,), (copied, results, addresses), weights=Weight(panels, "filters"),

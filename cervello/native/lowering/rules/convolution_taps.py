@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dtypes import Array
+from cervello.native.kernels.sizes import FILTERS
 from cervello.native.shapes.rules.windows import Window
 
 _FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles per term of 8 filters on 0 to 2 vectors of pixels; on three, 12.7
@@ -78,7 +79,6 @@ class OverFilters:
         return k * each + self.copying + self.pixels * (12 + filters * 0.6)
 
 
-FILTERS = 8
 
 
 def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverPixels:

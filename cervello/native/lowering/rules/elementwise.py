@@ -13,6 +13,7 @@ from cervello.native.fallback.table import NUMPY
 from cervello.native.graph.dtypes import BOOL, F32, I32, I64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.kernels.parameters import arrange
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
@@ -21,23 +22,23 @@ from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
 _K = "cervello.native.kernels."
-Parameters = Callable[[Lowering, Node], list[Any]]
+Parameters = Callable[[Lowering, Node], dict[str, Any]]  # by name
 Activation = tuple[str, list[Any]]  # a block and its parameters
 _LONG = 64  # least float32 of a run for a fused activation; shorter runs waste lanes, so the activation is a separate step
 
 
 def _attributes(**defaults: float) -> Parameters:
-    return lambda lowering, node: [float_word(node.attributes.get(name, default)) for name, default in defaults.items()]
+    return lambda lowering, node: {name: float_word(node.attributes.get(name, default)) for name, default in defaults.items()}
 
 
-def _bounds(lowering: Lowering, node: Node, info: Any, word: Callable[[Any], int]) -> list[Any]:
+def _bounds(lowering: Lowering, node: Node, info: Any, word: Callable[[Any], int]) -> dict[str, Any]:
     """The bounds of a Clip as words; a missing bound is the limit of the type, as in the specification."""
-    words = []
-    for index, missing in ((1, info.min), (2, info.max)):
+    words = {}
+    for index, (side, missing) in enumerate((("low", info.min), ("high", info.max)), 1):
         bound = lowering.constant(node.input(index)) if node.input(index) else missing
         if bound is None:
             raise NoKernelError("bounds that are not constant")
-        words.append(word(np.asarray(bound).item()))
+        words[side] = word(np.asarray(bound).item())
     return words
 
 
@@ -64,9 +65,12 @@ def activation(lowering: Lowering, node: Node) -> Activation | None:
     if block is None:
         return None
     try:
-        return block if ":" in block else f"{_K}unary:{block}", [] if parameters is None else parameters(lowering, node)
+        words = {} if parameters is None else parameters(lowering, node)
     except NoKernelError:
         return None
+    if ":" in block:  # a user's block takes its parameters in the order of their names
+        return block, list(words.values())
+    return f"{_K}unary:{block}", arrange(f"{_K}unary:{block}", **words)
 
 
 def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | None]:
@@ -111,8 +115,8 @@ def _lower_unary(lowering: Lowering, node: Node) -> None:
     found, dtype = activation(lowering, node), lowering.dtype(node.inputs[0])
     kind = {I64: "i64", I32: "i32"}.get(dtype)
     if found is None and kind is not None and node.op in _WHOLE_UNARY:
-        parameters = _bounds(lowering, node, np.iinfo(dtype), int) if node.op == "Clip" else []
-        found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", parameters
+        block = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}"
+        found = block, arrange(block, **(_bounds(lowering, node, np.iinfo(dtype), int) if node.op == "Clip" else {}))
     if found is None:
         raise NoKernelError(f"no kernel for {dtype} or for these operands")
     source = lowering.tensor(node.inputs[0])
@@ -146,9 +150,9 @@ def _not(lowering: Lowering, node: Node) -> None:
 @lowers("IsNaN", "IsInf")
 def _strange(lowering: Lowering, node: Node) -> None:
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
-    counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
-    block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
-    emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
+    block = _K + ("unary:is_nan" if node.op == "IsNaN" else "unary:is_inf")
+    words = {} if node.op == "IsNaN" else {side: int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")}
+    emit_map(lowering, block, source, lowering.output(name, contiguous=False), arrange(block, **words))
 
 
 _KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64",
@@ -187,12 +191,16 @@ BINARY = {
 }
 
 
-def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = (),
-                act: Activation | None = None) -> None:
-    """target = block(a, b[, c]) with broadcasting; of two float32 operands: act(block(a, b)), in one pass where runs are long."""
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor,
+                act: Activation | None = None, **parameters: int) -> None:
+    """target = block(a, b[, c]) with broadcasting; of two float32 operands: act(block(a, b)), in one pass where runs are long.
+
+    Args:
+      parameters: of the block, but for the broadcast mask.
+    """
     if _gappy(target):
         fresh = lowering.scratch(target.shape, target.dtype)
-        emit_binary(lowering, block, operands, fresh, parameters, act)
+        emit_binary(lowering, block, operands, fresh, act, **parameters)
         lowering.copy(fresh, target)
         return
     for _ in range(2):
@@ -216,7 +224,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     if act is not None and not short:
         lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
         return
-    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=[broadcast_mask, *parameters])
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=arrange(_K + block, mask=broadcast_mask, **parameters))
     if act is not None:
         emit_map(lowering, act[0], target, target, act[1])
 
@@ -258,5 +266,8 @@ def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
     if operands[1].dtype != operands[2].dtype:
         raise NoKernelError(f"no kernel for {operands[1].dtype}")
-    block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
-    emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
+    target = lowering.output(node.outputs[0], contiguous=False)
+    if operands[1].dtype == F32:
+        emit_binary(lowering, "binary:where", operands, target)
+    else:
+        emit_binary(lowering, "integers:where", operands, target, itemsize=operands[1].itemsize)

@@ -10,12 +10,12 @@ from cervello.native.graph.dims import Dim, product
 from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
+from cervello.native.kernels.sizes import PANEL
 from cervello.native.lowering.loop_nests import collapse, fixed, leading_strides, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
-PANEL = 32
 NARROW = 8  # products of up to so many columns have lanes along K, if K is long enough
 
 

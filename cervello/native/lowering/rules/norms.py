@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -36,8 +35,8 @@ def _by_groups(lowering: Lowering, node: Node) -> None:
     count = channels * area // groups
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     view, result = (tensor.dense_view((images, groups, count)) for tensor in (flat, target))
-    words: list[Any] = [Weight(np.ones(count, F32)), 0, float_word(node.attributes.get("epsilon", 1e-5))]
-    emit_rows(lowering, "reduce_last:layer_norm", view, result, count, words)
+    emit_rows(lowering, "reduce_last:layer_norm", view, result, count, scale=Weight(np.ones(count, F32)), bias=0,
+              epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     per_group = node.op == "GroupNormalization" and lowering.shape(node.inputs[1]) == (groups,) and groups != channels
     whole = target.dense_view((images, groups, channels // groups, area) if per_group else (images, channels, area))
     for kind, name in zip(("mul", "add"), node.inputs[1:3], strict=True):
@@ -51,7 +50,7 @@ def _rms(lowering: Lowering, node: Node) -> None:
     count = prod(fixed(size, "a normalisation across the batch") for size in source.shape[axis:])
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     view, result = (tensor.dense_view((*source.shape[:axis], count)) for tensor in (flat, target))
-    emit_rows(lowering, "reduce_last:rms_norm", view, result, count, [float_word(node.attributes.get("epsilon", 1e-5))])
+    emit_rows(lowering, "reduce_last:rms_norm", view, result, count, epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     scale = lowering.tensor(node.inputs[1])
     if scale.dtype != F32:
         raise NoKernelError(f"a scale of {scale.dtype}")
@@ -65,7 +64,7 @@ def _lp(lowering: Lowering, node: Node) -> None:
     count = fixed(source.shape[axis], "a normalisation across the batch")
     ready, back = with_axis_last(lowering, source, axis)
     norms = lowering.scratch((*ready.shape[:-1], 1), F32)
-    emit_rows(lowering, "reduce_last:l1" if node.attributes.get("p", 2) == 1 else "reduce_last:l2", ready, norms, count, [])
+    emit_rows(lowering, "reduce_last:l1" if node.attributes.get("p", 2) == 1 else "reduce_last:l2", ready, norms, count)
     target = lowering.output(node.outputs[0], contiguous=False)
     emit_binary(lowering, "binary:div_or_zero", (source, norms.transposed(back)), target)
 

@@ -69,7 +69,7 @@ def _range(node: Node, x: Value) -> Result:
 def _lower_range(lowering: Lowering, node: Node) -> None:
     source = lowering.contiguous(lowering.tensor(node.inputs[0]), len(lowering.shape(node.inputs[0])) - 1)
     block = "quantisation:range_scale" if node.op == "RangeScale" else "quantisation:range_zero"
-    emit_rows(lowering, block, source, lowering.output(node.outputs[0]), source.shape[-1], [])
+    emit_rows(lowering, block, source, lowering.output(node.outputs[0]), source.shape[-1])
 
 
 @lowers("Quantize", "Requantize", "Dequantize")
@@ -83,7 +83,8 @@ def _lower(lowering: Lowering, node: Node) -> None:
     reader, times = found
     lowering.absorb(reader)
     block = "snap" if node.op == "Quantize" else "resnap"
-    emit_binary(lowering, f"quantisation:{block}_{kind}", operands, lowering.output(reader.outputs[0], contiguous=False), [times])
+    emit_binary(lowering, f"quantisation:{block}_{kind}", operands, lowering.output(reader.outputs[0], contiguous=False),
+                times_scale=times)
 
 
 def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:

@@ -11,11 +11,11 @@ from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.kernels.sizes import FEW_CLASSES, FEW_CLASSES_SCRATCH
 from cervello.native.lowering.loop_nests import fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-
-_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as in the kernel: lines of at most so many classes run sixteen at a time
+from cervello.noise.words import FILL
 
 
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
@@ -48,7 +48,7 @@ def _draw(lowering: Lowering, node: Node) -> None:
 
 def _block(lowering: Lowering) -> Tensor:
     """Scratch for the words of a noise kernel."""
-    return lowering.scratch((10,), np.int64)
+    return lowering.scratch((FILL.n_words,), np.int64)
 
 
 @lowers("Multinomial")
@@ -57,7 +57,8 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
     target = lowering.output(node.outputs[0])
     all_lines, classes = source.shape[0], fixed(source.shape[1], "classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
-    scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
+    scratch = lowering.scratch((FEW_CLASSES_SCRATCH if classes <= FEW_CLASSES else classes,), F32)
+    draws = lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), (scratch, draws, _block(lowering)), rows=rows, lines=lines,
                   classes=classes, samples=target.shape[1], itemsize=target.itemsize, site=node.index,
                   fill=Address("cervello.noise.kernels:fill_uniform"))

@@ -15,12 +15,13 @@ from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.dtypes import F32, I32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, reshaped
+from cervello.native.kernels.parameters import arrange
+from cervello.native.kernels.sizes import SHORT_ROW, row_scratch
 from cervello.native.lowering.loop_nests import collapse, fixed, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.shapes.rules.basic import axis_of
 
-SHORT = 64  # most numbers of a row that is transposed as a whole; MOST in the kernel
 _K = "cervello.native.kernels."
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
@@ -30,26 +31,26 @@ _WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "small
 _WHOLE = {I64: "i64", I32: "i32"}
 
 
-def transpose_scratch(count: Dim) -> int:
-    """float32 that kernels of sixteen rows at a time work in: `reduce_by_sixteen` 26 vectors, `reduce_short` 24 and the numbers."""
-    return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
+def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, **parameters: Any) -> None:
+    """Runs a row block over the last axis of `source` [rows…, count]; `target` [rows…, …] gets a row or an element for each.
 
-
-def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, parameters: list[Any]) -> None:
-    """Runs a row block over the last axis of `source` [rows…, count]; `target` [rows…, …] gets a row or an element for each."""
+    Args:
+      parameters: of the block.
+    """
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
-                             "more": parameters}
-    if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
+                             "more": arrange(_K + block, **parameters)}
+    if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
         kernel = f"reduce_by_sixteen:{block.partition(':')[2]}"
     else:
         lowering.emit("maps:map1", (source,), (target,), **words)
         return
-    lowering.emit(kernel, (source,), (target,), (lowering.scratch((transpose_scratch(count),), F32),), **words)
+    scratch = row_scratch(count if not isinstance(count, Affine) else SHORT_ROW + 1)
+    lowering.emit(kernel, (source,), (target,), (lowering.scratch((scratch,), F32),), **words)
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
@@ -79,7 +80,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         emit_reduction(lowering, _BLOCKS[node.op], source, axes, lowering.output(name))
     else:  # sums of integers have the same bits in any order
         rows, result, terms = _as_rows(lowering, source, axes, lowering.output(name))
-        emit_rows(lowering, f"integers:row_{_WHOLE_BLOCKS[node.op]}_{whole}", rows, result, terms, [])
+        emit_rows(lowering, f"integers:row_{_WHOLE_BLOCKS[node.op]}_{whole}", rows, result, terms)
 
 
 def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[int], target: Tensor) -> None:
@@ -92,7 +93,7 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
         lowering.emit(f"reduce_inner:{block}", (flat,), (target,), outer=outer, terms=terms, inner=inner)
         return
     rows, result, terms = _as_rows(lowering, source, axes, target)
-    emit_rows(lowering, f"reduce_last:{block}", rows, result, terms, [])
+    emit_rows(lowering, f"reduce_last:{block}", rows, result, terms)
 
 
 def _as_rows(lowering: Lowering, source: Tensor, axes: list[int], target: Tensor) -> tuple[Tensor, Tensor, Dim]:
@@ -115,7 +116,7 @@ def with_axis_last(lowering: Lowering, source: Tensor, axis: int) -> tuple[Tenso
     return (source if source.strides[axis] == source.itemsize or source.shape[axis] == 1 else lowering.contiguous(source)), order
 
 
-def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: list[Any]) -> None:
+def _row_map(lowering: Lowering, node: Node, block: str, axis: int, **parameters: Any) -> None:
     """Emits an op that maps each row along an axis to a row of the same length."""
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
     count = fixed(source.shape[axis], "rows along the batch")
@@ -124,10 +125,10 @@ def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: 
         target = lowering.output(name, contiguous=False, over=ready)
         if target.strides[-1] != 4 and count != 1:
             raise NoKernelError("a target with gaps")
-        emit_rows(lowering, block, ready, target, count, parameters)
+        emit_rows(lowering, block, ready, target, count, **parameters)
         return
     result = lowering.scratch(ready.shape, ready.dtype)
-    emit_rows(lowering, block, ready, result, count, parameters)
+    emit_rows(lowering, block, ready, result, count, **parameters)
     lowering.copy(result.transposed(back, name), lowering.output(name, contiguous=False))
 
 
@@ -138,12 +139,12 @@ def _softmax(lowering: Lowering, node: Node) -> None:
     rank = len(source.shape)
     axis = axis_of(node, node.attributes["axis"], rank)
     if not node.attributes.get("flatten") or axis == rank - 1:
-        _row_map(lowering, node, block, axis, [])
+        _row_map(lowering, node, block, axis)
         return
     count = product(source.shape[axis:])  # older than opset 13: everything from the axis on is one row
     flat, target = lowering.contiguous(source), lowering.output(name)
     shape = (product(source.shape[:axis]), count)
-    emit_rows(lowering, block, flat.dense_view(shape, name), target.dense_view(shape, name), count, [])
+    emit_rows(lowering, block, flat.dense_view(shape, name), target.dense_view(shape, name), count)
 
 
 @lowers("ArgMax", "ArgMin")
@@ -158,7 +159,7 @@ def _arg(lowering: Lowering, node: Node) -> None:
         strides = (*strides[:axis], *strides[axis + 1:])
     block = "reduce_last:arg_max" if node.op == "ArgMax" else "reduce_last:arg_min"
     emit_rows(lowering, block, ready, target.viewed(name, (*ready.shape[:-1], 1), (*strides, 8)), count,
-              [node.attributes.get("select_last_index", 0)])
+              last=node.attributes.get("select_last_index", 0))
 
 
 @lowers("LayerNormalization")
@@ -177,9 +178,11 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
     view = reshaped(flat, name, shape)
     if view is None:
         raise NoKernelError("a layout with gaps")
-    words = [0 if data is None else Weight(np.broadcast_to(np.asarray(data, F32), tail).reshape(-1).copy()) for data in (scale, bias)]
-    epsilon = float_word(node.attributes.get("epsilon", 1e-5))
-    emit_rows(lowering, "reduce_last:layer_norm", view, target.dense_view(shape, name), count, [*words, epsilon])
+    words: dict[str, Any] = {"epsilon": float_word(node.attributes.get("epsilon", 1e-5)), "bias": 0}
+    for part, data in (("scale", scale), ("bias", bias)):
+        if data is not None:
+            words[part] = Weight(np.broadcast_to(np.asarray(data, F32), tail).reshape(-1).copy())
+    emit_rows(lowering, "reduce_last:layer_norm", view, target.dense_view(shape, name), count, **words)
 
 
 @lowers("CumSum")
@@ -188,7 +191,8 @@ def _cum_sum(lowering: Lowering, node: Node) -> None:
     if axis is None:
         raise NoKernelError("an axis that is not constant")
     place = axis_of(node, int(np.asarray(axis).reshape(())), len(lowering.shape(node.inputs[0])))
-    _row_map(lowering, node, "reduce_last:cum_sum", place, [node.attributes.get("exclusive", 0), node.attributes.get("reverse", 0)])
+    _row_map(lowering, node, "reduce_last:cum_sum", place, exclusive=node.attributes.get("exclusive", 0),
+             reverse=node.attributes.get("reverse", 0))
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")

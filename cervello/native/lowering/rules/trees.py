@@ -19,12 +19,12 @@ from cervello.native.graph.forest import EQUAL, GREATER, LESS, UNORDERED, Forest
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Weight
 from cervello.native.graph.values import Value
+from cervello.native.kernels.sizes import TREE_ROWS
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
 _MODES = {"AVERAGE": 0, "SUM": 1, "MIN": 2, "MAX": 3}
-_BLOCK = 16  # rows at a time, as in the kernel
 
 
 @rule("Trees")
@@ -40,7 +40,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
     forest: Forest = node.attributes[FOREST]
     x = lowering.contiguous(lowering.tensor(node.inputs[0]), 1)
     result = lowering.output(node.outputs[0])
-    block = (_BLOCK, forest.n_targets)
+    block = (TREE_ROWS, forest.n_targets)
     arrays: dict[str, Any] = {name: Weight(getattr(forest, name)) for name in ("nodes", "roots", "starts", "targets", "values")}
     lowering.emit(
         "trees:trees", (x,), (result,), (lowering.scratch(block, F64), lowering.scratch(block, np.int64)), **arrays,

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from cervello.codegen.schema import Field, Schema
 from cervello.errors import PlanError
 from cervello.native.graph.dims import parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Address, Jump, PackedWeight, Weight
-from cervello.native.kernels.schema import PREFIX, Field, Schema
+from cervello.native.kernels.schema import PREFIX
+from cervello.native.kernels.sizes import PANEL
 from cervello.native.memory.extents.blocks import Block, block_at
 from cervello.native.memory.extents.spans import Span
 
-PANEL = 32  # columns of a packed panel, as `lowering.rules.linear` packs them
 Bounds = Callable[[Any], Mapping[str, Span]]
 
 KERNELS: dict[str, Bounds] = {}

@@ -24,7 +24,7 @@ def _branch(w: Any) -> Mapping[str, Span]:
 
 @kernel("control_flow:loop_begin")
 def _loop_begin(w: Any) -> Mapping[str, Span]:
-    return {"turns": (0, 8), "condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
+    return {"trip_count": (0, 8), "condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
 
 
 @kernel("control_flow:loop_next")

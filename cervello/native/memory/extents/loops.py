@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.native.graph.tensors import PackedWeight, Weight
+from cervello.native.kernels.parameters import LAYER_NORM
 from cervello.native.kernels.schemas import COPY_LOOP
+from cervello.native.kernels.sizes import SHORT_ROW, row_scratch
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
 from cervello.native.memory.extents.spans import Span, covered, dense, joined
@@ -15,14 +17,13 @@ from cervello.native.memory.extents.spans import Span, covered, dense, joined
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
     """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
-    spans = block.spans(count, parameters)
-    for i in block.weights:
-        word = parameters[i]
-        if i in block.optional and type(word) is int and word == 0:
-            continue
-        expect(isinstance(word, (Weight, PackedWeight)), "a constant among a block's parameters", word)
-        expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
-    return spans
+    named = block.named(parameters)
+    for field in block.parameters.fields:
+        word = named[field.name]
+        if field.kind.startswith("weight") and not (field.kind.endswith("?") and type(word) is int and word == 0):
+            expect(isinstance(word, (Weight, PackedWeight)), "a constant among a block's parameters", word)
+            expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
+    return block.reach(count, named)
 
 
 def in_place_activation(w: Any) -> None:
@@ -60,45 +61,39 @@ def _map3(w: Any) -> Mapping[str, Span]:
     return _mapped(w, "abc", w.more)
 
 
-def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:
+def _sixteen_rows(w: Any, result: Span) -> Mapping[str, Span]:
     """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
-            "target": covered(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
-
-
-def short_scratch(count: int) -> int:
-    """Scratch bytes in which `reduce_short` transposes rows of `count` float32."""
-    return (count + 24) * 64
-
-
-LONG_SCRATCH = 26 * 64  # scratch bytes in which `reduce_by_sixteen` transposes rows
+            "target": covered(joined(target, result), w.sizes, w.target_by), "transposed": dense(row_scratch(w.count) * 4)}
 
 
 @kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
 def _reduced(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4), LONG_SCRATCH)
+    return _sixteen_rows(w, (0, 4))
 
 
 @kernel("reduce_by_sixteen:softmax")
 def _softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4), LONG_SCRATCH)
+    return _sixteen_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_by_sixteen:layer_norm")
 def _layer_norm(w: Any) -> Mapping[str, Span]:
-    expect(w.block.weights == (0, 1), "the block of a layer norm", w.block)
+    expect(w.block.parameters is LAYER_NORM, "the block of a layer norm", w.block)
     return _softmax(w)
 
 
 @kernel("reduce_short:softmax")
 def _short_softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4), short_scratch(w.count))
+    expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
+    return _sixteen_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_short:log_sum_exp")
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4), short_scratch(w.count))
+    expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
+    return _sixteen_rows(w, (0, 4))
 
 
 @kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")))

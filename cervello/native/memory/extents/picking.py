@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cervello.native.kernels.sizes import FEW_CLASSES, FEW_CLASSES_SCRATCH
 from cervello.native.memory.extents.declaration import expect, kernel
 from cervello.native.memory.extents.spans import Span, covered, dense
+from cervello.noise.words import FILL
 
 _DEPTH = 5
-_NOISE_BLOCK = 80  # bytes of the words of a noise kernel
-_SHORT, _SHORT_SCRATCH = 16, 18 * 64  # most classes of lines that run sixteen at a time, and their scratch bytes
 
 
 def _index_bytes(n_bytes: int) -> int:
@@ -62,7 +62,7 @@ def _top_k(w: Any) -> Mapping[str, Span]:
 
 @kernel("random:normal random:uniform")
 def _random(w: Any) -> Mapping[str, Span]:
-    return {"target": dense(w.rows * w.width * 4), "block": dense(_NOISE_BLOCK)}
+    return {"target": dense(w.rows * w.width * 4), "block": dense(FILL.n_bytes)}
 
 
 @kernel("multinomial:multinomial")
@@ -70,4 +70,4 @@ def _multinomial(w: Any) -> Mapping[str, Span]:
     expect(w.itemsize in (4, 8), "results of 4 or 8 bytes", w.itemsize)
     lines = w.rows * w.lines
     return {"logits": dense(lines * w.classes * 4), "target": dense(lines * w.samples * w.itemsize), "draws": dense(lines * w.samples * 4),
-            "weights": dense(max(w.classes * 4, _SHORT_SCRATCH if w.classes <= _SHORT else 0)), "block": dense(_NOISE_BLOCK)}
+            "weights": dense(max(w.classes * 4, FEW_CLASSES_SCRATCH * 4 if w.classes <= FEW_CLASSES else 0)), "block": dense(FILL.n_bytes)}

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervello.native.kernels.schemas import ATTEND_OP
+from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.memory.extents.blocks import BLOCKS
-from cervello.native.memory.extents.declaration import PANEL, expect, kernel, repeated
-from cervello.native.memory.extents.loops import LONG_SCRATCH, block_spans, in_place_activation, short_scratch
+from cervello.native.memory.extents.declaration import expect, kernel, repeated
+from cervello.native.memory.extents.loops import block_spans, in_place_activation
 from cervello.native.memory.extents.spans import Span, covered, dense, whole
 
 _SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
-_ROWS, _SHORT = 48, 64  # rows of scores at a time, and the longest row that is transposed, as in `kernels.attention`
 
 
 def packed(k: int, width: int, segments: int) -> Span:
@@ -67,15 +67,15 @@ def _attend(w: Any) -> Mapping[str, Span]:
     n_words = w.n_ops * ATTEND_OP.n_words
     expect(w.n_ops <= 4 and len(w.more) >= n_words, "up to 4 ops with their words", w.n_ops)
     keys, values = packed(w.d, w.n, w.d_segments), packed(w.n, w.dv, w.n_segments)
-    turned = short_scratch(w.n) if w.n <= _SHORT else LONG_SCRATCH
-    rows = min(_ROWS, w.m)
-    scores = rows * w.n * 4 if w.m <= _ROWS else whole(_ROWS * w.n, 16) * 4 + turned
+    free = row_scratch(w.n) * 4
+    rows = min(SCORE_ROWS, w.m)
+    scores = rows * w.n * 4 if w.m <= SCORE_ROWS else whole(SCORE_ROWS * w.n, 16) * 4 + free
     found = {
         "q": covered(dense(w.d * 4), [w.m, *w.sizes], [w.q_row, *w.q_by]),
         "k": covered((0, 4), [w.d, w.n, *w.sizes], [w.k_row, w.k_column, *w.k_by]),
         "v": covered((0, 4), [w.n, w.dv, *w.sizes], [w.v_row, w.v_column, *w.v_by]),
         "out": covered(dense(w.dv * 4), [w.m, *w.sizes], [w.out_row, *w.out_by]),
-        "keys": dense(max(keys[1] if keys else 0, turned if w.m <= _ROWS else 0)), "values": values, "scores": dense(scores),
+        "keys": dense(max(keys[1] if keys else 0, free if w.m <= SCORE_ROWS else 0)), "values": values, "scores": dense(scores),
         "zeros": dense(max(_columns(w.n, w.d_segments), _columns(w.dv, w.n_segments)) * 4)}
     for name, op in zip(("first", "second", "third", "fourth"), repeated(ATTEND_OP, w.more[:n_words], w.n_rows), strict=False):
         found[name] = _operand(w, op)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.forest import NODE
+from cervello.native.kernels.sizes import TREE_ROWS
 from cervello.native.memory.extents.declaration import content, expect, kernel
 from cervello.native.memory.extents.spans import Span, covered, dense
-
-_BLOCK = 16  # rows at a time, as the kernel has it
 
 
 def _within(values: Any, low: int, high: int, what: str) -> None:
@@ -37,7 +36,7 @@ def _trees(w: Any) -> Mapping[str, Span]:
     _within(targets, 0, w.targets_of, "targets of votes")
     features = int(nodes["feature"].max(initial=-1)) + 1
     _within(nodes["feature"], 0, features, "features")
-    block = dense(min(w.rows, _BLOCK) * w.targets_of * 8)
+    block = dense(min(w.rows, TREE_ROWS) * w.targets_of * 8)
     return {"x": covered(dense(features * (8 if w.wide else 4)), [w.rows], [w.row_by]),
             "result": dense(w.rows * w.targets_of * (8 if w.wide_out else 4)), "scores": block, "given": block,
             "nodes": dense(nodes.nbytes), "roots": dense(w.trees * 4), "starts": dense(starts.nbytes), "targets": dense(targets.nbytes),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cervello.native.memory.extents.declaration import PANEL, content, expect, kernel
+from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
+from cervello.native.memory.extents.declaration import content, expect, kernel
 from cervello.native.memory.extents.loops import in_place_activation
 from cervello.native.memory.extents.spans import Span, covered, dense, joined, whole
-
-_FILTERS, _BLOCK = 8, 48  # filters of a packed block, and pixels whose results are transposed together, as in the kernels
 
 
 def _image(w: Any) -> Span:
@@ -34,9 +33,9 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
     by_image = w.x_by[0], w.channels * w.x_by[1]
     y = covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
     beside = covered(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
-    found = {"results": dense((_FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
+    found = {"results": dense((FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
              "y": joined(y, beside),
-             **_weights(w, w.groups * -(-w.filters // _FILTERS) * _FILTERS)}
+             **_weights(w, w.groups * -(-w.filters // FILTERS) * FILTERS)}
     if w.in_place:
         return {**found, "x": covered(taps, [w.images, w.groups], by_image)}
     whole_copy = w.channels * w.sh * w.sw * w.rows * w.columns * 4
@@ -48,7 +47,7 @@ def _by_filters(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     filters = w.groups * w.filters
     windows = covered(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
-    found = {"results": dense(_BLOCK * whole(w.filters, 16) * 4), "places": dense(_BLOCK * 8),
+    found = {"results": dense(PIXELS * whole(w.filters, 16) * 4), "places": dense(PIXELS * 8),
              "y": covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by),
              **_weights(w, w.groups * whole(w.filters, PANEL))}
     by_image = w.x_by[0], w.channels * w.x_by[1]

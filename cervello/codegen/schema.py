@@ -1,0 +1,128 @@
+"""Schemas of int64 words: their names, kinds and order, the single source for the code that writes them and the code that reads them.
+
+Compiled code reads and writes words by name (`records`). Python arranges them by name (`arrange`, `filled`) or finds the index of one
+(`index`). Words are written as `name`, `name:kind` or `name:kind*count`. The kinds are
+
+    count      a number that does not depend on N and is at least 0 (the kind of a bare name)
+    rows       a number of at least 0 that may grow with N
+    stride     bytes that may grow with N, of either sign
+    int        any number that does not depend on N
+    bits       any word at all: a node's index, the bits of an element
+    float      the bits of a float32
+    float64    the bits of a float64
+    weight     the address of a constant; `weight?`: or 0
+    block      the address of a block, see `native.memory.extents.blocks`; `block?`: or 0
+    function   the address of another compiled function
+    jump       words to another step
+    ...        words of another schema, by the name `more`
+
+Only words of a step and parameters of a block are checked against their kind; in other records a bare name may be any word. This module
+does not import numba, which takes a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from cervello.errors import PlanError
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One name of a schema; count: the words it stands for, 0 for a single word."""
+
+    name: str
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The names of words, in their order.
+
+    Attributes:
+      name: what has these words; of a step, "module:name" of its first kernel.
+      reads, writes, scratch: names of a step's operands, in the order of their words; of other records, none.
+      fields: of the words after the operands.
+      more: whether words of another schema follow.
+      first: index of the first word after the operands, from the start of the words.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    scratch: tuple[str, ...]
+    fields: tuple[Field, ...]
+    more: bool
+    first: int
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return (*self.reads, *self.writes, *self.scratch)
+
+    @property
+    def n_words(self) -> int:
+        """Words after the operands, without those of another schema."""
+        return sum(field.count or 1 for field in self.fields)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of these words."""
+        return 8 * self.n_words
+
+    @property
+    def layout(self) -> dict[str, tuple[int, str, int]]:
+        """(position, kind, count) by name, as `records` takes them."""
+        start = self.first - 2 * len(self.operands)
+        found = {name: (start + 2 * i, "operand", 0) for i, name in enumerate(self.operands)}
+        at = self.first
+        for field in self.fields:
+            found[field.name] = at, field.kind, field.count
+            at += field.count or 1
+        return found | {"more": (at, "address", 0)}
+
+    @property
+    def index(self) -> SimpleNamespace:
+        """The index of each name's first word, as an attribute of that name."""
+        return SimpleNamespace(**{name: position for name, (position, _, _) in self.layout.items()})
+
+    def arrange(self, words: Mapping[str, Any]) -> list[Any]:
+        """Words by name, in order; words of another schema, if any, as `more`.
+
+        Raises:
+          PlanError: a word is missing or unknown, or a name gets a wrong number of words.
+        """
+        names = [field.name for field in self.fields]
+        if words.keys() - ({"more"} if self.more else set()) != set(names):
+            raise PlanError(f"expected words {' '.join(names) or 'none'}, got {' '.join(words) or 'none'}")
+        found: list[Any] = []
+        for field in self.fields:
+            word = words[field.name]
+            if field.count and len(word) != field.count:
+                raise PlanError(f"expected {field.count} words {field.name!r}, got {len(word)}")
+            found += word if field.count else (word,)
+        return [*found, *words.get("more", ())]
+
+    def filled(self, **words: Any) -> list[Any]:
+        """Like `arrange`; words that are not given are 0."""
+        return self.arrange({field.name: (0,) * field.count if field.count else 0 for field in self.fields} | words)
+
+
+def record(name: str, words: str) -> Schema:
+    """The schema of words that are not a step's: a block of a call, or a record that repeats."""
+    return Schema(name, (), (), (), *parse(words), 0)
+
+
+def parse(words: str) -> tuple[tuple[Field, ...], bool]:
+    """Fields, and whether words of another schema follow."""
+    listed = words.split()
+    more = listed[-1:] == ["..."]
+    fields = []
+    for text in listed[:-1] if more else listed:
+        named, _, count = text.partition("*")
+        name, _, kind = named.partition(":")
+        fields.append(Field(name, kind or "count", int(count or 0)))
+    return tuple(fields), more

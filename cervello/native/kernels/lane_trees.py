@@ -1,0 +1,46 @@
+"""Combinations of two vectors, and trees over the sixteen lanes of one, in one fixed order on every CPU (law 1)."""
+
+from __future__ import annotations
+
+from cervello.codegen.compiler import inline
+from cervello.codegen.simd import lane, rotate_1, rotate_2, rotate_4, rotate_8, select
+
+
+@inline
+def add(a, b):
+    return a + b
+
+
+@inline
+def multiply(a, b):
+    return a * b
+
+
+@inline
+def larger(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
+    return select(a != a, a, select(a > b, a, b))
+
+
+@inline
+def smaller(a, b):
+    return select(a != a, a, select(a < b, a, b))
+
+
+@inline
+def peak(a, b):  # one instruction, but a NaN in a is passed over
+    return select(a > b, a, b)
+
+
+def _tree(combine):
+    @inline
+    def tree(x):
+        x = combine(x, rotate_8(x))
+        x = combine(x, rotate_4(x))
+        x = combine(x, rotate_2(x))
+        x = combine(x, rotate_1(x))
+        return lane(x, 0)
+
+    return tree
+
+
+sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, larger, smaller))
