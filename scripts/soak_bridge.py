@@ -63,8 +63,7 @@ def play(address: str, folder: str, seed: int, lives: Any, replies: Any, wrong: 
                         remote[name].reward(chosen, rng.standard_normal(len(chosen)))
                     remote[name].end(ids, terminated=True)
                     local[name].end_agents(ids)
-                    with lives.get_lock():
-                        lives.value += len(ids)
+                    lives.value += len(ids)
                 rows = {"obs": rng.standard_normal((3, 6)).astype(np.float32)}
                 got = remote["reloaded"].infer([0, 1, 2], rows, begin=True).result()["action"].tobytes()
                 if got not in [run(rows)["action"].tobytes() for run in halves]:  # never a mixture of two versions
@@ -72,8 +71,7 @@ def play(address: str, folder: str, seed: int, lives: Any, replies: Any, wrong: 
                 replies.value += 1
     except Exception as error:
         print(f"client {seed}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        with wrong.get_lock():
-            wrong.value += 1
+        wrong.value += 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,7 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     processes = multiprocessing.get_context("spawn")
-    lives, replies, wrong = processes.Value("q", 0), processes.Value("q", 0), processes.Value("q", 0)
     versions = [small_models.feed_forward(), small_models.scaled(small_models.feed_forward(), 0.5)]
     killed = reloads = 0
     with tempfile.TemporaryDirectory() as work:
@@ -95,10 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
         (folder / "reloaded.onnx").write_bytes(versions[0])
         with ServerProcess(folder) as server, bridge.Client(server.address, name="watch") as watch:
             def client(seed: int) -> Any:
-                # Counts that a killed client was about to write may be one short; its lock may not stay taken, so each has its own.
-                mine = processes.Value("q", 0), processes.Value("q", 0)
+                # Each counts for itself, without a lock: a client that is killed while it holds one would keep it.
+                mine = tuple(processes.Value("q", 0, lock=False) for _ in range(3))
                 counters.append(mine)
-                process = processes.Process(target=play, args=(server.address, work, seed, *mine, wrong), daemon=True)
+                process = processes.Process(target=play, args=(server.address, work, seed, *mine), daemon=True)
                 process.start()
                 return process
 
@@ -106,14 +103,18 @@ def main(arguments: list[str] | None = None) -> int:
             clients = [client(seed) for seed in range(N_CLIENTS)]
             start, seed, marked, before = time.monotonic(), N_CLIENTS, 0.0, 0
 
-            def done() -> float:
-                """The part that is done, 1 at the end."""
-                lives.value, replies.value = (sum(pair[i].value for pair in counters) for i in (0, 1))
-                parts = [(time.monotonic() - start) / 60 / options.minutes] if options.minutes else []
-                parts += [lives.value / options.lives] if options.lives else []
-                return min(parts, default=1.0)
+            def counted() -> list[int]:
+                """Agents begun and ended, replies, and wrong or lost replies, of all clients."""
+                return [sum(mine[i].value for mine in counters) for i in range(3)]
 
-            while (part := done()) < 1 and not wrong.value:
+            def done() -> float:
+                """The part that is done, 1 at the end or after a wrong reply."""
+                lives, _, wrong = counted()
+                parts = [(time.monotonic() - start) / 60 / options.minutes] if options.minutes else []
+                parts += [lives / options.lives] if options.lives else []
+                return 1.0 if wrong else min(parts, default=1.0)
+
+            while (part := done()) < 1:
                 time.sleep(options.kill_s * rng.uniform(0.5, 1.5) / 2)
                 if part > 0.2 and not before and time.monotonic() - start > WARM_S:
                     before, marked = server.resident_bytes, part
@@ -135,11 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
             while (left := sum(each["agents"] for each in watch.stats()["policies"].values())) and time.monotonic() < until:
                 time.sleep(0.05)
             swapped = watch.stats()["policies"]["reloaded"]["reloads"]
+    lives, replies, wrong = counted()
     growth = after / before if before else 1.0
-    print(f"{lives.value:,} agents begun and ended, {replies.value:,} replies compared bitwise, {killed} clients killed, {swapped} "
-          f"reloads, {took / 60:.1f} minutes, seed {options.seed}: {wrong.value} wrong or lost, {left} agents left, memory "
+    print(f"{lives:,} agents begun and ended, {replies:,} replies compared bitwise, {killed} clients killed, {swapped} "
+          f"reloads, {took / 60:.1f} minutes, seed {options.seed}: {wrong} wrong or lost, {left} agents left, memory "
           f"{before / 2**20:.0f} MiB at {marked:.0%} and {after / 2**20:.0f} MiB at the end ({growth - 1:+.1%})")
-    return int(bool(wrong.value or left or growth > MOST_GROWTH))
+    return int(bool(wrong or left or growth > MOST_GROWTH))
 
 
 if __name__ == "__main__":
