@@ -373,7 +373,7 @@ def test_what_a_frame_measured_is_learnt_after_it(again: str) -> None:
     assert runtime._ready_queue.dirty
     assert queue.costs.measured == before
     if again == "push":
-        runtime.push("a", 0, {"obs": np.zeros(queue.policy.inputs["obs"].shape, np.float32)})
+        runtime.push("a", 0, {"obs": np.zeros(runtime.policies["a"].inputs["obs"].shape, np.float32)})
     elif again == "push_batch":
         push(runtime, range(8))
     else:

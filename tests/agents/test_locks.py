@@ -14,6 +14,7 @@ from own_process import run
 from cervello import AgentError, Batcher, Policy, Recurrent, Runtime
 from cervello.agents.membership import deferred
 from cervello.agents.membership.lock import ExclusiveLock
+from cervello.agents.policy.core import core_of
 
 _HOOKS = """
 hook = sys.argv[2]
@@ -260,7 +261,8 @@ def test_a_batcher_refuses_pushes_from_inside_its_own_calls_and_discards_when_th
     for agent in range(3):
         batcher.push(agent, {"obs": [1.0]})
     found: list[Any] = []
-    infer = policy.infer_batch
+    core = core_of(policy)
+    infer = core.infer_batch
 
     def meanwhile(*arguments: Any, **more: Any) -> Any:
         found.append(batcher.discard(1))
@@ -273,7 +275,7 @@ def test_a_batcher_refuses_pushes_from_inside_its_own_calls_and_discards_when_th
             raise ValueError("no")
         return infer(*arguments, **more)
 
-    policy.infer_batch = meanwhile  # type: ignore[method-assign]
+    core.infer_batch = meanwhile  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="no"):
         batcher.execute()
     assert found == [True, False]

@@ -14,6 +14,7 @@ from small_models import FLOAT, INT64, graph, node
 
 import cervello
 from cervello import ConfigurationError, InputError, Recurrent, Sample
+from cervello.agents.policy.core import core_of
 from cervello.agents.runtime.calibration import measure
 from cervello.heads import Categorical
 from cervello.spaces import Spaces
@@ -226,4 +227,4 @@ def test_a_runtime_takes_observations_without_the_mask_of_the_game() -> None:
 
 
 def test_what_a_masked_policy_costs_is_measured_ahead() -> None:
-    assert measure(drawing()) is not None
+    assert measure(core_of(drawing())) is not None

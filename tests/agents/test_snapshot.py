@@ -262,7 +262,7 @@ def test_a_snapshot_of_another_policy_is_refused(state: bytes) -> None:
     refused(Policy(model(*arguments), wrappers=[Epsilon()], seed=3), state, r"state '[01] h_in': expected none, got \(5, 8\) float32")
     refused(Policy(model(*arguments), wrappers=[Fill("mask", True), Recurrent()], seed=3), forged(state, blocks=[
         ["ids", "|u1", [5]], ["streams", "|u1", [5]], ["episodes", "|u1", [5]], ["steps", "|u1", [5]]]),
-        r"state '[01] h_in': expected \(5, 8\) float32, got none; the wrappers are others")
+        r"state '[01] h_in': expected \(5, 8\) float32, got none; the wrappers differ")
 
 
 # Wrappers of a user's own -------------------------------------------------------------------------------------------------

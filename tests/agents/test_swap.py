@@ -312,5 +312,5 @@ def test_wrappers_without_state_come_and_go_with_a_swap() -> None:
     assert policy.infer_batch([1], obs)["action"].tolist() == [[6]]
     policy.replace(data, wrappers=[Recurrent()])
     assert policy.infer_batch([1], obs)["action"].tolist() == [[15]]
-    with pytest.raises(WrapperError, match="only those without state may come and go"):
+    with pytest.raises(WrapperError, match="others may be added or removed"):
         policy.replace(data, wrappers=[Averaged("obs"), Recurrent()])

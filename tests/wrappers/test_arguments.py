@@ -42,7 +42,7 @@ def test_an_argument_that_makes_no_sense_is_refused_at_once(case: str) -> None:
 
 @pytest.mark.parametrize(("value", "message"), [
     (None, "can hold, got None"), (object(), "can hold, got <object"), ("a", "can hold, got 'a'"), (1j, "can hold, got 1j"),
-    (1e300, "can hold, got 1e+300"), ([[1], [2, 3]], "got something ragged"),
+    (1e300, "can hold, got 1e+300"), ([[1], [2, 3]], "got a ragged sequence"),
     ([1, 2], "expected a value that fits h_in: (N, 1) float32, got (2,)")])
 def test_a_value_that_an_input_cannot_hold_is_refused(value: Any, message: str) -> None:
     for wrapper in (Fill("h_in", value), Recurrent({"h_in": "h_out"}, {"h_in": value})):

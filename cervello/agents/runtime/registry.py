@@ -38,7 +38,7 @@ class PolicyRegistry:
     @property
     def policies(self) -> dict[str, Policy]:
         """The policies by name."""
-        return dict(self._policies)
+        return {name: self._policies[name] for name in self._queues}  # of those that are leaving, only queues say whether they have left
 
     def __len__(self) -> int:
         return len(self._queues)
