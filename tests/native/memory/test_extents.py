@@ -17,6 +17,7 @@ from cervello.errors import PlanError
 from cervello.native import Model, kernels
 from cervello.native.graph.dims import affine, parts
 from cervello.native.graph.tensors import Address, Jump, PackedWeight, Step
+from cervello.native.kernels.sizes import SHORT_ROW
 from cervello.native.memory.extents import check_extents
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import KERNELS
@@ -123,6 +124,15 @@ def test_constants_that_are_too_short_are_refused() -> None:
             verify(model.program.steps, model.program.layout, True)
         step.words[i] = word
     verify(model.program.steps, model.program.layout, True)
+
+
+def test_rows_too_long_for_the_kernel_of_short_ones_are_refused() -> None:
+    model = _load("Softmax", rows(SHORT_ROW))
+    step = next(step for step in model.program.steps if step.kernel.endswith("reduce_short:softmax"))
+    check_extents([step], True)
+    step.words[1] = SHORT_ROW + 1
+    with pytest.raises(PlanError, match=f"expected rows of at most {SHORT_ROW} elements, got {SHORT_ROW + 1}"):
+        check_extents([step], True)
 
 
 def test_taps_outside_an_image_are_refused() -> None:

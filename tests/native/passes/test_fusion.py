@@ -11,8 +11,6 @@ from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one
 
 from cervello.native import Model
-from cervello.native.kernels import reduce_short
-from cervello.native.lowering.rules import reductions
 
 
 def kinds(model: Model) -> list[str]:
@@ -106,10 +104,6 @@ def test_softmax_of_short_rows_has_the_bits_of_single_rows(width: int, shape: tu
     given = columns(model, 37)
     assert_same_bits(execute(model, given, range(37)), one_by_one(model, given, 37), f"width {width}")
     assert_near(next(iter(execute(model, given, range(37)).values())), _exact(given["x"]), 1e-6, f"width {width}")
-
-
-def test_planner_and_kernels_agree_which_rows_are_short() -> None:
-    assert reductions.SHORT == reduce_short.MOST
 
 
 def _exact(x: Any) -> Any:
