@@ -121,13 +121,18 @@ def test_rows_that_are_decided_are_the_actions_that_the_environment_executes(kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_row_begins_again_when_its_own_episode_ends_and_no_other(kind: str) -> None:
+    last: dict[int, tuple[Any, bool]] = {}  # by row: what followed its last action, and whether the episode was over
     for step in rolled(kind, drawing_policy(CountingGame())):
         ended = step.terminated | step.truncated
         for i in range(N):
-            before, after = step.observation[i], step.next_observation[i]
+            before, after = step.observation[i].tolist(), step.next_observation[i].tolist()
             if step.valid[i]:
                 assert after[1] == before[1]  # of the same episode
                 assert after[2] == before[2] + 1
+                if i in last:
+                    followed, over = last[i]
+                    assert before == ([*followed[:1], followed[1] + 1, 0, 0, *followed[4:]] if over else followed)  # the next, or the same
+                last[i] = after, bool(ended[i])
             assert not (ended[i] and not step.valid[i])
 
 

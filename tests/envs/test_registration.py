@@ -32,9 +32,11 @@ def chaser(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def options(chaser: Path) -> dict[str, Any]:
-    """Arguments of which none is the default."""
+    """Arguments of which none is the default, and none leaves a game as it is."""
+    other = chaser.with_name("other.onnx")
+    other.write_bytes(games.linear(16, 5, seed=1))
     return {"env": "mpe2.simple_tag_v3:parallel_env", "env_kwargs": {"max_cycles": 9}, "learner": "agent_0",
-            "policies": {"adversary_*": {str(chaser): 2.0}}, "seed": (5, 6), "per": "agent"}
+            "policies": {"adversary_*": {str(chaser): 2.0, str(other): 1.0}}, "seed": (5, 6), "per": "agent"}
 
 
 @pytest.fixture
