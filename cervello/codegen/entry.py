@@ -3,8 +3,8 @@
 ctypes costs five times as much per call, numba's dispatcher twice, and both look at the types of arguments. A shim here is a
 METH_FASTCALL builtin: it turns Python ints into words, or hands on the addresses of the objects it was given.
 
-    ints(name)            f(1, 2) calls  int64 name(1, 2)
-    objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
+    fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
+    fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
 
 Source: Python/C API, "Common Object Structures", METH_FASTCALL.
 """

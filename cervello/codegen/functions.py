@@ -1,9 +1,9 @@
 """Our own exp, log, tanh and their relatives on sixteen float32 lanes: the same bits on every CPU and in every lane.
 
     exponentials    exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, tanh, sigmoid, erf, softplus, mish
-    hyperbolics     sinh, cosh, asinh, acosh, atanh
+    hyperbolic      sinh, cosh, asinh, acosh, atanh
     trigonometry    sin, cos, tan
-    arcs            asin, acos, atan
+    inverse_trigonometry   asin, acos, atan
     powers          power
 
 Promises for all of them. Only +, -, *, /, fma, integer operations and selects are used, each of which is defined to

@@ -1,12 +1,13 @@
 """ONNX to actions: graph, memory plan, program, executor.
 
-    importer, normalise, infer      file ▶ graph with known shapes
-    lowering, ops                   graph ▶ steps over buffers
-    memory, verifier, program       steps ▶ words
-    kernels                         what the words run
-    executor, model                 arrays in, arrays out
-    host                            slower tiers
-    profile, bench, limits, leaks   where the time of a run goes, what the machine allows, what calls keep
+    frontend, shapes    file ▶ graph with known shapes
+    passes              graph ▶ graph: the batch axis, decompositions, fusion
+    lowering            graph ▶ steps over tensors
+    memory, program     steps ▶ offsets in the arena, and words
+    kernels             what the words run
+    execution, model    arrays in, arrays out
+    fallback            slower tiers
+    report              where the time of a run goes, what the machine allows, what calls keep
 """
 
 from cervello.native.execution.io_binding import IOBinding

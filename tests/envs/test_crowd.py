@@ -37,7 +37,7 @@ def test_a_policy_without_spaces_is_refused_where_it_would_play(tmp_path: Path) 
     crowd = envs.Crowd(ArenaEnv(5), {"*": plain})
     opponents = envs.Opponents(ArenaEnv(5), "grazer_0", {"[!g]*": plain, "grazer_[!0]*": plain})
     for reset in (crowd.reset, opponents.reset, lambda: envs.play("CartPole-v1", {"plain": plain})):
-        with pytest.raises(ConfigurationError, match=r"policy 'plain': expected the spaces of an environment, got none; load it with space"):
+        with pytest.raises(ConfigurationError, match=r"policy 'plain': expected the spaces of an environment, got none; load it with"):
             reset()
     assert crowd.begun == opponents.begun == len(plain) == 0
 

@@ -287,5 +287,5 @@ def test_one_stretch_of_a_file_serves_many_weights(tmp_path: Path) -> None:
 
 
 def test_stretches_of_a_file_that_overlap_are_not_read_again_and_again(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"expected stretches of 'weights\.bin' that do not overlap, got \d+ bytes of \d+"):
+    with pytest.raises(FormatError, match=r"expected ranges in 'weights\.bin' that do not overlap, got \d+ bytes of \d+"):
         Model.load(_external(tmp_path, [64 * i for i in range(1000)]))

@@ -2,7 +2,7 @@
 
 This file has the table and the elementwise ops. A function takes the node and its input arrays (None where absent) and
 returns an array or a tuple of arrays.
-Source: ONNX operator specification, the newest version of each op; `importer` and `normalise` bring older forms to it.
+Source: ONNX operator specification, the newest version of each op; `importer` and `opset_upgrade` bring older forms to it.
 """
 
 from __future__ import annotations

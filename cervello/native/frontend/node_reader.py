@@ -96,7 +96,7 @@ class NodeReader:
             read, end = self._stretches.get(file, (0, 0))
             read, end = read + found.nbytes, max(end, int(offset) + found.nbytes)
             if read > 2 * end:
-                raise FormatError(f"{where}: expected stretches of {file!r} that do not overlap, got {read} bytes of {end}")
+                raise FormatError(f"{where}: expected ranges in {file!r} that do not overlap, got {read} bytes of {end}")
             self._stretches[file] = read, end
         return found
 

@@ -163,7 +163,7 @@ def _check_operands(node: Node, inputs: list[Value]) -> None:
     """Refuses a node that is not known to keep the rows of its inputs independent."""
     along = None if node.domain else _along(node, inputs)
     if along is None:
-        raise BatchDependenceError(f"node {node} is not known to keep rows apart")
+        raise BatchDependenceError(f"node {node} is not known to process rows independently")
     if along & _moving(inputs[0]) or (node.op == "Concat" and any(along & _moving(value) for value in inputs)):
         raise BatchDependenceError(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
     if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):

@@ -139,7 +139,7 @@ def _gemm(v: _Vectorizer, node: Node) -> None:
     w = v.given(node, 1)
     w = w.T if node.attributes.get("transB", 0) else w
     if node.attributes.get("transA", 0):
-        raise StaticBatchError(f"node {node} turns its rows")
+        raise StaticBatchError(f"node {node} transposes its rows")
     w = w if node.attributes.get("alpha", 1.0) == 1 else (w.astype(np.float64) * node.attributes["alpha"]).astype(w.dtype)
     if not node.input(2):
         v.add("MatMul", node.inputs[0], v.constant(w), outputs=node.outputs)

@@ -126,7 +126,7 @@ def _begun(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value
     n_states = node.attributes["states"]
     turns = np.array(ENDLESS, I64) if not node.inputs[0] else trips.constant
     if turns is not None and turns.size != 1:
-        raise GraphError(f"node {node}: expected one number of turns, got {turns.size}")
+        raise GraphError(f"node {node}: expected a scalar trip count, got {turns.size}")
     taken: list[Value] = []
     for name, value in zip(node.outputs[4:], given, strict=True):
         if not settled and _unknown(value):

@@ -47,7 +47,7 @@ def _by_axis(s: GraphBuilder) -> list[str] | None:
     if zero not in ((), (1,), scale):
         raise GraphError(f"node {s.node}: expected zero points of shape {written(scale)}, got {zero}; export the policy again")
     if scale not in ((), (1,)) and (not -len(x) <= axis < len(x) or scale != (x[axis],)):
-        raise GraphError(f"node {s.node}: expected one scale, or one for each place along axis {axis} of {written(x)}, got "
+        raise GraphError(f"node {s.node}: expected one scale, or one for each index along axis {axis} of {written(x)}, got "
                          f"{written(scale)}; export the policy again")
     return [along(s, i, len(x), axis) for i in (1, 2)]
 
