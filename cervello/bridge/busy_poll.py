@@ -45,13 +45,13 @@ class PollingSelector(selectors.DefaultSelector):
         select = super().select
         if timeout is None or timeout > 0:  # the loop has nothing else to do
             clock, until_s = time.perf_counter, self.until_s
-            if timeout is not None:
-                until_s = min(until_s, clock() + timeout)
-            while clock() < until_s:
+            over_s = math.inf if timeout is None else clock() + timeout
+            while clock() < min(until_s, over_s):
                 self.n_polls += 1
                 events = select(0)
                 if events:
                     return events
+            timeout = None if timeout is None else max(0.0, over_s - clock())
         return select(timeout)
 
 

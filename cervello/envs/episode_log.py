@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from cervello.envs.decision import Decision
-from cervello.errors import RecordingError
+from cervello.errors import AgentError, RecordingError
 from cervello.recording import Writer
 from cervello.recording.trees import KINDS, Tree
 from cervello.spec import AgentId, Array
@@ -48,6 +48,7 @@ class EpisodeLog:
     def check(self) -> None:
         """Raises RecordingError after a step or reset that could not be recorded, until the next reset."""
         if self._failed:
+            self._decision = None
             raise RecordingError(f"{self.writer.path}: expected episodes of which every step is recorded, got one that could not be; reset "
                                  "the environment to record again")
 
@@ -55,13 +56,19 @@ class EpisodeLog:
         """Truncates the episodes of rows, all by default, as a reset does."""
         self._cut += [self._handles.pop(row) for row in (list(self._handles) if rows is None else rows) if row in self._handles]
         if self._cut:
-            self._failed = True  # unless the next line returns
-            self.writer.end(np.array(self._cut), truncated=True)
+            self._failed = True  # unless the next lines return
+            try:
+                self.writer.end(np.array(self._cut), truncated=True)
+            except AgentError:  # the writer had ended one of them when it failed
+                for handle in self._cut:
+                    with suppress(AgentError):
+                        self.writer.end(np.array([handle]), truncated=True)
             self._cut = []
         self._failed = False
+        self._decision = None
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def whole(self) -> Iterator[None]:
         """What is recorded within is recorded, or no open episode goes on."""
         try:
             yield
@@ -81,7 +88,7 @@ class EpisodeLog:
           seeds: of the resets. agents, match: whose lives these are, and in which match.
         """
         known = None if seeds is None or any(seed is None for seed in seeds) else [int(seed) for seed in seeds if seed is not None]
-        with self._whole():
+        with self.whole():
             self.cut(rows)
             handles = self.writer.begin(len(rows), observations, infos=infos, seed=known, agent=agents, match=match)
         self._handles.update(zip(rows, handles.tolist(), strict=True))
@@ -97,14 +104,16 @@ class EpisodeLog:
         """
         missing = next((row for row in rows if row not in self._handles), None)
         if missing is not None:
-            raise RecordingError(f"{self.writer.path}: expected a step of an episode that has begun, got one of {missing!r}; reset the "
-                                 "environment first")
+            self._decision = None
+            with self.whole():  # the environment has moved on, so the steps of its other rows are missing too
+                raise RecordingError(f"{self.writer.path}: expected a step of an episode that has begun, got one of {missing!r}; reset the "
+                                     "environment first")
         decision, self._decision = self._decision, None
         n = len(rows)
         options: dict[str, Any] = {"source": "unknown", "log_prob": np.full(n, np.nan, np.float32)}
         if decision is not None:
             options = _told(decision, np.arange(n) if places is None else places, actions)
-        with self._whole():
+        with self.whole():
             self.writer.step(np.array([self._handles[row] for row in rows]), observations, actions, rewards, terminated=terminated,
                              truncated=truncated, infos=infos, **options)
         for row, over in zip(rows, (terminated | truncated).tolist(), strict=True):

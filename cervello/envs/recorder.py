@@ -48,8 +48,9 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._log.check()
         found = self.env.step(action)
         observation, reward, terminated, truncated, info = found
-        self._log.step([0], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
-                       np.array([truncated], np.bool_), info_columns([info]))
+        with self._log.whole():
+            self._log.step([0], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
+                           np.array([truncated], np.bool_), info_columns([info]))
         return found
 
     def close(self) -> None:
@@ -90,6 +91,11 @@ class VectorRecorder(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         self._log.check()
         found = self.env.step(actions)
+        with self._log.whole():
+            self._note(actions, found)
+        return found
+
+    def _note(self, actions: Any, found: tuple[Any, Array, Array, Array, dict[str, Any]]) -> None:
         observation, reward, terminated, truncated, infos = found
         observation = columns_of(self.env.single_observation_space, observation)
         ended = np.asarray(terminated | truncated)
@@ -108,7 +114,6 @@ class VectorRecorder(VectorWrapper):
         begun = np.flatnonzero(fresh if self._mode is AutoresetMode.NEXT_STEP else ended)
         if len(begun) and self._mode is not AutoresetMode.DISABLED:
             self._log.begin(begun.tolist(), take(observation, begun), vector_info_columns(infos, begun, self.num_envs))
-        return found
 
     def close(self, **options: Any) -> None:
         super().close(**options)
@@ -141,7 +146,11 @@ class ParallelRecorder(GameRecorder):
     def step(self, actions: Mapping[str, Any]) -> Any:
         self._log.check()
         found = self.env.step(actions)
-        observations, rewards, terminated, truncated, infos = found
+        with self._log.whole():
+            self._note(actions, *found)
+        return found
+
+    def _note(self, actions: Mapping[str, Any], observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
         told, self._decisions = self._decisions, {}
         for agent, action in actions.items():
             if agent not in self._log or agent not in observations:
@@ -155,7 +164,6 @@ class ParallelRecorder(GameRecorder):
         for agent in self.env.agents:
             if agent not in self._log and not terminated.get(agent) and not truncated.get(agent):
                 self._begin(agent, observations[agent], (infos or {}).get(agent), None)
-        return found
 
     def _begin(self, agent: str, observation: Any, info: Any, seed: int | None) -> None:
         self._log.begin([agent], stack([observation]), info_columns([info]), [seed], [agent], self._match)

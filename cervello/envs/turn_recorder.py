@@ -95,8 +95,9 @@ class TurnRecorder(GameRecorder):
         action, decision = self._acted.pop(agent)
         if decision is not None:
             self._log.tell(decision)
-        self._log.step([agent], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
-                       np.array([truncated], np.bool_), info_columns([info]))
+        with self._log.whole():
+            self._log.step([agent], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
+                           np.array([truncated], np.bool_), info_columns([info]))
 
     def close(self) -> None:
         """Closes the environment, and the recording when it was opened here."""

@@ -102,7 +102,9 @@ class Candidate:
         self._sizes = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions or 0])
         self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
         self._n_begun = 0
-        self._is_graph = not rest and threads == 1  # a graph that runs by itself takes one thread
+        ports = (*policy.model.inputs.values(), *policy.model.outputs.values())
+        # A graph that runs by itself takes one thread.
+        self._is_graph = not rest and threads == 1 and all(port.batch_axis == 0 for port in ports)
         self.space = None if policy.spaces is None else policy.spaces.action_space
         self._fingerprint = policy.model.fingerprint
 
@@ -287,7 +289,8 @@ class Candidate:
         if self.n_actions is None:
             return None
         if isinstance(self.head, Categorical) and type(self.head).log_prob is Categorical.log_prob:
-            return np.asarray(self.head.every_log_prob(columns), np.float64)
+            found = np.asarray(self.head.every_log_prob(columns), np.float64)
+            return np.broadcast_to(found, (n_rows, found.shape[-1]))  # logits that do not depend on observations are one row
         return np.stack([self.head.log_prob(columns, np.full(n_rows, a)) for a in range(self.n_actions)], 1).astype(np.float64)
 
     def draw(self, columns: Mapping[str, Array], seed: int) -> Array:

@@ -10,6 +10,7 @@ import stacks
 
 import cervello
 from cervello import AgentError, Batched, Batcher, Epsilon, ExecutionError, InputError, Policy, PreviousAction, Recurrent
+from cervello.agents.policy.core import core_of
 from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer
 
 
@@ -271,3 +272,14 @@ def test_outputs_with_rows_on_another_axis_reach_their_agents() -> None:
         assert actions[agent]["action"].tolist() == [2 * agent] * 3
     batch.push(2, {"obs": np.ones(3), "h_in": np.zeros((2, 3))})
     assert batch.execute()[2]["h_out"].tolist() == [[1] * 3, [2] * 3]
+
+
+@pytest.mark.parametrize("column", [np.zeros((2, 4), np.float32), np.zeros(7, np.float32)], ids=["rows", "numbers"])
+def test_an_answer_for_another_number_of_agents_is_an_error(policy: Policy, batch: Batcher, column: Any) -> None:
+    for each in (column, list(column)):
+        assert cervello.Actions().split((1, 2, 3), {"action": each}) is None
+    core_of(policy).infer_batch = lambda *given, **named: cervello.Actions(action=column)  # type: ignore[method-assign]
+    for agent in (1, 2, 3):
+        batch.push(agent, {"obs": rows(1)[0]})
+    with pytest.raises(ValueError, match="argument"):
+        batch.execute()

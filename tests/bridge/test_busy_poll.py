@@ -224,3 +224,13 @@ class Clock:
     def __call__(self) -> float:
         self.now_s += BUSY_POLL_US * 1e-6 / 8
         return self.now_s
+
+
+@has_selector
+def test_polling_does_not_delay_timers() -> None:
+    loop = new_event_loop()
+    loop.polling_selector.until_s = time.perf_counter() + 30  # type: ignore[attr-defined]
+    start_s = time.monotonic()
+    loop.run_until_complete(asyncio.sleep(0.5))
+    loop.close()
+    assert time.monotonic() - start_s < 0.9

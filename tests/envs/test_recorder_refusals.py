@@ -181,3 +181,62 @@ def test_the_noise_s_stream_is_recorded(tmp_path: Path) -> None:
     env.close()
     found = [None if each.stream is None else each.stream.tolist() for each in recording.read(tmp_path / "log")]
     assert found == [[9] * 5, [state.stream] * 3, None]
+
+
+class OddReward(CountingGame):
+    """Its second step gives a reward that is no number."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        return observation, "x" if len(self.executed) == 2 else reward, *rest
+
+
+def test_a_step_whose_reward_cannot_be_recorded_ends_the_episode(tmp_path: Path) -> None:
+    env = envs.Recorder(OddReward(), tmp_path / "log")
+    env.reset(seed=0)
+    env.step(1)
+    with pytest.raises(ValueError, match="could not convert"):
+        env.step(2)
+    with pytest.raises(RecordingError, match=REFUSED):
+        env.step(3)
+    env.reset(seed=1)
+    env.step(0)
+    env.close()
+    assert len(next(iter(recording.read(tmp_path / "log")))) == 1
+
+
+def test_a_failing_disk_at_an_episodes_end_does_not_stop_recording_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = envs.Recorder(CountingGame(), tmp_path / "log", durable=True)
+    env.reset(seed=0)
+
+    def fails(_: int) -> None:
+        raise OSError(5, "input/output error")
+
+    def play() -> None:
+        over = False
+        while not over:
+            *_, terminated, truncated, _ = env.step(0)
+            over = terminated or truncated
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fails)
+        with pytest.raises((OSError, RecordingError)):
+            play()
+    for seed in (1, 2):
+        env.reset(seed=seed)
+        env.step(0)
+    env.close()
+
+
+def test_a_refused_step_takes_its_decision_with_it(tmp_path: Path) -> None:
+    env = envs.Recorder(OddReward(), tmp_path / "log")
+    env.reset(seed=0)
+    env.step(1)
+    with pytest.raises(ValueError, match="could not convert"):
+        env.step(2)
+    env._log._decision = object()  # as a policy's that was told before
+    with pytest.raises(RecordingError, match=REFUSED):
+        env.step(3)
+    env.reset(seed=1)
+    env.step(0)  # of unknown source: it would fail on the decision that was left behind
+    env.close()

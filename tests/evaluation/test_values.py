@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import offline_logs as logs
+import onnx.parser
 
 import cervello
 from cervello import evaluation, heads
@@ -88,3 +89,15 @@ def test_what_stands_in_place_of_an_observation_that_is_missing_is_not_read() ->
         found.append(report.to_json())
     assert found[0] == found[1] == found[2]
 
+
+def test_logits_that_do_not_depend_on_observations_are_those_of_every_step() -> None:
+    episodes = logs.walks(40, truncated=True)
+    constant = cervello.load(logs.logits_policy(np.zeros_like(logs.behaviour_weights(scale=0.1)), np.array([0.5, 0.0, 0.0])))
+    from_constant = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+        same (float[N, 3] obs) => (float[1, 3] logits) <float[1, 3] c = {0.5, 0, 0}> { logits = Identity(c) }""")
+    options: dict[str, Any] = {"head": HEAD, "gamma": 0.9, "estimators": ["pdis", "dr", "agreement"],
+                               "q": lambda observations, actions: 0.1 * observations[:, 0] - 0.3 * actions}
+    expected = evaluation.evaluate(episodes, {"a": constant}, **options)["a"]
+    found = evaluation.evaluate(episodes, {"a": cervello.load(from_constant)}, **options)["a"]
+    assert [found[name].value for name in options["estimators"]] == [expected[name].value for name in options["estimators"]]
+    assert repr(found.diagnostics) == repr(expected.diagnostics)

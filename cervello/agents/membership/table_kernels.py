@@ -117,8 +117,8 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
       objects: list or tuple of ids, inputs and outputs as `control.run_named` takes them; deterministic flags [N or more], if any
         row is deterministic.
     Returns:
-      the status of `control.run_named`; -1 also for other agents, or if another path is needed for any other reason. Nothing has happened
-      then.
+      the status of `control.run_named`; -1 also for other agents, or if another path is needed for any other reason. No agent has changed
+      then; outputs may have been filled.
     """
     ids, last = word(objects, 0), word(block, IDS)
     if last == 0 or word(ids + TYPE, 0) != word(last + TYPE, 0):

@@ -171,6 +171,7 @@ class Predictor:
     def _rows(self, n_rows: int) -> Array:
         """[N] int64, the slots 0 to N - 1, allocated."""
         if n_rows > self._table.capacity:
+            self._slots = self._slots[:0]  # after an interrupt in here, the columns are made anew
             self._engine.forget_slabs()
             self._engine.stack.reserve(n_rows)
             self._table.reserve(n_rows)

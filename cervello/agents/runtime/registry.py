@@ -38,7 +38,8 @@ class PolicyRegistry:
     @property
     def policies(self) -> dict[str, Policy]:
         """The policies by name."""
-        return {name: self._policies[name] for name in self._queues}  # of those that are leaving, only queues say whether they have left
+        policies = self._policies
+        return {name: policies[name] for name in self._queues if name in policies}  # another thread may be adding or removing one
 
     def __len__(self) -> int:
         return len(self._queues)

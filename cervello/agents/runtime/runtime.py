@@ -151,8 +151,11 @@ class Runtime(RuntimeAgents):
         Returns:
           {output: row}
         """
-        self._queue_of(name)  # raises for an unknown name
-        return self._policies[name].infer_single(agent, observation, deterministic)
+        policy = self._policies.get(name)
+        if policy is None:
+            self._queue_of(name)  # raises for an unknown name
+            raise ConfigurationError(f"runtime, infer_single: expected a policy, got {name!r}, which another thread removes")
+        return policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ def split_rows(ids: tuple[Any, ...], target: dict[Any, Any], columns: Mapping[st
     """Fills an empty dict with {agent: {output: row}}; returns False if compiled code is not available or fails: the dict may have some of
     the agents then.
 
+    It returns False, without an effect, if a column has another number of rows.
+
     Args:
       ids: [N] of the agents, distinct, at least two.
       columns: by output, arrays [N, ...] or lists of N rows. Of arrays of at least two axes, rows are copied; rows of more than most_bytes
@@ -55,6 +57,8 @@ def split_rows(ids: tuple[Any, ...], target: dict[Any, Any], columns: Mapping[st
         return False
     given: list[Any] = []
     for name, column in columns.items():
+        if len(column) != n_rows:
+            return False
         if not isinstance(column, list):
             if column.ndim == 1 or column.nbytes > most_bytes * n_rows:
                 column = list(column)
