@@ -5,8 +5,8 @@ follows takes several times as long. A client in lockstep (it steps its game as 
 50 µs. For such a client the loop polls for up to `BUSY_POLL_US` after each answer. A game with frames of milliseconds never causes polling.
 
 Which way is faster depends on the machine and on its load, so it is measured. Trials of `TRIAL` answers, with sleep and with polling in
-turn, take the time from answer to answer; the faster of two trials counts for each way, since the first answers run cold. The next `STINT`
-answers use the faster way; then the trials repeat.
+turn, take the time from answer to answer; the first `TRIAL` answers of all run cold and count for nothing. The next `STINT` answers use the
+way that took less time in its trials; then the trials repeat.
 
 A loop of `new_event_loop` polls inside its `select`, where no other callback is ready: one poll costs a system call. Any other loop polls
 by its own iterations, which cost several times as much.
@@ -91,8 +91,8 @@ class BusyPoll:
         self._answered_s = self._until_s = -1.0
         self._may_poll = False
         self._n_left, self._total_s = TRIAL, 0.0
-        self._trial = 0  # TRIALS during a stint
-        self._best_s = [math.inf, math.inf]  # the fastest trial with sleep, and with polling
+        self._trial = -1  # of the cold answers; TRIALS during a stint
+        self._took_s = [0.0, 0.0]  # all trials with sleep, and with polling
 
     def answered(self) -> None:
         """Notes that a request was answered at once, and starts polling where it is faster."""
@@ -125,14 +125,13 @@ class BusyPoll:
     def _choose(self) -> None:
         """Starts the next trial or stint."""
         total_s, self._total_s = self._total_s, 0.0
-        if self._trial == TRIALS:
-            self._trial, self._best_s = 0, [math.inf, math.inf]
+        if self._trial in (-1, TRIALS):
+            self._trial, self._took_s = 0, [0.0, 0.0]
         else:
-            way = self._trial % 2
-            self._best_s[way] = min(self._best_s[way], total_s)
+            self._took_s[self._trial % 2] += total_s
             self._trial += 1
         if self._trial == TRIALS:
-            slept_s, polled_s = self._best_s
+            slept_s, polled_s = self._took_s
             self._may_poll, self._n_left = polled_s <= _FASTER * slept_s, STINT
         else:
             self._may_poll, self._n_left = self._trial % 2 == 1, TRIAL
