@@ -175,7 +175,7 @@ def test_polling_in_the_selector_ends_with_the_client() -> None:
     selector = loop.polling_selector  # type: ignore[attr-defined]
     now_s = time.perf_counter()
     polling = BusyPoll(loop, n_processors=2, clock=lambda: now_s)
-    for _ in range(TRIAL + 2):
+    for _ in range(2 * TRIAL + 2):
         now_s += 1e-4
         polling.answered()
     assert polling.is_polling
@@ -211,7 +211,7 @@ def test_a_server_told_not_to_poll_never_polls(tmp_path: Path, monkeypatch: pyte
         policy = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
         with served({"sum": policy}, tmp_path, busy_poll_us=poll_us) as running, Wire(running.address, {"client": "a"}) as wire:
             wire.result("begin", {"policy": "sum", "agents": [1]})
-            for _ in range(2 * TRIAL + 10):
+            for _ in range(3 * TRIAL + 10):
                 wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": np.ones(1, "<f4").tobytes()}})
             assert (running.server.core.busy_poll.n_polls > 0) == (poll_us > 0)
 
