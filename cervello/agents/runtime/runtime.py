@@ -150,6 +150,8 @@ class Runtime(RuntimeAgents):
           agent, observation, deterministic: as in `Policy.infer_single`.
         Returns:
           {output: row}
+        Raises:
+          ConfigurationError: an unknown policy.
         """
         policy = self._policies.get(name)
         if policy is None:
