@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from cervello.agents.membership.prepared_words import (
-    CONTEXT,
-    CURRENT,
-    DICT_SIZE,
-    HOLDER,
-    IDS,
-    LIST_TYPE,
-    RUN,
-    SIZE_AT,
-    SLOTS,
-    SLOTS_VERSION,
-    VERSIONS,
-)
-from cervello.agents.membership.words import RENEWAL, SLAB_ROWS, SLABS
+from cervello.agents.membership.words import PREPARED, RENEWAL, SLAB_ROWS, SLABS
 from cervello.codegen.memory import call_block_2, call_c_1, call_kernel, copy_bytes, read_i64, word, write_i64
 from cervello.codegen.records import view
 from cervello.noise.kernels import Derive
@@ -24,7 +11,7 @@ from cervello.noise.layout import DATA, SHAPE, TYPE
 from cervello.noise.words import DERIVE
 
 _DERIVE_WORDS, _SLAB_BYTES = DERIVE.n_words, SLAB_ROWS.n_bytes
-_renewal, _slabs, _slab = view(RENEWAL), view(SLABS), view(SLAB_ROWS)
+_renewal, _slabs, _slab, _prepared = view(RENEWAL), view(SLABS), view(SLAB_ROWS), view(PREPARED)
 
 
 def advance(steps, slots, n_rows):
@@ -97,12 +84,12 @@ def prepare(block, unused, unused_too, objects, n_objects):
     """Sets the agents that `decide_prepared` decides for.
 
     Args:
-      block: address of the words of `prepared_words`.
+      block: PREPARED of `words`.
       objects: list or tuple of ids, and the arrays slots, steps, keys; the caller keeps them alive.
     """
-    for i in range(4):
-        write_i64(block, IDS + i, word(objects, i))
-    write_i64(block, SLOTS_VERSION, word(word(block, VERSIONS), 0))
+    p = _prepared(block)
+    p.ids, p.slots, p.steps, p.keys = word(objects, 0), word(objects, 1), word(objects, 2), word(objects, 3)
+    p.slots_version = word(p.versions, 0)
     return 0
 
 
@@ -112,7 +99,7 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
     The GIL is held from the check of the lock to the end of the run, so the lock is not taken: no agent can end meanwhile.
 
     Args:
-      block: address of the words of `prepared_words`.
+      block: PREPARED of `words`.
       membership_version: the one that the caller expects; -1 for any.
       objects: list or tuple of ids, inputs and outputs as `control.run_named` takes them; deterministic flags [N or more], if any
         row is deterministic.
@@ -120,21 +107,22 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
       the status of `control.run_named`; -1 also for other agents, or if another path is needed for any other reason. No agent has changed
       then; outputs may have been filled.
     """
-    ids, last = word(objects, 0), word(block, IDS)
+    p, ids = _prepared(block), word(objects, 0)
+    last = p.ids
     if last == 0 or word(ids + TYPE, 0) != word(last + TYPE, 0):
         return -1
-    current, versions, size_at = word(block, CURRENT), word(block, VERSIONS), word(block, SIZE_AT)
+    current, versions, size_at = p.current, p.versions, p.size_at
     plan, n = word(current, 0), word(current, 1)
     if plan == 0 or word(ids + size_at, 0) != n or word(last + size_at, 0) != n:
         return -1
-    if word(versions, 0) != word(block, SLOTS_VERSION):
+    if word(versions, 0) != p.slots_version:
         return -1
     if membership_version >= 0 and membership_version != word(versions, 1):
         return -1
-    if call_c_1(word(block, DICT_SIZE), word(block, HOLDER)) != 0:
+    if call_c_1(p.dict_size, p.holder) != 0:
         return -1
     a, b = ids + size_at + 8, last + size_at + 8
-    if word(ids + TYPE, 0) == word(block, LIST_TYPE):
+    if word(ids + TYPE, 0) == p.list_type:
         a, b = word(a, 0), word(b, 0)
     for i in range(n):
         if word(a, i) != word(b, i):
@@ -142,8 +130,9 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
     given = stack_words(7)
     write_i64(given, 0, word(objects, 1))
     write_i64(given, 1, word(objects, 2))
-    for i in range(3):
-        write_i64(given, 2 + i, word(block, SLOTS + i))
+    write_i64(given, 2, p.slots)
+    write_i64(given, 3, p.steps)
+    write_i64(given, 4, p.keys)
     n_given = 5
     if n_objects == 4:  # flags, and any object to say that the wrappers' fused ops run
         if word(word(word(objects, 3) + SHAPE, 0), 0) < n:
@@ -151,4 +140,4 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
         write_i64(given, 5, word(objects, 3))
         write_i64(given, 6, word(objects, 3))
         n_given = 7
-    return call_block_2(word(block, RUN), word(block, CONTEXT), plan, n, given, n_given)
+    return call_block_2(p.run, p.context, plan, n, given, n_given)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership import equal_ids
-from cervello.agents.membership import prepared_words as words
 from cervello.agents.membership.table import AgentTable
+from cervello.agents.membership.words import PREPARED
 from cervello.agents.policy.engine import Engine
 from cervello.codegen import entry, linker
 from cervello.native.execution.c_api import api
@@ -17,6 +17,7 @@ from cervello.spec import Array
 
 _RUN = "cervello.native.kernels.runtime.control:run_named"
 _DECIDE, _PREPARE = (f"cervello.agents.membership.table_kernels:{name}" for name in ("decide_prepared", "prepare"))
+_IDS = PREPARED.index.ids
 
 
 class PreparedCall:
@@ -33,11 +34,9 @@ class PreparedCall:
     def __init__(self, engine: Engine, table: AgentTable, holder: dict[int, int]):
         fast_path = engine.fast_path
         assert fast_path is not None
-        block = self._words = np.zeros(words.WORDS, np.int64)
-        known = {words.RUN: linker.address(_RUN), words.CONTEXT: fast_path.context, words.CURRENT: fast_path.current.ctypes.data,
-                 words.HOLDER: id(holder), words.VERSIONS: table.versions.ctypes.data, words.DICT_SIZE: api("PyDict_Size"),
-                 words.LIST_TYPE: id(list), words.SIZE_AT: equal_ids.SIZE}
-        block[list(known)] = list(known.values())
+        block = self._words = np.array(PREPARED.filled(
+            run=linker.address(_RUN), context=fast_path.context, current=fast_path.current.ctypes.data, holder=id(holder),
+            versions=table.versions.ctypes.data, dict_size=api("PyDict_Size"), list_type=id(list), size_at=equal_ids.SIZE), np.int64)
         keep = block, fast_path, holder, table.versions
         self.engine, self.fast_path, self.version = engine, fast_path, engine.version
         self.decide: Callable[..., int] = entry.fastcall_objects(_DECIDE, block.ctypes.data, keep)
@@ -57,6 +56,6 @@ class PreparedCall:
         Args:
           ids: never changed from now on. slots: [n] int64, theirs. steps, keys: of the table.
         """
-        self._words[words.IDS] = 0  # first: the objects before are released
+        self._words[_IDS] = 0  # first: the objects before are released
         self._kept = ids, slots, steps, keys
         self._prepare(0, 0, ids, slots, steps, keys)
