@@ -47,8 +47,8 @@ class CompiledAnswer:
       is_over: the policy was swapped, so no further frame is answered.
     """
 
-    __slots__ = ("_batch", "_began_s", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_ended_s", "_has_tick", "_late_s",
-                 "_link", "_members", "_n_rows", "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
+    __slots__ = ("_batch", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_crowds", "_ended_s", "_has_tick", "_late_s", "_link",
+                 "_members", "_n_rows", "_policy", "_proof", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
 
     def __init__(self, session: Session, worker: Worker, layout: Layout, batch: RepeatedBatch, received: Array):
         version = batch.engine.version
@@ -57,7 +57,8 @@ class CompiledAnswer:
         self._policy, self._batch, self.version, self._n_rows = core_of(worker.hosted.policy), batch, version, len(layout.agents)
         self._crowd, self._crowd_version, self._members = layout.crowd, layout.crowd_version, layout.members
         self._counts, self._size, self._late_s = worker.hosted.counts, layout.size, layout.late_us / 1e6
-        self._began_s = self._ended_s = 0.0  # of the last run
+        self._crowds, self._proof = worker.hosted.crowds, -1  # `n_revoked` at the last proof of this size
+        self._ended_s = 0.0  # of the last run
         self.is_over = False
         expected, mask = layout.fixed_bytes()
         n_bytes = self.n_bytes = LENGTH.size + len(expected)
@@ -86,8 +87,8 @@ class CompiledAnswer:
         self._has_tick = tick is not None
         assert batch.engine.fast_path is not None
         block = self._block = np.array([*FRAME.filled(
-            run=linker.address(_RUN), context=batch.engine.fast_path.context, rows=self._n_rows, frame=address, frame_bytes=n_bytes,
-            expected=known.ctypes.data, mask=masks.ctypes.data, id_at=LENGTH.size + layout.id_start,
+            run=linker.address(_RUN), context=batch.engine.fast_path.context, readiness=batch.readiness.ctypes.data, rows=self._n_rows,
+            frame=address, frame_bytes=n_bytes, expected=known.ctypes.data, mask=masks.ctypes.data, id_at=LENGTH.size + layout.id_start,
             id_bytes=layout.id_stop - layout.id_start, tick_at=0 if tick is None else LENGTH.size + tick.start,
             tick_bytes=0 if tick is None else tick.stop - tick.start, reply=place, tick_to=at, after=after.ctypes.data,
             after_bytes=after.nbytes, n_inputs=len(inputs) // 3, n_copies=(len(inputs) + len(outputs)) // 3), *inputs, *outputs], np.int64)
@@ -115,33 +116,41 @@ class CompiledAnswer:
         Returns:
           the frame of the reply; None, without any effect, where another path is needed.
         """
-        # One function: after the pause between two requests, the code of each called function is loaded from memory again.
-        worker, session, crowd = self._worker, self._session, self._crowd
-        if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != crowd.membership_version
-                or not worker.expects_only(self._link) or worker.closing or worker.swapping or session.core.draining
-                or not worker.pace.allows_size(self.version, self._size)):
+        # Few calls of functions: after the pause between two requests, the code of each is loaded from memory again.
+        worker, session, batch = self._worker, self._session, self._batch
+        if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != self._crowd.membership_version
+                or (len(self._crowds) != 1 and not worker.expects_only(self._link)) or worker.closing or worker.swapping
+                or session.core.draining or (self._proof != worker.pace.n_revoked and not self._is_proven())):
             return None
-        began_s = perf_counter()
-        if self._late_s and began_s > received_s + self._late_s:
+        if self._late_s and perf_counter() > received_s + self._late_s:
             return None
         try:
-            found, self.is_over = self._policy.run_repeated(self._batch, self._call, n_bytes)
+            found = self._call(0, n_bytes, *batch.arguments) if batch.arguments else 0
+            if not found:
+                found, self.is_over = self._policy.run_repeated(batch, self._call, n_bytes)
         except Exception:
             return None
         if not found:
             return None
         if found & 1:
-            asyncio.get_running_loop().call_soon(self._batch.engine.report)  # logged after this reply
-        self._began_s, self._ended_s = began_s, perf_counter()
+            asyncio.get_running_loop().call_soon(batch.engine.report)  # logged after this reply
+        self._ended_s = perf_counter()
         return self._reply[found >> 1 & 15:found >> 5]
+
+    def _is_proven(self) -> bool:
+        """Whether this size may still run on the event loop after the proof of some size was revoked."""
+        pace = self._worker.pace
+        if not pace.allows_size(self.version, self._size):
+            return False
+        self._proof = pace.n_revoked
+        return True
 
     def note(self, received_s: float) -> None:
         """Counts the batch of the last answer and notes its steps. It is called after the reply is sent, while the client goes on."""
-        began_s, ended_s, counts = self._began_s, self._ended_s, self._counts
-        took_s = ended_s - began_s
-        counts.ran(self._n_rows, took_s, (began_s - received_s,))
+        counts, took_s = self._counts, self._ended_s - received_s
+        counts.ran(self._n_rows, took_s, (0.0,))  # it did not wait
         counts.requests += 1
-        counts.latencies_s.append(ended_s - received_s)
+        counts.latencies_s.append(took_s)
         self._crowd.step(self._members, int(self._block[_TICK]) if self._has_tick else None)
         self._session.heard_s = monotonic()
         if took_s > BOUND_S:  # a size that is proven needs no more proof

@@ -14,9 +14,13 @@ class Pace:
 
     Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S`
     revokes the proof of its size and of larger ones; on the event loop it revokes all proofs. A new version of the policy starts without.
+
+    Attributes:
+      n_revoked: how often proofs were revoked.
     """
 
     def __init__(self) -> None:
+        self.n_revoked = 0
         self._version = 0
         self._needed = PROOF
         self._runs = [0] * _N_SIZES  # within the bound, one after the other, by size
@@ -35,12 +39,14 @@ class Pace:
         """Notes the time of a batch."""
         if version != self._version:
             self._version, self._needed, self._runs = version, PROOF, [0] * _N_SIZES
+            self.n_revoked += 1
         size = size_of(n_messages, n_rows)
         if took_s <= BOUND_S:
             self._runs[size] += 1
             return
         first = 0 if on_loop else size
         self._runs[first:] = [0] * (_N_SIZES - first)
+        self.n_revoked += 1
         if on_loop and took_s > _SEVERE_S:
             self._needed *= 8
 

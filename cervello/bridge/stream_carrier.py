@@ -62,8 +62,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
             if compiled is not None:
                 reply = compiled.answer(n_bytes, received_s)
                 if reply is not None:
-                    if not self._transport.is_closing():
-                        self._transport.write(reply)
+                    self._transport.write(reply)
                     compiled.note(received_s)
                     self._core.busy_poll.answered()
                     return

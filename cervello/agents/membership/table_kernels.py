@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from cervello.agents.membership.words import PREPARED, RENEWAL, SLAB_ROWS, SLABS
-from cervello.codegen.memory import call_block_2, call_c_1, call_kernel, copy_bytes, read_i64, word, write_i64
+from cervello.codegen.memory import call_block_2, call_kernel, copy_bytes, read_i64, word, write_i64
 from cervello.codegen.records import view
+from cervello.native.kernels.readiness_words import READINESS
+from cervello.native.kernels.runtime.readiness import ready_plan
 from cervello.noise.kernels import Derive
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, SHAPE, TYPE
 from cervello.noise.words import DERIVE
 
 _DERIVE_WORDS, _SLAB_BYTES = DERIVE.n_words, SLAB_ROWS.n_bytes
-_renewal, _slabs, _slab, _prepared = view(RENEWAL), view(SLABS), view(SLAB_ROWS), view(PREPARED)
+_renewal, _slabs, _slab, _prepared, _readiness = view(RENEWAL), view(SLABS), view(SLAB_ROWS), view(PREPARED), view(READINESS)
 
 
 def advance(steps, slots, n_rows):
@@ -89,14 +91,13 @@ def prepare(block, unused, unused_too, objects, n_objects):
     """
     p = _prepared(block)
     p.ids, p.slots, p.steps, p.keys = word(objects, 0), word(objects, 1), word(objects, 2), word(objects, 3)
-    p.slots_version = word(p.versions, 0)
+    r = _readiness(p.readiness)
+    r.slots_version = word(r.versions, 0)
     return 0
 
 
 def decide_prepared(block, membership_version, unused, objects, n_objects):
     """Runs a batch of the prepared agents.
-
-    The GIL is held from the check of the lock to the end of the run, so the lock is not taken: no agent can end meanwhile.
 
     Args:
       block: PREPARED of `words`.
@@ -111,15 +112,14 @@ def decide_prepared(block, membership_version, unused, objects, n_objects):
     last = p.ids
     if last == 0 or word(ids + TYPE, 0) != word(last + TYPE, 0):
         return -1
-    current, versions, size_at = p.current, p.versions, p.size_at
-    plan, n = word(current, 0), word(current, 1)
-    if plan == 0 or word(ids + size_at, 0) != n or word(last + size_at, 0) != n:
+    size_at = p.size_at
+    n = word(ids + size_at, 0)
+    if word(last + size_at, 0) != n:
         return -1
-    if word(versions, 0) != p.slots_version:
+    if membership_version >= 0 and membership_version != word(_readiness(p.readiness).versions, 1):
         return -1
-    if membership_version >= 0 and membership_version != word(versions, 1):
-        return -1
-    if call_c_1(p.dict_size, p.holder) != 0:
+    plan = ready_plan(p.readiness, n)
+    if plan == 0:
         return -1
     a, b = ids + size_at + 8, last + size_at + 8
     if word(ids + TYPE, 0) == p.list_type:

@@ -13,11 +13,7 @@ SLABS: Final = record("slabs of a renewal", "n_slabs ...")
 # Addresses of a slab's rows and of its initial row, and the bytes of a row.
 SLAB_ROWS: Final = record("rows of a slab", "rows initial row_bytes")
 # run, context: addresses of the compiled `control.run_named` and of the context that it runs in
-# current: address of two words: of the plan that the context is prepared for, 0 for none, and its number of rows
-# holder: address of the dict that is not empty while a thread holds the exclusive lock
-# versions: address of the table's words: version of the slots, membership version
-# dict_size, list_type: addresses of PyDict_Size and of the type list; size_at: bytes from the start of a list or tuple to its length
+# readiness: address of the words READINESS of `native.kernels.readiness_words`
+# list_type: address of the type list; size_at: bytes from the start of a list or tuple to its length
 # ids: address of the list or tuple of ids, 0 for none; slots: of their slots; steps, keys: of step counters and noise keys, by slot
-# slots_version: at the lookup of the slots
-PREPARED: Final = record("prepared batch",
-                         "run context current holder versions dict_size list_type size_at ids slots steps keys slots_version")
+PREPARED: Final = record("prepared batch", "run context readiness list_type size_at ids slots steps keys")

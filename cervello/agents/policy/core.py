@@ -231,7 +231,7 @@ class PolicyCore(PolicyAgents):
         engine = self.engine
         if engine.fast_path is None or engine.sizes is not None:
             return None
-        return RepeatedBatch(engine, ids, deterministic)
+        return RepeatedBatch(engine, self.table, self._holder, ids, deterministic)
 
     def run_repeated(self, batch: RepeatedBatch, call: Call, word: int) -> tuple[int, bool]:
         """Runs a batch inside a compiled call of the caller's, which itself calls `FastPath.context`.
@@ -245,16 +245,10 @@ class PolicyCore(PolicyAgents):
           AgentError: agents have ended; nothing has happened then.
         """
         def run() -> tuple[int, bool]:
-            table, engine = self.table, batch.engine
-            if engine is not self.engine:
+            if batch.engine is not self.engine:
                 return 0, True
-            if batch.slots_version != table.slots_version:
-                batch.slots, batch.slots_version = table.rows(batch.ids), table.slots_version
-            slots, keys = batch.slots, table.keys
-            address = engine.fast_path.ready_for(len(slots), len(keys))  # type: ignore[union-attr]
-            if not address:
-                return 0, False
-            return call(address, word, batch.inputs, batch.outputs, slots, table.steps, keys, *batch.deterministic), False
+            address = batch.look_up()
+            return (call(address, word, *batch.arguments) if address else 0), False
 
         try:
             return self.lock.try_exclusive(run) or (0, False)

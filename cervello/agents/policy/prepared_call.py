@@ -11,8 +11,8 @@ from cervello.agents.membership import equal_ids
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.membership.words import PREPARED
 from cervello.agents.policy.engine import Engine
+from cervello.agents.policy.readiness import readiness
 from cervello.codegen import entry, linker
-from cervello.native.execution.c_api import api
 from cervello.spec import Array
 
 _RUN = "cervello.native.kernels.runtime.control:run_named"
@@ -34,10 +34,10 @@ class PreparedCall:
     def __init__(self, engine: Engine, table: AgentTable, holder: dict[int, int]):
         fast_path = engine.fast_path
         assert fast_path is not None
-        block = self._words = np.array(PREPARED.filled(
-            run=linker.address(_RUN), context=fast_path.context, current=fast_path.current.ctypes.data, holder=id(holder),
-            versions=table.versions.ctypes.data, dict_size=api("PyDict_Size"), list_type=id(list), size_at=equal_ids.SIZE), np.int64)
-        keep = block, fast_path, holder, table.versions
+        ready = readiness(fast_path, table, holder)
+        block = self._words = np.array(PREPARED.filled(run=linker.address(_RUN), context=fast_path.context, readiness=ready.ctypes.data,
+                                                       list_type=id(list), size_at=equal_ids.SIZE), np.int64)
+        keep = block, ready, fast_path, holder, table.versions
         self.engine, self.fast_path, self.version = engine, fast_path, engine.version
         self.decide: Callable[..., int] = entry.fastcall_objects(_DECIDE, block.ctypes.data, keep)
         self._prepare: Callable[..., int] = entry.fastcall_objects(_PREPARE, block.ctypes.data, keep)

@@ -7,6 +7,7 @@ from cervello.codegen.memory import call_block_2, copy_bytes, read_u8, word, wri
 from cervello.codegen.records import view
 from cervello.native.kernels.abi import NONFINITE
 from cervello.native.kernels.frame_words import COPY, FRAME, ID_END
+from cervello.native.kernels.runtime.readiness import ready_plan
 
 Frame, _copy = view(FRAME), view(COPY)
 _COPY_BYTES = COPY.n_bytes
@@ -55,7 +56,8 @@ def answer_frame(block, plan, n_bytes, objects, n_objects):
 
     Args:
       block: address of the words FRAME of `frame_words`.
-      plan, objects, n_objects: as in `control.run_named`.
+      plan, objects, n_objects: as in `control.run_named`; a plan of 0 stands for that of the batch, if the batch is ready. With another
+        one the caller holds the exclusive lock of the agents.
       n_bytes: of the received frame.
     Returns:
       0 if the frame has another format or the batch does not run; nothing is changed then. Else start * 2 + end * 32, the byte range of the
@@ -71,6 +73,10 @@ def answer_frame(block, plan, n_bytes, objects, n_objects):
         different |= (word(frame, i) ^ word(expected, i)) & word(mask, i)
     if different != 0:
         return 0
+    if plan == 0:
+        plan = ready_plan(w.readiness, w.rows)
+        if plan == 0:
+            return 0
     n_inputs = w.n_inputs
     _make_copies(block, 0, n_inputs)
     status = call_block_2(w.run, w.context, plan, w.rows, objects, n_objects)
