@@ -38,17 +38,17 @@ def store(typing_context, address, index, value):
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-def _exchanger(operation: str) -> Any:
+def _make_read_modify_write(operation: str) -> Any:
     @intrinsic
-    def exchanged(typing_context, address, index, value):
+    def read_modify_write(typing_context, address, index, value):
         def codegen(context, builder, sig, args):
             return builder.atomic_rmw(operation, _pointer(builder, *args[:2]), args[2], "seq_cst")
         return types.int64(types.int64, types.int64, types.int64), codegen
 
-    return exchanged
+    return read_modify_write
 
 
-exchange, add = _exchanger("xchg"), _exchanger("add")  # both return the word that was there
+exchange, add = _make_read_modify_write("xchg"), _make_read_modify_write("add")  # both return the word that was there
 
 
 @intrinsic

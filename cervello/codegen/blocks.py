@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import word_f32
-from cervello.codegen.simd import load, load_masked, splat, store, store_first
+from cervello.codegen.simd import load, load_masked, splat, store, store_masked
 
 
 @inline
-def _p(parameters, i):
+def _parameter(parameters, i):
     return splat(word_f32(parameters, i))
 
 
@@ -17,22 +17,22 @@ def elementwise_block(function, n_parameters):
     inner = inline(function)
     if n_parameters == 0:
         @inline
-        def one(x, parameters):
+        def with_parameters(x, parameters):
             return inner(x)
     elif n_parameters == 1:
         @inline
-        def one(x, parameters):
-            return inner(x, _p(parameters, 0))
+        def with_parameters(x, parameters):
+            return inner(x, _parameter(parameters, 0))
     elif n_parameters == 2:
         @inline
-        def one(x, parameters):
-            return inner(x, _p(parameters, 0), _p(parameters, 1))
+        def with_parameters(x, parameters):
+            return inner(x, _parameter(parameters, 0), _parameter(parameters, 1))
     else:
         @inline
-        def one(x, parameters):
-            return inner(x, _p(parameters, 0), _p(parameters, 1), _p(parameters, 2))
+        def with_parameters(x, parameters):
+            return inner(x, _parameter(parameters, 0), _parameter(parameters, 1), _parameter(parameters, 2))
 
-    return block_of(one)
+    return block_of(with_parameters)
 
 
 def block_of(function):
@@ -43,7 +43,7 @@ def block_of(function):
             store(target + i * 4, function(load(source + i * 4), parameters))
             i += 16
         if i < count:
-            store_first(target + i * 4, function(load_masked(source + i * 4, count - i), parameters), count - i)
+            store_masked(target + i * 4, function(load_masked(source + i * 4, count - i), parameters), count - i)
         return 0
 
     return block

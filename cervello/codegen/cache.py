@@ -30,7 +30,7 @@ import llvmlite.binding as llvm
 
 from cervello.codegen import versions
 from cervello.codegen.sources import closure
-from cervello.codegen.trust import make_private, only_ours
+from cervello.codegen.trust import is_owner_only, make_private
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # the files of all compiled functions
@@ -121,7 +121,7 @@ def _usable(root: Path) -> tuple[Path, str]:
     try:
         path = path.resolve()
         make_private(path)
-        if not only_ours(path):
+        if not is_owner_only(path):
             return path, "others than its user can write there, and code from there would be executed"
         with tempfile.NamedTemporaryFile(dir=path):
             return path, ""
@@ -190,14 +190,14 @@ def write(reference: str, entry: ObjectCode) -> None:
         os.replace(temporary.name, path)
 
 
-_held: set[Any] = set()  # lock files
+_held_locks: set[Any] = set()  # lock files
 
 
 def _forget_locks() -> None:
     """In a forked child: a lock that the parent holds is the parent's, and ends with it."""
-    for lock in _held:
+    for lock in _held_locks:
         lock.close()
-    _held.clear()
+    _held_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -223,6 +223,6 @@ def compiling() -> Iterator[None]:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            _held.add(lock)
-            stack.callback(_held.discard, lock)
+            _held_locks.add(lock)
+            stack.callback(_held_locks.discard, lock)
         yield

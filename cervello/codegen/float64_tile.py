@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-HIGH: Final = 4  # rows, and columns: 12 registers of sums, 3 of columns, 1 of a row
-WIDE: Final = 12
-MOST_ROWS: Final = 128  # of a tile's operands at a time, which stay in the nearest cache
+TILE_ROWS: Final = 4  # rows, and columns: 12 registers of sums, 3 of columns, 1 of a row
+TILE_COLUMNS: Final = 12
+BLOCK_TERMS: Final = 128  # of a tile's operands at a time, which stay in the nearest cache

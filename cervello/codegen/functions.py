@@ -16,11 +16,23 @@ whose coefficients were rounded to float32 one by one, lowest first, the others 
 error of the rounded polynomial relative to the function it stands for.
 """
 
-from cervello.codegen.math.exponentials import erf, exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, mish, sigmoid, softplus, tanh
+from cervello.codegen.math.exponentials import (
+           erf,
+           exp,
+           exp_nonpositive,
+           expm1,
+           expm1_nonpositive,
+           log,
+           log1p,
+           mish,
+           sigmoid,
+           softplus,
+           tanh,
+)
 from cervello.codegen.math.hyperbolic import acosh, asinh, atanh, cosh, sinh
 from cervello.codegen.math.inverse_trigonometry import acos, asin, atan
 from cervello.codegen.math.powers import power
 from cervello.codegen.math.trigonometry import cos, sin, tan
 
-__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "expm1_of_fall",
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_nonpositive", "expm1", "expm1_nonpositive",
            "log", "log1p", "mish", "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]

@@ -92,7 +92,7 @@ def stored(reference: str) -> cache.ObjectCode | None:
 
 def is_stored(reference: str) -> bool:
     """Whether a function need not be compiled."""
-    found = prebuilt.carried()
+    found = prebuilt.bundled()
     return (found is not None and reference in found.kernels) or cache.has(reference)
 
 

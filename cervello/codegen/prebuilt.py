@@ -137,7 +137,7 @@ def load(path: Path, level: Level) -> Prebuilt | None:
 
 
 @lru_cache(maxsize=1)
-def carried() -> Prebuilt | None:
+def bundled() -> Prebuilt | None:
     """The code that this package carries for this machine; None without any.
 
     With `NUMBA_CPU_NAME` or `NUMBA_CPU_FEATURES` there is none: they ask for code for the CPU that they name.
@@ -149,5 +149,5 @@ def carried() -> Prebuilt | None:
 
 def read(reference: str) -> ObjectCode | None:
     """The code of a kernel that the package carries for this machine; None when it is absent or damaged."""
-    found = carried()
+    found = bundled()
     return None if found is None else found.code(reference)

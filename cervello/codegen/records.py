@@ -67,26 +67,26 @@ class _Attributes(AttributeTemplate):
 _TYPES = {"float": types.float32, "float64": types.float64}
 
 
-def _place(builder: Any, address: Any, index: Any) -> Any:
+def _word_pointer(builder: Any, address: Any, index: Any) -> Any:
     return builder.gep(builder.inttoptr(address, I64.as_pointer()), [index], inbounds=True)
 
 
 @lower_getattr_generic(_Record)
 def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> Any:
-    position, what, count = kind.find(attribute)
+    position, kind_of_word, count = kind.find(attribute)
     record = cgutils.create_struct_proxy(kind)(context, builder, value=value)
 
     def load(address: Any, index: Any) -> Any:
-        return builder.load(_place(builder, address, index), align=8)
+        return builder.load(_word_pointer(builder, address, index), align=8)
 
-    if what == "address":
+    if kind_of_word == "address":
         return builder.add(record.step, I64(8 * position))
-    words = [load(record.step, I64(position + i)) for i in range(2 if what == "operand" else count or 1)]
-    if what == "operand":
+    words = [load(record.step, I64(position + i)) for i in range(2 if kind_of_word == "operand" else count or 1)]
+    if kind_of_word == "operand":
         return builder.add(load(record.ctx, words[0]), words[1])
-    if what == "float":
+    if kind_of_word == "float":
         words = [builder.bitcast(builder.trunc(word, I32), F32) for word in words]
-    elif what == "float64":
+    elif kind_of_word == "float64":
         words = [builder.bitcast(word, F64) for word in words]
     return cgutils.pack_array(builder, words) if count else words[0]
 
@@ -94,12 +94,12 @@ def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> 
 @lower_setattr_generic(_Record)
 def _write(context: Any, builder: Any, sig: Any, args: Any, attribute: str) -> None:
     kind, word = sig.args
-    position, what, count = kind.find(attribute)
-    if what in ("address", "operand", "float") or count:
+    position, kind_of_word, count = kind.find(attribute)
+    if kind_of_word in ("address", "operand", "float") or count:
         raise NotImplementedError(f"{kind}: expected the name of a single word that can be written, got {attribute!r}")
     record = cgutils.create_struct_proxy(kind)(context, builder, value=args[0])
     value = builder.bitcast(args[1], I64) if word == types.float64 else args[1]
-    builder.store(value, _place(builder, record.step, I64(position)), align=8)
+    builder.store(value, _word_pointer(builder, record.step, I64(position)), align=8)
 
 
 class Schema(Protocol):

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I32, I64, LANES, VI, VL, VM, f32x16, first_lanes, i32x16, llvm_function, pointer, splat_value
+from cervello.codegen.simd import I1X16, I32, I32X16, I64, I64X16, LANES, f32x16, first_lanes, i32x16, llvm_function, pointer, splat_value
 
 
 def _interleaver(start: int) -> Any:
@@ -17,7 +17,7 @@ def _interleaver(start: int) -> Any:
     @intrinsic
     def interleave(typing_context, a, b):
         def codegen(context, builder, sig, args):
-            return builder.shuffle_vector(args[0], args[1], ir.Constant(VI, order))
+            return builder.shuffle_vector(args[0], args[1], ir.Constant(I32X16, order))
         return f32x16(f32x16, f32x16), codegen
 
     return interleave
@@ -39,7 +39,7 @@ def mul_wide(typing_context, a, b):
         odd = builder.mul(builder.lshr(a, thirty_two), builder.lshr(b, thirty_two))
         lows = builder.or_(builder.and_(even, low), builder.shl(odd, thirty_two))
         highs = builder.or_(builder.lshr(even, thirty_two), builder.and_(odd, high))
-        return context.make_tuple(builder, sig.return_type, [builder.bitcast(half, VI) for half in (lows, highs)])
+        return context.make_tuple(builder, sig.return_type, [builder.bitcast(half, I32X16) for half in (lows, highs)])
     return types.UniTuple(i32x16, 2)(i32x16, i32x16), codegen
 
 
@@ -49,13 +49,13 @@ def gather_by_slot(typing_context, base, slots, stride, count):
     def codegen(context, builder, sig, args):
         base, slots, stride, count = args
         present = first_lanes(builder, count)
-        load = llvm_function(builder, "llvm.masked.load.v16i64.p0", VL, [VL.as_pointer(), I32, VM, VL])
-        indices = builder.call(load, [pointer(builder, slots, VL), I32(8), present, ir.Constant(VL, [0] * LANES)])
-        offsets = builder.mul(indices, splat_value(builder, stride, VL))
-        addresses = builder.add(splat_value(builder, base, VL), offsets)
+        load = llvm_function(builder, "llvm.masked.load.v16i64.p0", I64X16, [I64X16.as_pointer(), I32, I1X16, I64X16])
+        indices = builder.call(load, [pointer(builder, slots, I64X16), I32(8), present, ir.Constant(I64X16, [0] * LANES)])
+        offsets = builder.mul(indices, splat_value(builder, stride, I64X16))
+        addresses = builder.add(splat_value(builder, base, I64X16), offsets)
         pointers = builder.inttoptr(addresses, ir.VectorType(I32.as_pointer(), LANES))
-        gather = llvm_function(builder, "llvm.masked.gather.v16i32.v16p0", VI, [pointers.type, I32, VM, VI])
-        return builder.call(gather, [pointers, I32(4), present, ir.Constant(VI, [0] * LANES)])
+        gather = llvm_function(builder, "llvm.masked.gather.v16i32.v16p0", I32X16, [pointers.type, I32, I1X16, I32X16])
+        return builder.call(gather, [pointers, I32(4), present, ir.Constant(I32X16, [0] * LANES)])
     return i32x16(types.int64, types.int64, types.int64, types.int64), codegen
 
 

@@ -220,9 +220,9 @@ def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkey
         used = cache.folder()
         assert used == shared.resolve() / "mine" / cache.key()
         assert used.stat().st_mode & 0o777 == used.parent.stat().st_mode & 0o777 == 0o700
-        assert trust.only_ours(used)
+        assert trust.is_owner_only(used)
         used.chmod(0o1777)
-        assert not trust.only_ours(used)
+        assert not trust.is_owner_only(used)
     finally:
         cache.folder.cache_clear()
 
@@ -233,9 +233,9 @@ def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkey
 def test_a_folder_of_somebody_else_is_not_trusted(tmp_path: Path, depth: int) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
-    assert trust.only_ours(folder)
+    assert trust.is_owner_only(folder)
     os.chown((folder, folder.parent)[depth], 12345, 12345)
-    assert not trust.only_ours(folder)
+    assert not trust.is_owner_only(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")

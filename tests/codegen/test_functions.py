@@ -108,19 +108,19 @@ def test_circular_functions_are_right_next_to_multiples_of_half_pi(name):
     _assert_within(run(name, x), TRUE[name](x.astype(np.float64)), _promised_ulp(name), x)
 
 
-def test_the_exponential_of_a_fall_ends_before_denormals():
+def test_the_exponential_of_nonpositive_numbers_ends_before_denormals():
     x = -np.abs(np.concatenate([USUAL, np.linspace(0, 80, 200_001, dtype=np.float32)]))
     x = x[x >= -80]
-    _assert_within(run("exp_of_fall", x), np.exp(x.astype(np.float64)), _promised_ulp("exp_of_fall"), x)
+    _assert_within(run("exp_nonpositive", x), np.exp(x.astype(np.float64)), _promised_ulp("exp_nonpositive"), x)
     below = np.array([np.nextafter(np.float32(-80), np.float32(-81)), -104, -1e9, -3e38, -INF, NAN, -0.0, -TINY], np.float32)
-    _assert_same(run("exp_of_fall", below), [0, 0, 0, 0, 0, NAN, 1, 1])
+    _assert_same(run("exp_nonpositive", below), [0, 0, 0, 0, 0, NAN, 1, 1])
 
 
-def test_the_exponential_of_a_fall_less_one_keeps_small_falls():
+def test_expm1_of_nonpositive_numbers_keeps_small_results():
     x = -np.abs(np.concatenate([USUAL, EVERY_EXPONENT[np.isfinite(EVERY_EXPONENT)]]))
-    _assert_within(run("expm1_of_fall", x), np.expm1(x.astype(np.float64)), _promised_ulp("expm1_of_fall"), x)
+    _assert_within(run("expm1_nonpositive", x), np.expm1(x.astype(np.float64)), _promised_ulp("expm1_nonpositive"), x)
     ends = np.array([-20, -30, -31, -3e38, -INF, NAN, 0.0, -0.0, -TINY, -1e-40], np.float32)
-    _assert_same(run("expm1_of_fall", ends), [-1, -1, -1, -1, -1, NAN, 0, 0, -TINY, -1e-40])
+    _assert_same(run("expm1_nonpositive", ends), [-1, -1, -1, -1, -1, NAN, 0, 0, -TINY, -1e-40])
 
 
 @pytest.mark.parametrize("name", UNARY)

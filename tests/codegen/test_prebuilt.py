@@ -90,7 +90,7 @@ def test_a_kernel_whose_code_was_changed_is_compiled(installed: Path, compiled: 
     folder = tmp_path / "changed"
     shutil.copytree(installed, folder)
     path = folder / "cervello" / "codegen" / "object_code" / f"{V3.name}.code"
-    kernel = "cervello.native.kernels.runtime.placing:place"
+    kernel = "cervello.native.kernels.runtime.arena_layout:resolve_layout"
     data = bytearray(path.read_bytes())
     start = len(b"".join(data.splitlines(keepends=True)[:2]))
     loaded = prebuilt.load(path, V3)
@@ -106,17 +106,17 @@ def test_a_cpu_that_is_asked_for_gets_code_of_its_own(monkeypatch: pytest.Monkey
     monkeypatch.setattr(prebuilt, "FOLDER", installed / "cervello" / "codegen" / "object_code")
     for variable in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         monkeypatch.delenv(variable, raising=False)
-    prebuilt.carried.cache_clear()
-    found = prebuilt.carried()
+    prebuilt.bundled.cache_clear()
+    found = prebuilt.bundled()
     assert found is not None
     assert found.level == V3
     assert set(found.kernels) > set(entry.SHIMS)
     for variable, value in (("NUMBA_CPU_NAME", "haswell"), ("NUMBA_CPU_FEATURES", V3.flags)):
         with monkeypatch.context() as within:
             within.setenv(variable, value)
-            prebuilt.carried.cache_clear()
-            assert prebuilt.carried() is None
-    prebuilt.carried.cache_clear()
+            prebuilt.bundled.cache_clear()
+            assert prebuilt.bundled() is None
+    prebuilt.bundled.cache_clear()
 
 
 @pytest.fixture
@@ -130,17 +130,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(variable, raising=False)
     _runs_on(monkeypatch, V4.features)
     yield tmp_path
-    prebuilt.carried.cache_clear()
+    prebuilt.bundled.cache_clear()
 
 
 def _runs_on(monkeypatch: pytest.MonkeyPatch, features: tuple[str, ...]) -> None:
     monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: dict.fromkeys(V4.features, False) | dict.fromkeys(features, True))
-    prebuilt.carried.cache_clear()
+    prebuilt.bundled.cache_clear()
 
 
 def _level() -> str | None:
-    prebuilt.carried.cache_clear()
-    found = prebuilt.carried()
+    prebuilt.bundled.cache_clear()
+    found = prebuilt.bundled()
     return None if found is None else found.level.name
 
 

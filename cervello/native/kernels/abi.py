@@ -25,14 +25,14 @@ from cervello.noise.words import FILL
 # iterations: loop iterations in this run, first ones excluded
 # clock: address of the interpreter's clock; clock_writes: 1 if it writes the time to its argument, 0 if it returns it; now: the last time
 # read, in ns
-# until: deadline of a chunked batch on that clock, 0 for none; row_ns: expected ns per row in all chunks but the first; n_run: rows that
-# have run; sure, since: rows of the first chunk, which always runs, and its end time
-# links, n_links: of chained graphs; follow: address of `links.follow` where there are links; keep: of `storing.keep` where wrappers keep
-# outputs
+# deadline: of a chunked batch on that clock, 0 for none; row_ns: expected ns per row in all chunks but the first; n_run: rows that
+# have run; guaranteed_rows, guaranteed_end: rows of the first chunk, which always runs, and its end time
+# links, n_links: of chained graphs; run_links: address of `links.run_links` where there are links; store_state: of `storing.store_state`
+# where wrappers store outputs
 CONTEXT: Final = record("context of a run", (
     "unused rows row slots keys steps deterministic save_thread restore_thread arguments all_deterministic dict_get dict_size dict_type "
-    "fused_ops n_fused_ops iterations clock clock_writes now until row_ns n_run sure since dict_next str_type position key value incref "
-    "decref links n_links follow keep dict_set err_clear array_empty results_type ..."))
+    "fused_ops n_fused_ops iterations clock clock_writes now deadline row_ns n_run guaranteed_rows guaranteed_end dict_next str_type "
+    "position key value incref decref links n_links run_links store_state dict_set err_clear array_empty results_type ..."))
 CTX: Final = CONTEXT.index
 SPACES: Final[int] = CTX.more
 
@@ -63,11 +63,11 @@ WORKER: Final = record("worker", "job context sleeping lock acquire save_thread 
 # of the arrays that were found by name.
 # array_type: address of numpy.ndarray; given_inputs, given_outputs: arrays that the caller gives by name
 ARGUMENTS: Final = record("header of arguments", "n_arrays array_type given_inputs given_outputs ...")
-# dtype: address of the dtype object; also: of a second accepted one, usually the same; flags: array flags that must be set; base: the
-# array's data, written when arrays are checked; name: address of the str object; hidden: 1: the array is internal, `base` is already set;
-# fixed_bytes: of an array without a batch axis; output: 1: an output; sizes: of the axes, -1 stands for N
-MOST_DIMS: Final = 8
-ARGUMENT: Final = record("argument", f"dtype rank flags row_bytes base name hidden fixed_bytes also output sizes*{MOST_DIMS}")
+# dtype: address of the dtype object; second_dtype: of a second accepted one, usually the same; flags: array flags that must be set; base:
+# address of the array's data, written when arrays are checked; name: address of the str object; hidden: 1: the array is internal, `base` is
+# already set; fixed_bytes: bytes of an array without a batch axis; output: 1: an output; sizes: of the axes, -1 stands for N
+MAX_DIMS: Final = 8
+ARGUMENT: Final = record("argument", f"dtype rank flags row_bytes base name hidden fixed_bytes second_dtype output sizes*{MAX_DIMS}")
 ARG: Final = ARGUMENT.index
 
 # A wrapper's op that runs in the compiled call. port: index of the array among the arguments; address: of a slab, a row or a noise kernel.
@@ -96,11 +96,11 @@ LINK: Final = record("link", "kind target source row_bytes ...")
 # element; n_sizes: 0: nothing is checked
 MASK: Final = record("mask", "element is_float sizes n_sizes")
 LINK_WORDS: Final = LINK.n_words + max(FILL.n_words, MASK.n_words)
-LINK_SAME: Final = 0  # the target's cell gets the source's address
+LINK_ALIAS: Final = 0  # the target's cell gets the source's address
 LINK_COPY: Final = 1  # rows are copied
 LINK_REPEAT: Final = 2  # one row is copied to every row
 LINK_NOISE_FILL: Final = 3  # the target is filled with noise
 LINK_FLAGS: Final = 4  # the target's cell gets the address of the deterministic flags
-LINK_ALLOWED: Final = 5  # bytes: 1 where a mask is not 0
+LINK_MASK: Final = 5  # bytes: 1 where a mask is not 0
 LINK_INT8: Final = 6  # float32 to int8
 LINK_GRAPH: Final = 7  # the graph runs

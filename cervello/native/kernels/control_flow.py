@@ -9,12 +9,12 @@ from __future__ import annotations
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_i64, read_u8, write_i64, write_u8
 from cervello.codegen.records import reader
-from cervello.native.kernels.abi import JUMP as GO_ON
+from cervello.native.kernels.abi import JUMP as JUMP_BASE
 from cervello.native.kernels.copies import copy_strided
 from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
 from cervello.native.kernels.views import Context
 
-MOST_ITERATIONS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
+MAX_ITERATIONS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
 _jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
 _scan_read, _scan_write = reader(SCAN_READ), reader(SCAN_WRITE)
 
@@ -25,13 +25,13 @@ def label(step, ctx):
 
 
 def jump(step, ctx):
-    return GO_ON + _jump(step, ctx).to
+    return JUMP_BASE + _jump(step, ctx).to
 
 
 def branch(step, ctx):
     """Jumps if the condition is false."""
     w = _branch(step, ctx)
-    return 0 if read_u8(w.condition, 0) != 0 else GO_ON + w.to
+    return 0 if read_u8(w.condition, 0) != 0 else JUMP_BASE + w.to
 
 
 def loop_begin(step, ctx):
@@ -42,7 +42,7 @@ def loop_begin(step, ctx):
     write_i64(counter, 0, 0)
     write_i64(counter, 1, trip_count)
     write_u8(w.going, 0, going)
-    return 0 if trip_count > 0 and going != 0 else GO_ON + w.to
+    return 0 if trip_count > 0 and going != 0 else JUMP_BASE + w.to
 
 
 def loop_next(step, ctx):
@@ -56,7 +56,7 @@ def loop_next(step, ctx):
         return 0
     spent = Context(ctx).iterations + 1
     Context(ctx).iterations = spent
-    return GO_ON + w.to if spent < MOST_ITERATIONS else 3
+    return JUMP_BASE + w.to if spent < MAX_ITERATIONS else 3
 
 
 @inline

@@ -18,13 +18,13 @@ from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, writ
 from cervello.codegen.records import reader
 from cervello.native.kernels.filters import make_filter_tile, make_pixel_tile
 from cervello.native.kernels.images import (
-    clear,
-    padded_pixels,
-    pixels_together,
+    fill_zeros,
+    pad_pixels,
     planes,
-    planes_of_pixels,
+    planes_from_pixels,
     prefetch_images,
-    rows_together,
+    store_pixels,
+    store_rows,
 )
 from cervello.native.kernels.schemas import BY_FILTERS, BY_PIXELS
 from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
@@ -47,7 +47,7 @@ _PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
 TAPS = 128  # terms at a time against a panel: its weights and their pixels stay in the first-level cache
-_WHOLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
+_WINDOW_MULTIPLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
 @noinline
@@ -106,24 +106,24 @@ def by_pixels(step, ctx):
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, direct, cold, activation, parameters = w.in_place, w.direct, w.cold, w.activation, w.more
+    in_place, direct, prefetches, activation, parameters = w.in_place, w.direct, w.prefetches, w.activation, w.more
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
     by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a transpose
     if by_pixel:
-        clear(copied, channels * sh * sw * rows * columns)
+        fill_zeros(copied, channels * sh * sw * rows * columns)
     for n in range(n_rows):
         for g in range(groups):
             image = x + n * xn + g * channels * xc
             if in_place == 0:
                 if by_pixel:
-                    planes_of_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
+                    planes_from_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 image = copied
             for b in range(blocks):
-                ahead = (n + 1) * blocks + b if cold != 0 else n_rows * blocks
+                ahead = (n + 1) * blocks + b if prefetches != 0 else n_rows * blocks
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead,
                                 min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
@@ -141,15 +141,15 @@ def by_pixels(step, ctx):
                     for f in range(count if activation != 0 else 0):
                         call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
                     if yc == 4 and count > 1:
-                        pixels_together(to, results, ldo, columns, count, out_height, out_width, yh, yw)
+                        store_pixels(to, results, ldo, columns, count, out_height, out_width, yh, yw)
                     else:
                         for f in range(count):
-                            rows_together(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
+                            store_rows(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
     return 0
 
 
 @noinline
-def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
+def _panels(windows, count, offsets, w, filters, k, bias, out, ldo):
     """`count` pixels against all filters; up to 3 rows of out behind them are written, whole vectors of filters."""
     first = 0
     while first < filters:
@@ -161,7 +161,7 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
             panel, taps = w + (first // PANEL * k * PANEL + term * PANEL + first % PANEL) * 4, offsets + term * 8
             p = 0
             while p < count:
-                at, row, begin = places + p * 8, out + p * ldo + first * 4, start + p * start_stride
+                at, row, begin = windows + p * 8, out + p * ldo + first * 4, start + p * start_stride
                 few = count - p <= 4
                 if wide and few:
                     _few(at, taps, panel, terms, begin, start_stride, row, ldo)
@@ -179,7 +179,7 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
 
 
 @noinline
-def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
+def _store_results(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
     """Results [count, filters] of one image's pixels from `first` on to their planes."""
     if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # as they are
         copy_bytes(y + first * ldo, results, count * ldo)
@@ -208,35 +208,36 @@ def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
 
 
 @noinline
-def _windows(places, count, image, xn, first, pixels, out_width, down, right):
+def _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right):
     """Addresses of the windows of `count` pixels from `first` on, through images `xn` bytes apart."""
     n, pixel = first // pixels, first % pixels
     r, q = pixel // out_width, pixel % out_width
     row = image + n * xn + r * down
     for p in range(count):
-        write_i64(places, p, row + q * right)
+        write_i64(windows, p, row + q * right)
         q, pixel = q + 1, pixel + 1
         if pixel == pixels:
             n, pixel, q = n + 1, 0, 0
             row = image + n * xn
         elif q == out_width:
             q, row = 0, row + down
-    for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
-        write_i64(places, p, word(places, count - 1))
+    padded = (count + _WINDOW_MULTIPLE - 1) // _WINDOW_MULTIPLE * _WINDOW_MULTIPLE
+    for p in range(count, padded):  # unused rows of the last tile repeat the last window
+        write_i64(windows, p, word(windows, count - 1))
     return 0
 
 
 def by_filters(step, ctx):
     w = _by_filters(step, ctx)
-    x, y, copied, results, places, ph, pw, down, right = w.x, w.y, w.copied, w.results, w.places, w.ph, w.pw, w.down, w.right
+    x, y, copied, results, windows, ph, pw, down, right = w.x, w.y, w.copied, w.results, w.windows, w.ph, w.pw, w.down, w.right
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, by_pixel, cold, activation, parameters = w.in_place, w.by_pixel, w.cold, w.activation, w.more
+    in_place, by_pixel, prefetches, activation, parameters = w.in_place, w.by_pixel, w.prefetches, w.activation, w.more
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
     # Filters that do not fill their vectors lie apart in the results: the activation waits until they lie side by side.
-    late = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
+    activate_stored = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
     images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
     for g in range(groups):
         panel, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
@@ -244,31 +245,31 @@ def by_filters(step, ctx):
             image, to = x + n * xn + g * channels * xc, y + n * yn + g * filters * yc
             if in_place == 0:
                 if by_pixel != 0:
-                    padded_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
+                    pad_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, 1, 1, ph, pw)
                 image = copied
             first = 0
             while first < images * pixels:
                 count = min(PIXELS, images * pixels - first)
-                _windows(places, count, image, xn, first, pixels, out_width, down, right)
+                _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right)
                 ahead = n_rows * pixels
-                if cold != 0:
+                if prefetches != 0:
                     ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copy
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
                                 min(ahead + count, n_rows * pixels))
-                _panels(places, count, offsets, panel, filters, k, base, results, ldo)
+                _panels(windows, count, offsets, panel, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)
-                elif activation != 0 and not late:
+                elif activation != 0 and not activate_stored:
                     for p in range(count):
                         call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
                 done = 0
                 while done < count:  # the part of each image
                     m, pixel = (first + done) // pixels, (first + done) % pixels
                     some = min(count - done, pixels - pixel)
-                    _deliver(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)
-                    if late:
+                    _store_results(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)
+                    if activate_stored:
                         start = to + m * yn + pixel * filters * 4
                         call_block(activation, start, start, some * filters, parameters)
                     done += some

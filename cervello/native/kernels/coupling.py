@@ -23,7 +23,7 @@ _TOLERANCE = 0.005
 
 
 @noinline
-def _fill(pairs, q, classes):
+def _quadratic_form(pairs, q, classes):
     """The matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
     for i in range(classes * classes):
         write_f64(q, i, 0.0)
@@ -41,13 +41,13 @@ def _fill(pairs, q, classes):
 
 
 @noinline
-def _round(q, p, qp, classes, pqp):
+def _coordinate_step(q, p, qp, classes, pqp):
     """One step along each coordinate, after which p is scaled to a sum of 1; qp = q @ p and pqp = p @ q @ p go along."""
     for i in range(classes):
-        own = read_f64(q, i * classes + i)
-        step = (pqp - read_f64(qp, i)) / own
+        diagonal = read_f64(q, i * classes + i)
+        step = (pqp - read_f64(qp, i)) / diagonal
         scale = 1.0 + step
-        pqp = (pqp + step * (step * own + 2.0 * read_f64(qp, i))) / scale / scale
+        pqp = (pqp + step * (step * diagonal + 2.0 * read_f64(qp, i))) / scale / scale
         write_f64(p, i, read_f64(p, i) + step)
         for j in range(classes):
             write_f64(qp, j, (read_f64(qp, j) + step * read_f64(q, i * classes + j)) / scale)
@@ -58,7 +58,7 @@ def _round(q, p, qp, classes, pqp):
 @noinline
 def _couple(pairs, q, p, qp, classes):
     """p from the pairs of one row; NaN where one of them is NaN."""
-    _fill(pairs, q, classes)
+    _quadratic_form(pairs, q, classes)
     for i in range(classes):
         write_f64(p, i, 1.0 / classes)
     for _ in range(max(_ROUNDS, classes)):
@@ -69,16 +69,16 @@ def _couple(pairs, q, p, qp, classes):
                 total += read_f64(q, i * classes + j) * read_f64(p, j)
             write_f64(qp, i, total)
             pqp += read_f64(p, i) * total
-        worst = 0.0
+        max_error = 0.0
         for i in range(classes):
-            worst = max(worst, abs(read_f64(qp, i) - pqp))
+            max_error = max(max_error, abs(read_f64(qp, i) - pqp))
         if pqp != pqp:
             for i in range(classes):
                 write_f64(p, i, pqp)
             return 0
-        if worst < _TOLERANCE / classes:
+        if max_error < _TOLERANCE / classes:
             return 0
-        _round(q, p, qp, classes, pqp)
+        _coordinate_step(q, p, qp, classes, pqp)
     return 0
 
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_block
 from cervello.codegen.records import reader
-from cervello.codegen.simd import load, load_masked, store, store_first
+from cervello.codegen.simd import load, load_masked, store, store_masked
 from cervello.native.kernels.schemas import GEMM, GEMM_RESIDUAL
 from cervello.native.kernels.sizes import PANEL
-from cervello.native.kernels.tiles import ROWS, VECTORS, make_cut_tile, make_row, make_tile
+from cervello.native.kernels.tiles import ROWS, VECTORS, make_row, make_segmented_tile, make_tile
 
 _words, _residual_words = reader(GEMM), reader(GEMM_RESIDUAL)
 _tall = make_tile(ROWS, VECTORS)
-_cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
+_segmented_8, _segmented_7, _segmented_6, _segmented_5, _segmented_4, _segmented_3, _segmented_2 = (
+    make_segmented_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
 _HALF = 16 if VECTORS > 1 else 0
 _ROWS_HALF = 2 * ROWS
-_half, _half_low, _half_one = make_cut_tile(_ROWS_HALF, 1), make_cut_tile(ROWS, 1), make_cut_tile(1, 1)
+_half, _half_low, _half_one = make_segmented_tile(_ROWS_HALF, 1), make_segmented_tile(ROWS, 1), make_segmented_tile(1, 1)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
 _row_2_short = make_row(2, 2)  # one panel alone: there is no second one to read
 _COLUMNS = 16 * VECTORS
@@ -56,19 +57,19 @@ def _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns):
     if rows == ROWS and length == k:
         _tall(a, lda, panel, PANEL * 4, bias, c, ldc, k, columns)
     elif rows == 8:
-        _cut_8(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_8(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 7:
-        _cut_7(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_7(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 6:
-        _cut_6(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_6(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 5:
-        _cut_5(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_5(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 4:
-        _cut_4(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_4(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 3:
-        _cut_3(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_3(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     else:
-        _cut_2(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_2(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     return 0
 
 
@@ -138,13 +139,13 @@ def _add(c, ldc, residual, ldr, n_rows, width):
             i += 16
         if i < width:
             n = width - i
-            store_first(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
+            store_masked(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
         c, residual = c + ldc, residual + ldr
     return 0
 
 
 @inline
-def _multiply(w, residual, ldr):
+def _gemm(w, residual, ldr):
     """c = activation(a @ weights + bias + residual), for `w` of either kernel; a residual of 0: none."""
     a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
     segments, activation = w.segments, w.activation
@@ -161,9 +162,9 @@ def _multiply(w, residual, ldr):
 
 
 def gemm(step, ctx):
-    return _multiply(_words(step, ctx), 0, 0)
+    return _gemm(_words(step, ctx), 0, 0)
 
 
 def gemm_residual(step, ctx):
     w = _residual_words(step, ctx)
-    return _multiply(w, w.residual, w.ldr)
+    return _gemm(w, w.residual, w.ldr)

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fma, load, load_masked, splat, store_first, sum_lanes_of_4
+from cervello.codegen.simd import fma, load, load_masked, splat, store_masked, sum_lanes_of_4
 from cervello.native.kernels.gemm import activate
 from cervello.native.kernels.lane_trees import sum_lanes
 from cervello.native.kernels.schemas import GEMV
@@ -43,7 +43,7 @@ def _dots(a, w, ldw, bias, c, k, columns):
         s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)
         s3, t3 = fma(x, load(w3 + i), s3), fma(y, load(w3 + i + 64), t3)
     if columns > 2:
-        store_first(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
+        store_masked(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
         return 0
     write_f32(c, 0, sum_lanes(s0 + t0) + read_f32(bias, 0))
     if columns > 1:

@@ -6,11 +6,11 @@ import numpy as np
 
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import prefetch, read_i32, write_i32
-from cervello.codegen.simd import gather, load_masked, splat, store_first
+from cervello.codegen.simd import gather, load_masked, splat, store_masked
 from cervello.native.kernels.transpose import make_split, transpose_16x16
 
 _F = np.float32
-_copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
+_split_1, _split_2, _split_4 = make_split(1), make_split(2), make_split(4)
 
 
 @noinline
@@ -32,18 +32,18 @@ def prefetch_images(x, xn, channels, xc, xh, xw, height, width, pixels, first, e
 
 
 @noinline
-def padded_row(target, part_bytes, columns, source, before, width, stride_bytes, step):
+def pad_row(target, part_bytes, columns, source, before, width, stride_bytes, step):
     """One row behind `before` zeros: column u goes to part u % step, place u // step; `columns` places a part, zeros behind."""
     if stride_bytes == 4 and (step == 1 or step == 2 or step == 4):
         at, u = 0, 0
         while at < columns:
             first, left = source + (u - before) * 4, columns - at
             if step == 1:
-                _copy(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+                _split_1(first, before - u, before + width - u, target + at * 4, part_bytes, left)
             elif step == 2:
-                _halve(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+                _split_2(first, before - u, before + width - u, target + at * 4, part_bytes, left)
             else:
-                _quarter(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+                _split_4(first, before - u, before + width - u, target + at * 4, part_bytes, left)
             at += 16
             u += 16 * step
         return 0
@@ -53,12 +53,12 @@ def padded_row(target, part_bytes, columns, source, before, width, stride_bytes,
         end = 0 if first >= width else (width - 1 - first) // step + 1
         at = 0
         while at < columns:
-            store_first(target + at * 4, splat(_F(0.0)), columns - at)
+            store_masked(target + at * 4, splat(_F(0.0)), columns - at)
             at += 16
         at, end = min(start, columns), min(end, columns)
         while at < end:
             values = gather(source + (first + at * step) * stride_bytes, step * stride_bytes, end - at)
-            store_first(target + at * 4, values, end - at)
+            store_masked(target + at * 4, values, end - at)
             at += 16
         target += part_bytes
     return 0
@@ -74,15 +74,15 @@ def planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh
                 h = r * sh + a - ph
                 to = target + a * sw * plane + r * columns * 4
                 if h >= 0 and h < height:
-                    padded_row(to, plane, columns, image + c * xc + h * xh, pw, width, xw, sw)
+                    pad_row(to, plane, columns, image + c * xc + h * xh, pw, width, xw, sw)
                 else:
-                    padded_row(to, plane, columns, image, 0, 0, 4, sw)
+                    pad_row(to, plane, columns, image, 0, 0, 4, sw)
         target += sh * sw * plane
     return 0
 
 
 @noinline
-def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
+def planes_from_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
     """The same for an image whose channels lie side by side, but for the padding: zeros there have to be before."""
     plane = rows * columns * 4
     for h in range(height):
@@ -101,27 +101,27 @@ def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, colum
 
 
 @noinline
-def padded_pixels(target, image, channels, xh, height, width, rows, columns, ph, pw):
+def pad_pixels(target, image, channels, xh, height, width, rows, columns, ph, pw):
     """An image of adjoining pixels [height, width, channels] as [rows, columns, channels], zeros around."""
     for r in range(rows):
         h = r - ph
         if h >= 0 and h < height:
-            padded_row(target, 0, columns * channels, image + h * xh, pw * channels, width * channels, 4, 1)
+            pad_row(target, 0, columns * channels, image + h * xh, pw * channels, width * channels, 4, 1)
         else:
-            padded_row(target, 0, columns * channels, image, 0, 0, 4, 1)
+            pad_row(target, 0, columns * channels, image, 0, 0, 4, 1)
         target += columns * channels * 4
     return 0
 
 
 @noinline
-def rows_together(target, source, row, out_height, out_width, yh, yw):
+def store_rows(target, source, row, out_height, out_width, yh, yw):
     """Copies rows of pixels that lie `row` pixels apart to where they belong."""
     for r in range(out_height):
         at, to = source + r * row * 4, target + r * yh
         if yw == 4:
             q = 0
             while q < out_width:
-                store_first(to + q * 4, load_masked(at + q * 4, out_width - q), out_width - q)
+                store_masked(to + q * 4, load_masked(at + q * 4, out_width - q), out_width - q)
                 q += 16
         else:
             for q in range(out_width):
@@ -130,7 +130,7 @@ def rows_together(target, source, row, out_height, out_width, yh, yw):
 
 
 @noinline
-def pixels_together(target, source, ldo, row, channels, out_height, out_width, yh, yw):
+def store_pixels(target, source, ldo, row, channels, out_height, out_width, yh, yw):
     """Copies up to 16 planes, ldo bytes apart, of rows of pixels that lie `row` pixels apart to pixels whose channels lie side by side."""
     for r in range(out_height):
         for q in range(0, out_width, 16):
@@ -139,10 +139,10 @@ def pixels_together(target, source, ldo, row, channels, out_height, out_width, y
 
 
 @noinline
-def clear(target, count):
+def fill_zeros(target, count):
     """Zeros."""
     i = 0
     while i < count:
-        store_first(target + i * 4, splat(_F(0.0)), count - i)
+        store_masked(target + i * 4, splat(_F(0.0)), count - i)
         i += 16
     return 0

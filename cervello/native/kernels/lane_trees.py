@@ -17,17 +17,17 @@ def multiply(a, b):
 
 
 @inline
-def larger(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
+def maximum(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
     return select(a != a, a, select(a > b, a, b))
 
 
 @inline
-def smaller(a, b):
+def minimum(a, b):
     return select(a != a, a, select(a < b, a, b))
 
 
 @inline
-def peak(a, b):  # one instruction, but a NaN in a is passed over
+def fast_max(a, b):  # one instruction, but a NaN in a is passed over
     return select(a > b, a, b)
 
 
@@ -43,4 +43,4 @@ def _tree(combine):
     return tree
 
 
-sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, larger, smaller))
+sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, maximum, minimum))

@@ -49,7 +49,7 @@ def _read(reader, observation, row):
     r = Reader(reader)
     entry = r.more
     if word(observation + TYPE, 0) != r.dict_type:
-        return r.sole != 0 and _copy(reader, entry, observation, row)
+        return r.single_input != 0 and _copy(reader, entry, observation, row)
     n_inputs = r.n_inputs
     if call_c_1(r.dict_size, observation) != n_inputs:
         return False
@@ -93,7 +93,7 @@ def read_rows(reader, first, unused, objects, n_objects):
 def _set_item(reader, names, agent, number):
     """names[agent] = number; False if out of memory."""
     r = Reader(reader)
-    value = call_c_1(r.int_make, number)
+    value = call_c_1(r.int_from_word, number)
     if value == 0:
         call_c_0(r.err_clear)
         return False
@@ -104,7 +104,7 @@ def _set_item(reader, names, agent, number):
     return status == 0
 
 
-def push_row(reader, unused, unused_too, objects, n_objects):
+def push_row(reader, unused, unused_2, objects, n_objects):
     """Appends an agent that has begun and is not waiting to the waiting agents, with its observation. If frames are counted and there is
     one input, an agent that is already waiting gets the new observation in its row.
 
@@ -117,7 +117,7 @@ def push_row(reader, unused, unused_too, objects, n_objects):
       1; 0 if Python must take the general path, and nothing was changed then.
     """
     r = Reader(reader)
-    if r.open == 0 or word(r.writer, 0) != 0:
+    if r.accepts == 0 or word(r.writer, 0) != 0:
         return 0
     counted = n_objects == 4
     if counted and word(word(objects, 3) + LOCK_OWNER, 0) != 0:
@@ -137,20 +137,20 @@ def push_row(reader, unused, unused_too, objects, n_objects):
         found = call_c_2(r.dict_get, r.rows, agent)
         if found == 0:
             return 0
-        row = call_c_1(r.int_value, found)
+        row = call_c_1(r.int_to_word, found)
     if row >= r.capacity or not _read(reader, observation, row):
         return 0
     if not waits:
         if not _set_item(reader, r.rows, agent, row):
             return 0
-        if counted and call_c_3(r.dict_set, r.since, agent, word(objects, 2)) != 0:
+        if counted and call_c_3(r.dict_set, r.enqueued_frames, agent, word(objects, 2)) != 0:
             call_c_0(r.err_clear)
             return 0
-    slot = call_c_1(r.int_value, slot)
+    slot = call_c_1(r.int_to_word, slot)
     return 1 if _set_item(reader, generations, agent, word(word(r.generations_at, 0), slot)) else 0
 
 
-def stack(context, unused, unused_too, objects, n_objects):
+def stack(context, unused, unused_2, objects, n_objects):
     """Copies separate arrays of one shape and dtype to the rows of one array.
 
     Args:
@@ -225,7 +225,7 @@ def _row_copy(functions, column, i, row_bytes):
     """A new array with a row of a column; 0 if out of memory."""
     f, descr = _functions(functions), word(column + DTYPE, 0)
     call_c_1(f.incref, descr)  # the next call steals a reference
-    row = call_c_int_2_int(f.empty, read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
+    row = call_c_int_2_int(f.array_empty, read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
     if row != 0:
         copy_bytes(word(row + DATA, 0), word(column + DATA, 0) + i * row_bytes, row_bytes)
     return row
@@ -243,9 +243,9 @@ def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
     for i in range(n_rows):
         row = _row_copy(functions, column, i, row_bytes)
         if row == 0:
-            call_c_0(f.clear)
+            call_c_0(f.err_clear)
             return i
-        call_c_3(f.set_item, rows, i, row)
+        call_c_3(f.list_set_item, rows, i, row)
     return n_rows
 
 
@@ -263,24 +263,24 @@ def split_rows(functions, n_rows, unused, objects, n_objects):
     elements, target = f.elements, word(objects, 1)
     ids = word(objects, 0) + elements
     for i in range(n_rows):
-        outputs = call_c_0(f.new)
+        outputs = call_c_0(f.dict_new)
         status = 0 if outputs != 0 else -1
         for k in range(2, n_objects, 2):
             if status == 0:
                 name, column = word(objects, k), word(objects, k + 1)
                 if word(column + TYPE, 0) == f.list_type:
-                    status = call_c_3(f.set, outputs, name, word(word(column + elements, 0), i))
+                    status = call_c_3(f.dict_set, outputs, name, word(word(column + elements, 0), i))
                 else:
                     row = _row_copy(functions, column, i, word(word(column + STRIDES, 0), 0))
                     status = -1
                     if row != 0:
-                        status = call_c_3(f.set, outputs, name, row)
-                        call_c_1(f.release, row)
+                        status = call_c_3(f.dict_set, outputs, name, row)
+                        call_c_1(f.decref, row)
         if status == 0:
-            status = call_c_3(f.set, target, word(ids, i), outputs)
+            status = call_c_3(f.dict_set, target, word(ids, i), outputs)
         if outputs != 0:
-            call_c_1(f.release, outputs)
+            call_c_1(f.decref, outputs)
         if status != 0:
-            call_c_0(f.clear)
+            call_c_0(f.err_clear)
             return i
     return n_rows

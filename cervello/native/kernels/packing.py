@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import read_i32, write_i32
-from cervello.codegen.simd import load_masked, store_first
+from cervello.codegen.simd import load_masked, store_masked
 from cervello.native.kernels.sizes import PANEL
 from cervello.native.kernels.transpose import transpose_16x16
 
@@ -16,8 +16,8 @@ def pack(target, source, k, n, row_bytes, column_bytes):
         width, first = min(PANEL, n - p * PANEL), source + p * PANEL * column_bytes
         if column_bytes == 4:
             for r in range(k):
-                store_first(target + r * PANEL * 4, load_masked(first + r * row_bytes, width), width)
-                store_first(target + r * PANEL * 4 + 64, load_masked(first + r * row_bytes + 64, width - 16), width - 16)
+                store_masked(target + r * PANEL * 4, load_masked(first + r * row_bytes, width), width)
+                store_masked(target + r * PANEL * 4 + 64, load_masked(first + r * row_bytes + 64, width - 16), width - 16)
         elif row_bytes == 4:
             r = 0
             while r < k:

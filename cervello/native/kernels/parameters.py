@@ -47,8 +47,8 @@ _parameters("quantisation", " ".join(["dequantize_i32", *(f"{name}_{kind}" for n
                                                          for kind in _KINDS)]), "mask:int")
 WHERE: Final = _parameters("integers", "where", "mask:int itemsize")
 # times_scale: 1: the result is a float32 that an integer stands for, 0: the integer less its zero point, as a float32
-SNAP: Final = _parameters("quantisation", " ".join(f"{name}_{kind}" for name in ("snap", "resnap") for kind in _KINDS),
-                          "mask:int times_scale")
+FAKE_QUANTIZE: Final = _parameters(
+    "quantisation", " ".join(f"{name}_{kind}" for name in ("fake_quantize", "fake_requantize") for kind in _KINDS), "mask:int times_scale")
 
 LAYER_NORM: Final = _parameters("reduce_last", "layer_norm", "scale:weight bias:weight? epsilon:float")
 RMS_NORM: Final = _parameters("reduce_last", "rms_norm", "epsilon:float")

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import call_kernel, read_u8, write_f32
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fma, load_masked, splat, store_first
+from cervello.codegen.simd import fma, load_masked, splat, store_masked
 from cervello.native.kernels.schemas import NORMAL, UNIFORM
 from cervello.native.kernels.views import Context
 from cervello.noise.kernels import Fill
@@ -62,7 +62,7 @@ def _affine(target, count, scale, offset):
     """target = target * scale + offset, in place."""
     i = 0
     while i < count:
-        store_first(target + i * 4, fma(load_masked(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
+        store_masked(target + i * 4, fma(load_masked(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
         i += 16
 
 

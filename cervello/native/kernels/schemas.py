@@ -18,8 +18,8 @@ MAP2_THEN: Final = schema("maps:map2_then", "a b -> target",
 MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
 
 # Reductions. Sixteen rows at a time, where the last size is rows; and over [outer, terms, inner].
-SIXTEEN: Final = schema(
-    "reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_ reduce_by_sixteen:softmax reduce_by_sixteen:layer_norm "
+BATCHED_ROWS: Final = schema(
+    "reduce_batched:sum_ reduce_batched:mean reduce_batched:max_ reduce_batched:softmax reduce_batched:layer_norm "
     "reduce_short:softmax reduce_short:log_sum_exp",
     "source -> target | transposed", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
@@ -32,16 +32,16 @@ COPY_DEEP: Final = schema("copies:copy_deep", "source -> target", f"{_COPY} oute
 COPY_LOOP: Final = record("outer loop of a copy", "size:rows source_by:stride target_by:stride")  # of each of `outer` loops around the copy
 FILL: Final = schema("copies:fill", "-> target", "itemsize count:rows element:bits")
 
-# Elements and blocks by index; named_by is 0 on the axis, which has `size` elements. mode: 0 write, 1 add, 2 multiply, 3 maximum,
+# Elements and blocks by index; data_by is 0 on the axis, which has `size` elements. mode: 0 write, 1 add, 2 multiply, 3 maximum,
 # 4 minimum; kind: 0 float32, 1 int64, 2 int32.
 GATHER: Final = schema("copies:gather", "table indices -> target", "count:rows inner:rows size index_bytes outer:rows")
-_ELEMENTS: Final = "itemsize index_bytes size axis_by:stride sizes:rows*5 named_by:stride*5 indices_by:stride*5 other_by:stride*5"
+_ELEMENTS: Final = "itemsize index_bytes size axis_by:stride sizes:rows*5 data_by:stride*5 indices_by:stride*5 values_by:stride*5"
 GATHER_ELEMENTS: Final = schema("gather_scatter:gather_elements", "data indices -> target", _ELEMENTS)
 SCATTER_ELEMENTS: Final = schema("gather_scatter:scatter_elements", "updates indices -> target", f"{_ELEMENTS} mode kind")
 _TUPLES: Final = "batches:rows tuples:rows depth index_bytes block:rows batch_by:stride sizes*5 strides:stride*5"  # of the indexed axes
 GATHER_ND: Final = schema("gather_scatter:gather_nd", "data indices -> target", _TUPLES)
 SCATTER_ND: Final = schema("gather_scatter:scatter_nd", "updates indices -> target", f"{_TUPLES} mode kind")
-TOP_K: Final = schema("gather_scatter:top_k", "source -> values places", "rows:rows n k largest:int")
+TOP_K: Final = schema("gather_scatter:top_k", "source -> values indices", "rows:rows n k largest:int")
 
 # Products. ldw: bytes of a column of weights.
 _MATRIX: Final = "weights:weight bias:weight rows:rows k width lda:stride ldc:stride"
@@ -61,34 +61,35 @@ ATTEND_OP: Final = record("op of an attention", "block:block on_left by:stride*3
 # Recurrent layers. rows_first: x is [rows, steps, features].
 _SIZES: Final = "steps:rows rows:rows features hidden"
 LSTM: Final = schema(
-    "recurrent:lstm", "x h0 c0 -> y h c | gates again",
+    "recurrent:lstm", "x h0 c0 -> y h c | gates hidden_gates",
     f"weights:weight bias:weight r:weight zeros:weight {_SIZES} has_h0 has_c0 wants_y reverse:int y_step:stride w_segments r_segments "
     "lda:stride rows_first:int")
 GRU: Final = schema(
-    "recurrent:gru", "x h0 -> y h | gates again mixed",
+    "recurrent:gru", "x h0 -> y h | gates hidden_gates reset_hidden",
     f"weights:weight bias:weight r_gates:weight r_new:weight zeros:weight r_bias:weight {_SIZES} has_h0 wants_y reverse:int "
-    "y_step:stride linear:int w_segments g_segments n_segments lda:stride rows_first:int")
+    "y_step:stride linear_before_reset:int w_segments g_segments n_segments lda:stride rows_first:int")
 
-# Windows. x_by, y_by: to the next image, channel, row and pixel; down, right: from one window to the next; cold: memory is asked for ahead.
+# Windows. x_by, y_by: to the next image, channel, row and pixel; down, right: from one window to the next; prefetches: 1: images are
+# prefetched.
 _CONVOLUTION: Final = ("weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width "
                        "rows columns")
 BY_PIXELS: Final = schema(
     "convolution:by_pixels", "x -> y | copied results",
-    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct cold:int activation:block? ...")
+    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct prefetches:int activation:block? ...")
 BY_FILTERS: Final = schema(
-    "convolution:by_filters", "x -> y | copied results places",
-    f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int "
-    "activation:block? ...")
+    "convolution:by_filters", "x -> y | copied results windows",
+    f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel "
+    "prefetches:int activation:block? ...")
 _POOL: Final = ("images:rows channels height width out_height out_width window*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 "
                 "y_by:stride*4")
 MAX_POOL: Final = schema("pooling:max_pool", "x -> y | row", _POOL)
 AVERAGE_POOL: Final = schema("pooling:average_pool", "x -> y | row", f"{_POOL} counts_padding:int")
 
-# Trees. mode: 0 average, 1 sum, 2 minimum, 3 maximum; wide, wide_out: x and the result are float64.
+# Trees. mode: 0 average, 1 sum, 2 minimum, 3 maximum; x_is_float64, result_is_float64: 1 or 0.
 TREES: Final = schema(
-    "trees:trees", "x -> result | scores given",
-    "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees targets_of mode wide "
-    "wide_out")
+    "trees:trees", "x -> result | scores voted",
+    "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees n_targets mode "
+    "x_is_float64 result_is_float64")
 
 # Probabilities of classes from those of pairs.
 COUPLING: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")

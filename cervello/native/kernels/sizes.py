@@ -19,6 +19,6 @@ FEW_CLASSES_SCRATCH: Final = (FEW_CLASSES + 2) * LANES  # float32 in which it do
 
 
 def row_scratch(count: int) -> int:
-    """float32 in which rows of `count` elements are reduced sixteen at a time: `reduce_by_sixteen` takes 26 vectors, `reduce_short` 24 and
+    """float32 in which rows of `count` elements are reduced sixteen at a time: `reduce_batched` takes 26 vectors, `reduce_short` 24 and
     the row."""
     return LANES * (max(26, 24 + count) if count <= SHORT_ROW else 26)

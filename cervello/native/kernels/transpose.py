@@ -8,17 +8,17 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I32, I64, LANES, VF, VI, VM, first_lanes, llvm_function, pointer, splat_value
+from cervello.codegen.simd import F32X16, I1X16, I32, I32X16, I64, LANES, first_lanes, llvm_function, pointer, splat_value
 
 
 def _masked_load(builder: Any, address: Any, mask: Any) -> Any:
-    function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [VF.as_pointer(), I32, VM, VF])
-    return builder.call(function, [pointer(builder, address, VF), I32(4), mask, ir.Constant(VF, [0.0] * LANES)])
+    function = llvm_function(builder, "llvm.masked.load.v16f32.p0", F32X16, [F32X16.as_pointer(), I32, I1X16, F32X16])
+    return builder.call(function, [pointer(builder, address, F32X16), I32(4), mask, ir.Constant(F32X16, [0.0] * LANES)])
 
 
 def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
-    function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, VF.as_pointer(), I32, VM])
-    builder.call(function, [value, pointer(builder, address, VF), I32(4), mask])
+    function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, F32X16.as_pointer(), I32, I1X16])
+    builder.call(function, [value, pointer(builder, address, F32X16), I32(4), mask])
 
 
 @intrinsic
@@ -26,7 +26,7 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
     """target[j][i] = source[i][j] for i < rows, j < columns, both at most 16; nothing beyond is read or written."""
     def codegen(context, builder, sig, args):
         source, row_bytes, target, column_bytes, rows, columns = args
-        wanted, empty = first_lanes(builder, columns), ir.Constant(VM, [0] * LANES)
+        wanted, empty = first_lanes(builder, columns), ir.Constant(I1X16, [0] * LANES)
         block = []
         for i in range(LANES):
             mask = builder.select(builder.icmp_signed("<", I64(i), rows), wanted, empty)
@@ -38,8 +38,8 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
                     a, b = block[i], block[i + distance]
                     low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
                     high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
-                    block[i] = builder.shuffle_vector(a, b, ir.Constant(VI, low))
-                    block[i + distance] = builder.shuffle_vector(a, b, ir.Constant(VI, high))
+                    block[i] = builder.shuffle_vector(a, b, ir.Constant(I32X16, low))
+                    block[i + distance] = builder.shuffle_vector(a, b, ir.Constant(I32X16, high))
             distance //= 2
         wanted = first_lanes(builder, rows)
         for j in range(LANES):
@@ -61,13 +61,13 @@ def make_split(step: int) -> Any:
     def split(typing_context, source, low, high, target, part_bytes, count):
         def codegen(context, builder, sig, args):
             source, low, high, target, part_bytes, count = args
-            lows, highs = (splat_value(builder, builder.trunc(edge, I32), VI) for edge in (low, high))
+            lows, highs = (splat_value(builder, builder.trunc(edge, I32), I32X16) for edge in (low, high))
             parts = []
             for v in range(step):
-                place = ir.Constant(VI, [LANES * v + i for i in range(LANES)])
+                place = ir.Constant(I32X16, [LANES * v + i for i in range(LANES)])
                 mask = builder.and_(builder.icmp_signed(">=", place, lows), builder.icmp_signed("<", place, highs))
                 parts.append(_masked_load(builder, builder.add(source, I64(64 * v)), mask))
-            evens, odds = (ir.Constant(VI, list(range(first, 2 * LANES, 2))) for first in (0, 1))
+            evens, odds = (ir.Constant(I32X16, list(range(first, 2 * LANES, 2))) for first in (0, 1))
             if step == 2:
                 parts = [builder.shuffle_vector(*parts, evens), builder.shuffle_vector(*parts, odds)]
             elif step == 4:

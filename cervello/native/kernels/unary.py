@@ -67,12 +67,12 @@ def _leaky_relu(x, p):
 
 @inline
 def _elu(x, p):
-    return select(x < _c(0.0), _alpha(p) * f.expm1_of_fall(x), x)
+    return select(x < _c(0.0), _alpha(p) * f.expm1_nonpositive(x), x)
 
 
 @inline
 def _selu(x, p):
-    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_of_fall(x), x)
+    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_nonpositive(x), x)
 
 
 @inline

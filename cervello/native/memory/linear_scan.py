@@ -22,7 +22,7 @@ class _Gaps:
         self._starts: dict[int, int] = {}  # end by first byte
         self._ends: dict[int, int] = {}
 
-    def take(self, size: int) -> int | None:
+    def allocate(self, size: int) -> int | None:
         """Allocates from the start of the smallest sufficient gap; returns its first byte, or None if no gap is large enough."""
         place = bisect_left(self._by_size, (size, 0))
         if place == len(self._by_size):
@@ -83,7 +83,7 @@ def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> StackingOrder:
                     gaps.free(low, high, living[-1][1] if living else 0)
         offset = 0
         if sizes[i]:
-            found = gaps.take(sizes[i])
+            found = gaps.allocate(sizes[i])
             offset = found if found is not None else living[-1][1] if living else 0
         keys[i] = offset, offset + sizes[i], i
         place = bisect_left(living, keys[i])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_c_0, call_c_1, call_c_2, call_c_3, call_c_4, call_c_int_2_int, read_i32, word, write_i64
-from cervello.native.kernels.abi import MOST_DIMS
+from cervello.native.kernels.abi import MAX_DIMS
 from cervello.native.kernels.views import ARGUMENT_BYTES, Argument, Arguments, Context, argument
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
@@ -21,7 +21,7 @@ def _fits(entry, array, array_type, n_rows):
     if word(array + TYPE, 0) != array_type:
         return False
     dtype = word(array + DTYPE, 0)
-    if dtype != expected.dtype and dtype != expected.also:
+    if dtype != expected.dtype and dtype != expected.second_dtype:
         return False
     flags = expected.flags
     if read_i32(array + FLAGS, 0) & flags != flags:
@@ -133,7 +133,7 @@ def find_by_name(ctx, names, output, arrays):
 @noinline
 def make_outputs(ctx, names, arrays, n_rows):
     """Allocates arrays of n_rows rows into an empty dict and stores them; False if out of memory."""
-    context, sizes = Context(ctx), stack_words(MOST_DIMS)
+    context, sizes = Context(ctx), stack_words(MAX_DIMS)
     entry = argument(context.arguments, 0)
     for i in range(Arguments(context.arguments).n_arrays):
         if _is_given(entry, 1):

@@ -19,7 +19,7 @@ _SHARED, _SHARED_END = CTX.slots, CTX.deterministic + 1  # words of a context th
 _IDLE_SPINS = 1_000  # about 20 µs: waits for the next batch of the same tick
 _LAST_SPINS = 5_000  # about 100 µs: waits for the last chunks of other threads
 _STOP = -1
-_NO_MORE = 1 << 40
+_EXHAUSTED = 1 << 40
 
 
 @noinline
@@ -30,26 +30,26 @@ def _claim(job, ctx):
     n_chunks = facts.n_chunks
     at, begin, first = facts.more, 0, 0  # the chunk's part, and the part's first chunk and row
     while True:
-        taken = add(j.next_at, 0, 1)
-        if taken >= n_chunks:
+        claimed = add(j.next_at, 0, 1)
+        if claimed >= n_chunks:
             return 0
         rows = Plan(Part(at).plan).n_rows
-        while taken - begin >= Part(at).repetitions:
+        while claimed - begin >= Part(at).repetitions:
             begin += Part(at).repetitions
             first += Part(at).repetitions * rows
             at += PART_BYTES
             rows = Plan(Part(at).plan).n_rows
-        status = run_chunk(ctx, arguments, Part(at).plan, first + (taken - begin) * rows)
+        status = run_chunk(ctx, arguments, Part(at).plan, first + (claimed - begin) * rows)
         if status != 0:
             exchange(j.status_at, 0, status)
-            add(j.next_at, 0, _NO_MORE)
+            add(j.next_at, 0, _EXHAUSTED)
 
 
 @noinline
-def _sleep(sleeping, changed, unchanged, acquire, lock):
-    """Sleeps while the word at `changed` is 0 (`unchanged` True) or nonzero (False); spurious wake-ups are possible."""
+def _sleep(sleeping, changed, while_zero, acquire, lock):
+    """Sleeps while the word at `changed` is 0 (`while_zero` True) or nonzero (False); spurious wake-ups are possible."""
     exchange(sleeping, 0, 1)
-    if (add(changed, 0, 0) == 0) == unchanged or exchange(sleeping, 0, 0) == 0:  # the second case: a waker has cleared the flag
+    if (add(changed, 0, 0) == 0) == while_zero or exchange(sleeping, 0, 0) == 0:  # the second case: a waker has cleared the flag
         call_c_2(acquire, lock, 1)
     return 0
 
@@ -75,7 +75,7 @@ def _wake(sleeping, release, lock):
         call_c_1(release, lock)
 
 
-def work(worker):
+def run_worker(worker):
     """A worker thread's main loop; it returns after `stop`."""
     thread = call_c_0(Worker(worker).save_thread)
     job = _next_job(worker)
@@ -104,9 +104,9 @@ def run_parallel(job):
     store(j.next_at, 0, 0)
     store(j.pending_at, 0, n_workers)
     for i in range(n_workers):
-        given = JobWorker(workers + i * JOB_WORKER_BYTES)
-        w = Worker(given.worker)
-        w.context = given.context
+        entry = JobWorker(workers + i * JOB_WORKER_BYTES)
+        w = Worker(entry.worker)
+        w.context = entry.context
         exchange(w.job_at, 0, job)
         _wake(w.sleeping_at, j.release, w.lock)
     mode = pin_float_mode()

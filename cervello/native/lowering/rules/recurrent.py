@@ -81,16 +81,16 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         if node.op == "LSTM":
             _lstm(lowering, w, r, b, (x, h0_d or x, c0_d or x), (y_d, h_d, c_d), {**words, "has_c0": int(c0 is not None)})
         else:
-            linear = int(node.attributes.get("linear_before_reset", 0))
-            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear": linear})
+            linear_before_reset = int(node.attributes.get("linear_before_reset", 0))
+            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear_before_reset": linear_before_reset})
 
 
 def _lstm(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: Any, words: dict[str, Any]) -> None:
     rows, hidden = words["rows"], words["hidden"]
     width = 4 * hidden
-    gates, again = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
+    gates, hidden_gates = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
     lowering.emit(
-        "recurrent:lstm", reads, writes, (gates, again), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:lstm", reads, writes, (gates, hidden_gates), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(b[:width] + b[width:], width)), r=Weight(r.T.astype(F32), "panels"), zeros=Weight(padded_bias(None, width)),
         w_segments=segments_for(w.shape[1], width), r_segments=segments_for(hidden, width), **words)
 
@@ -99,11 +99,11 @@ def _gru(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: A
     rows, hidden = words["rows"], words["hidden"]
     width, both = 3 * hidden, 2 * hidden  # columns of all three gates, and of the two that share a product
     gates = lowering.scratch((product((words["steps"], rows)), width), F32)
-    again, mixed = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
+    hidden_gates, reset_hidden = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
     w_bias, r_bias = b[:width].copy(), b[width:]
     w_bias[:both] += r_bias[:both]
     lowering.emit(
-        "recurrent:gru", reads, writes, (gates, again, mixed), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:gru", reads, writes, (gates, hidden_gates, reset_hidden), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(w_bias, width)), r_gates=Weight(r[:both].T.astype(F32), "panels"),
         r_new=Weight(r[both:].T.astype(F32), "panels"), zeros=Weight(padded_bias(None, both)),
         r_bias=Weight(padded_bias(r_bias[both:], hidden)), w_segments=segments_for(w.shape[1], width),

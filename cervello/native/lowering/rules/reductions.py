@@ -26,7 +26,7 @@ _K = "cervello.native.kernels."
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
-_WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "smallest", "ReduceProd": "prod", "ReduceL1": "l1",
+_WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod", "ReduceL1": "l1",
                  "ReduceSumSquare": "sum_square"}
 _WHOLE = {I64: "i64", I32: "i32"}
 
@@ -45,7 +45,7 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
-        kernel = f"reduce_by_sixteen:{block.partition(':')[2]}"
+        kernel = f"reduce_batched:{block.partition(':')[2]}"
     else:
         lowering.emit("maps:map1", (source,), (target,), **words)
         return

@@ -102,7 +102,7 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     return const + slope * n_rows
 
 
-def held_bytes(word: Weight | PackedWeight) -> int:
+def constant_bytes(word: Weight | PackedWeight) -> int:
     """Bytes of the constant behind a word, in the form its kernel reads."""
     if isinstance(word, PackedWeight):
         return int(word.array.nbytes)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 Span = tuple[int, int] | None
 
 
-def dense(n_bytes: int) -> Span:
+def contiguous(n_bytes: int) -> Span:
     """n_bytes from the address on."""
     return (0, n_bytes) if n_bytes > 0 else None
 
 
-def covered(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
+def cover_loops(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
     """The range covered by nested loops of these sizes and strides that access `span` in each iteration."""
     if span is None:
         return None
@@ -20,20 +20,20 @@ def covered(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
     for size, stride in zip(sizes, strides, strict=True):
         if size <= 0:
             return None
-        reach = (size - 1) * stride
-        if reach < 0:
-            low += reach
+        extent = (size - 1) * stride
+        if extent < 0:
+            low += extent
         else:
-            high += reach
+            high += extent
     return low, high
 
 
-def joined(*spans: Span) -> Span:
+def union(*spans: Span) -> Span:
     """The smallest range that contains all spans."""
     some = [span for span in spans if span is not None]
     return (min(low for low, _ in some), max(high for _, high in some)) if some else None
 
 
-def whole(n: int, multiple: int) -> int:
+def round_up(n: int, multiple: int) -> int:
     """n rounded up to a multiple."""
     return -(-n // multiple) * multiple

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervello.native.memory.extents.declaration import kernel
-from cervello.native.memory.extents.loops import copied
-from cervello.native.memory.extents.spans import Span, covered
+from cervello.native.memory.extents.loops import copy_spans
+from cervello.native.memory.extents.spans import Span, cover_loops
 
 _COUNTER, _FLAG = (0, 16), (0, 1)
 
@@ -34,11 +34,11 @@ def _loop_next(w: Any) -> Mapping[str, Span]:
 
 @kernel("control_flow:scan_read")
 def _scan_read(w: Any) -> Mapping[str, Span]:
-    source, target = copied(w)
-    return {"sequence": covered(source, [w.length], [w.element_by]), "counter": (0, 8), "element": target if w.length else None}
+    source, target = copy_spans(w)
+    return {"sequence": cover_loops(source, [w.length], [w.element_by]), "counter": (0, 8), "element": target if w.length else None}
 
 
 @kernel("control_flow:scan_write")
 def _scan_write(w: Any) -> Mapping[str, Span]:
-    source, target = copied(w)
-    return {"element": source if w.length else None, "counter": (0, 8), "sequence": covered(target, [w.length], [w.element_by])}
+    source, target = copy_spans(w)
+    return {"element": source if w.length else None, "counter": (0, 8), "sequence": cover_loops(target, [w.length], [w.element_by])}
