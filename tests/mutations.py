@@ -115,7 +115,7 @@ MUTATIONS = [
              "    return select(x > _c(0.0), x, _c(0.0))\n",
              f"{ELEMENTWISE}::test_denormals_and_nan_pass_through[Relu]"),
     Mutation("max keeps NaN from one side only", "native/kernels/lane_trees.py",
-             "def maximum(a, b):  # NaN wins from either side, as numpy and onnxruntime have it\n"
+             "def maximum(a, b):  # a NaN in either operand gives NaN, as in numpy and onnxruntime\n"
              "    return select(a != a, a, select(a > b, a, b))",
              "def maximum(a, b):\n    return select(a > b, a, b)",
              f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Max]"),
@@ -345,7 +345,7 @@ MUTATIONS = [
              "{**self.enqueued_frame, **newer.enqueued_frame}",
              f"{IN_TIME}::test_who_is_pushed_meanwhile_decides_on_the_newest_and_the_others_keep_their_places"),
     Mutation("in time: a piece that fails takes the others with it", "native/kernels/runtime/execution.py",
-             "if limited and first > 0:  # the rows", "if first < 0:  # the rows",
+             "if limited and first > 0:  # earlier", "if first < 0:  # earlier",
              f"{IN_TIME}::test_a_piece_that_fails_ends_the_batch_before_it"),
     Mutation("in time: an interrupt lets a batch be settled twice", "agents/runtime/policy_queue.py",
              "                if in_flight.broken:\n",

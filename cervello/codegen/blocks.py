@@ -13,7 +13,11 @@ def _parameter(parameters, i):
 
 
 def elementwise_block(function, n_parameters):
-    """A block (target, source, count, address of parameters) around a Python function of a vector and up to three more."""
+    """A block (target, source, count, address of parameters) that applies a function to sixteen float32 at a time.
+
+    Args:
+      function: of a vector x and of up to three float32 parameters, each in all lanes.
+    """
     inner = inline(function)
     if n_parameters == 0:
         @inline
@@ -36,7 +40,7 @@ def elementwise_block(function, n_parameters):
 
 
 def block_of(function):
-    """A block around a device function (sixteen values, address of parameters)."""
+    """A block that applies an inline function (sixteen float32, address of parameters) to all elements."""
     def block(target, source, count, parameters):
         i = 0
         while i + 16 <= count:

@@ -1,7 +1,7 @@
-"""Python callables around compiled functions, at the cost of a C function call (about 40 ns).
+"""Python callables for compiled functions, with the overhead of a C function call (about 40 ns).
 
-ctypes costs five times as much per call, numba's dispatcher twice, and both look at the types of arguments. A shim here is a
-METH_FASTCALL builtin: it turns Python ints into words, or hands on the addresses of the objects it was given.
+A call through ctypes takes five times as long, one through numba's dispatcher twice; both inspect the types of arguments. A shim is a
+METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on.
 
     fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
     fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
@@ -22,11 +22,11 @@ from llvmlite import ir
 from cervello.codegen import cache, linker
 
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_MAX_WORDS = 8  # words an `fastcall_ints` function may take
+_MAX_WORDS = 8  # of a `fastcall_ints` function
 _FASTCALL = 0x0080
-SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MAX_WORDS + 1)}  # by reference, the argument of `compile_shim`
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
-_TYPE_ERROR: Final = "cervello_type_error"  # a name of our own: numba gives PyExc_TypeError another meaning
+_TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
 
 
 class _MethodDef(ctypes.Structure):
@@ -37,7 +37,7 @@ _engines: list[Any] = []  # engines
 
 
 def _shim(arity: int) -> ir.Module:
-    """One builtin of `arity` words, or of objects when `arity` is negative; self is a tuple (function, context, …)."""
+    """The module of one builtin: of `arity` words, or of objects if `arity` is negative; self is a tuple (function, context, …)."""
     module = ir.Module(f"shim_{arity}")
     name = "shim"
     function = ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR.as_pointer(), _I64]), name)
@@ -74,7 +74,7 @@ def _shim(arity: int) -> ir.Module:
         return unbox(builder.call(api["PyTuple_GetItem"], [self, _I64(index)]))
 
     words = [unbox(builder.load(builder.gep(args, [_I64(i)]))) for i in range(n_words)]
-    if words:  # -1 is a legal word and also the sign of an error
+    if words:  # PyLong_AsLongLong returns -1 for -1 and for an error
         minus_one = _I64(-1)
         may_be_error = builder.icmp_signed("==", words[0], minus_one)
         for value in words[1:]:
@@ -104,7 +104,7 @@ def _machine() -> llvm.TargetMachine:
 
 
 def compile_shim(arity: int) -> cache.ObjectCode:
-    """Object code of one builtin, for any CPU; see `_shim`."""
+    """Object code of one builtin, for any CPU of this architecture; see `_shim`."""
     module = llvm.parse_assembly(str(_shim(arity)))
     module.verify()
     return cache.ObjectCode("shim", arity, _machine().emit_object(module))
@@ -131,8 +131,8 @@ def _shim_address(arity: int) -> int:
 
 
 def _keep_alive(definition: _MethodDef) -> _MethodDef:
-    """Keeps a definition until the process ends. A builtin knows it by address, and the interpreter's last collection of garbage looks at
-    builtins when this module's own names are gone."""
+    """Keeps a definition alive until the process ends. A builtin refers to it by address, and the interpreter's final garbage collection
+    inspects builtins after this module's globals are deleted."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
     return definition
 
@@ -146,7 +146,11 @@ def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
 
 @functools.cache
 def fastcall_ints(reference: str) -> Callable[..., int]:
-    """A callable for a compiled function whose arguments are words."""
+    """A callable for a compiled function of int64 words.
+
+    Raises:
+      ValueError: the function has more than 8 words.
+    """
     found = linker.linked(reference)
     if found.arity > _MAX_WORDS:
         raise ValueError(f"function {reference!r}: expected at most {_MAX_WORDS} words, got {found.arity}")
@@ -160,8 +164,8 @@ def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -
     """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
 
     Args:
-      context: word handed on as the first argument.
-      keep: objects that live as long as the callable does.
+      context: the word that is passed as the first argument.
+      keep: objects that stay alive as long as the callable.
     """
     address = linker.address(reference)
     definition = _definitions.get(reference)

@@ -1,4 +1,4 @@
-"""Four float64 at a time, read and written at addresses; LLVM never reorders them."""
+"""Operations on four float64 lanes at addresses, in a fixed order of operations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cervello.codegen.float64_tile import TILE_COLUMNS, TILE_ROWS
 
 F64, I64 = ir.DoubleType(), ir.IntType(64)
 F64X4, I64X4 = ir.VectorType(F64, 4), ir.VectorType(I64, 4)
-_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # fdlibm's: n · high is exact
-_MAGIC_BIAS = 6755399441055744.0  # 1.5 · 2⁵², to which an integer adds in the lowest bits
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # fdlibm's split of ln 2: n · high is exact
+_MAGIC_BIAS = 6755399441055744.0  # 1.5 · 2⁵²: the sum with x holds round(x) in its low bits
 
 
 def _splat(builder: Any, value: Any, kind: ir.VectorType = F64X4) -> Any:
@@ -38,9 +38,9 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def exp_f64x4(typing_context, address):
-    """Replaces four float64 x ≤ 0 by exp(x), within 2 units of the last place; 0 below −708; NaN stays NaN.
+    """Replaces four float64 x ≤ 0 with exp(x), within 2 ulp; 0 below −708; NaN stays NaN.
 
-    x = n ln 2 + r with |r| ≤ ½ ln 2, and exp(r) by Taylor's series up to r¹³, whose remainder is below 5e-18.
+    x = n ln 2 + r with |r| ≤ ½ ln 2; exp(r) is the Taylor polynomial up to r¹³, whose remainder is below 5e-18.
     """
     def codegen(context, builder, sig, args):
         pointer = _pointer(builder, args[0])
@@ -77,7 +77,7 @@ def copy_f64x4(typing_context, target, source):
 
 @intrinsic
 def weighted_difference_f64x4(typing_context, target, here, before, a, b):
-    """target ← a · here − b · before, of four float64 at addresses."""
+    """target ← a · here − b · before, for four float64; target, here and before are addresses."""
     def codegen(context, builder, sig, args):
         target, here, before, a, b = args
         here, before = (builder.load(_pointer(builder, each), align=8) for each in (here, before))
@@ -89,7 +89,7 @@ def weighted_difference_f64x4(typing_context, target, here, before, a, b):
 
 @intrinsic
 def add_tile(typing_context, rows, columns, n, out, width):
-    """out[4, 12] += rows[n, 4]ᵀ columns[n, 12]; `width` bytes lie between rows of out."""
+    """out[4, 12] += rows[n, 4]ᵀ columns[n, 12]; rows of out are `width` bytes apart."""
     def codegen(context, builder, sig, args):
         rows, columns, n, out, width = args
         sums = [[cgutils.alloca_once_value(builder, _constant(0.0)) for _ in range(3)] for _ in range(TILE_ROWS)]

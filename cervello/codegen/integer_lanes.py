@@ -1,6 +1,6 @@
-"""Sixteen adjacent integers of 8, 16 or 32 bits as lanes of 32 bits, and back.
+"""Loads sixteen adjacent integers of 8, 16 or 32 bits as int32 lanes, and stores lanes as integers of 8 or 16 bits.
 
-All lanes of `load_*` and `store_*` are touched; the forms that end in `_first` touch the first `count` alone.
+`load_*` and `store_*` access all lanes; the `*_masked` forms access only the first `count`, and load 0 in the other lanes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _make_loads(bits: int, signed: bool) -> tuple[Any, Any]:
 
 
 def _make_stores(bits: int) -> tuple[Any, Any]:
-    """Lanes are cut to their low bits."""
+    """Stores that keep the low bits of each lane."""
     vector, align = ir.VectorType(ir.IntType(bits), LANES), bits // 8
 
     def truncate(builder: Any, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Numbers known when a function is written: one in all lanes, or the coefficients of a polynomial."""
+"""Compile-time constants in all lanes, and polynomials with constant coefficients."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def constant(typing_context, x):
 
 
 def polynomial(*coefficients: float) -> Any:
-    """A function of x: the sum of coefficient k times x to the k, by Horner's rule with fma.
+    """A function of sixteen float32 x: Σ coefficients[k] · x^k, by Horner's rule with fma.
 
-    One intrinsic rather than a call per coefficient, which numba would take several times as long to compile.
+    It is one intrinsic, because numba compiles a call per coefficient several times as slowly.
     """
     *lower, leading = (ir.Constant(F32X16, [float(np.float32(value))] * LANES) for value in coefficients)
 

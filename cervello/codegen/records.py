@@ -1,14 +1,14 @@
-"""Words at an address, read and written by name.
+"""numba types for records of int64 words at an address, whose words are attributes.
 
-    words = reader(SCHEMA)          once, beside the kernel of a step
-    w = words(step, ctx)            in the kernel: no code
-    w.rows, w.lda                   a load each, where it is written
-    w.sizes                         as many loads as the name stands for words, a tuple
-    w.source                        an operand's address: the base of its space in `ctx`, and its offset
-    w.sizes_at, w.more              addresses of words, to index them
+    words = reader(SCHEMA)          at module level, beside the kernel of a step
+    w = words(step, ctx)            in the kernel; generates no code
+    w.rows, w.lda                   one load each
+    w.sizes                         a tuple; one load per word
+    w.source                        an operand's address: the base of its space in `ctx` plus its offset
+    w.sizes_at, w.more              the address of a word, for indexing
     w.rows = 3                      a store of one word
 
-    block = view(RECORD)            the same for words without operands: block(address)
+    block = view(RECORD)            the same for records without operands: block(address)
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, mod
 
 from cervello.codegen.memory import F32, F64, I32, I64
 
-Layout = Mapping[str, tuple[int, str, int]]  # (position in words, kind, how many words: 0 for one that is no tuple) by name
+Layout = Mapping[str, tuple[int, str, int]]  # by name: (position in words, kind, number of words; 0 for a scalar)
 
 
 class _Record(types.Type):
-    """The words of one layout."""
+    """The numba type of a record with this layout."""
 
     def __init__(self, name: str, layout: Layout):
         self.layout = layout
@@ -103,7 +103,7 @@ def _write(context: Any, builder: Any, sig: Any, args: Any, attribute: str) -> N
 
 
 class Schema(Protocol):
-    """What words are called."""
+    """The part of `codegen.schema.Schema` that this module needs."""
 
     @property
     def name(self) -> str: ...
@@ -113,7 +113,7 @@ class Schema(Protocol):
 
 
 def reader(schema: Schema) -> Any:
-    """A function of a step's and a context's address, for kernels: the step's words by name."""
+    """A function (address of a step, address of a context) → the step's words by name, for kernels."""
     record = _Record(schema.name, schema.layout)
 
     @intrinsic
@@ -126,7 +126,7 @@ def reader(schema: Schema) -> Any:
 
 
 def view(schema: Schema) -> Any:
-    """A function of an address, for kernels: the words there by name."""
+    """A function (address) → the words at the address by name, for kernels."""
     record = _Record(schema.name, schema.layout)
 
     @intrinsic

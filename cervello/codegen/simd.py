@@ -1,10 +1,10 @@
-"""Sixteen-lane vectors as numba types, so that a kernel is written once and gives the same bits on every CPU.
+"""Vectors of sixteen lanes as numba types: kernels are written once and give the same bits on every CPU.
 
-Automatic vectorisation would make the order of a reduction and the code of the last elements depend on the machine. Here a
-vector always has 16 lanes on every CPU (LLVM splits it into two of 8 or four of 4), and a remainder is the same code under a
-mask. Lanes never mix, except in sums and maxima of lanes, whose tree is fixed, and in transposes.
+With automatic vectorisation, the order of a reduction and the code of the remainder would depend on the machine. Here a vector has 16
+lanes on every CPU (LLVM splits it into two of 8 or four of 4), and the remainder runs the same code under a mask. Lanes are combined only
+in sums and maxima over lanes, whose tree is fixed, and in transposes.
 
-All values are float32, int32 or masks; addresses are int64 bytes.
+Values are float32 (f32x16), int32 (i32x16) or bool (mask). Addresses are int64, in bytes, without alignment requirements.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ F32X16, I32X16, I1X16, I64X16 = (ir.VectorType(t, LANES) for t in (F32, I32, I1,
 
 
 class SimdType(types.Type):
-    """Sixteen values of one LLVM type, held in registers."""
+    """The numba type of a vector of sixteen lanes."""
 
     def __init__(self, name: str, vector: ir.VectorType):
         self.vector = vector
         super().__init__(name)
 
 
-f32x16, i32x16, mask = SimdType("f32s", F32X16), SimdType("i32s", I32X16), SimdType("mask", I1X16)
+f32x16, i32x16, mask = SimdType("f32x16", F32X16), SimdType("i32x16", I32X16), SimdType("mask", I1X16)
 
 
 @register_model(SimdType)
@@ -43,7 +43,7 @@ class _SimdModel(models.PrimitiveModel):
 
 
 def _register_operators() -> None:
-    """Teaches numba the operators of the three types; cheaper to compile than overloads."""
+    """Registers the operators of the three types with numba; they compile faster than overloads."""
 
     def register(op: Any, result: SimdType, operand: SimdType, emit: Any) -> None:
         lower_builtin(op, operand, operand)(lambda context, builder, sig, args: emit(builder, *args))
@@ -61,7 +61,7 @@ def _register_operators() -> None:
     for op, sign in [(operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")]:
         register(op, mask, f32x16, call("fcmp_ordered", sign))
         register(op, mask, i32x16, call("icmp_signed", sign))
-    register(operator.ne, mask, f32x16, call("fcmp_unordered", "!="))  # NaN differs from everything, itself included
+    register(operator.ne, mask, f32x16, call("fcmp_unordered", "!="))  # NaN is unequal to everything, including itself
     register(operator.and_, mask, mask, call("and_"))
     register(operator.or_, mask, mask, call("or_"))
     register(operator.xor, mask, mask, call("xor"))
@@ -79,8 +79,8 @@ def splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 
 def first_lanes(builder: Any, count: Any) -> Any:
-    """A mask of the first `count` lanes (int64, any value)."""
-    for sign, limit in ((">", LANES), ("<", 0)):  # brought to int32, whose comparison is one instruction and not three
+    """A mask of the first `count` lanes; `count` is any int64."""
+    for sign, limit in ((">", LANES), ("<", 0)):  # clamped to int32 range: comparing int32 lanes is one instruction, int64 lanes three
         count = builder.select(builder.icmp_signed(sign, count, I64(limit)), I64(limit), count)
     return builder.icmp_signed("<", ir.Constant(I32X16, list(range(LANES))), splat_value(builder, builder.trunc(count, I32), I32X16))
 
@@ -129,7 +129,7 @@ def fma(typing_context, a, b, c):
 
 @intrinsic
 def select(typing_context, where, a, b):
-    """Lane by lane, a where the mask is true, else b."""
+    """a in lanes where the mask is true, else b."""
     def codegen(context, builder, sig, args):
         return builder.select(*args)
     return a(mask, a, b), codegen
@@ -137,6 +137,7 @@ def select(typing_context, where, a, b):
 
 @intrinsic
 def invert(typing_context, m):
+    """The negation of a mask."""
     def codegen(context, builder, sig, args):
         return builder.not_(args[0])
     return mask(mask), codegen
@@ -160,7 +161,7 @@ def splat_int(typing_context, x):
 
 @intrinsic
 def lane_index(typing_context):
-    """0 to 15."""
+    """The vector 0, 1, …, 15."""
     def codegen(context, builder, sig, args):
         return ir.Constant(I32X16, list(range(LANES)))
     return i32x16(), codegen
@@ -168,7 +169,7 @@ def lane_index(typing_context):
 
 @intrinsic
 def as_int(typing_context, x):
-    """The bits of sixteen floats."""
+    """Bitcast from float32 to int32."""
     def codegen(context, builder, sig, args):
         return builder.bitcast(args[0], I32X16)
     return i32x16(f32x16), codegen
@@ -176,7 +177,7 @@ def as_int(typing_context, x):
 
 @intrinsic
 def as_float(typing_context, x):
-    """The floats of sixteen bit patterns."""
+    """Bitcast from int32 to float32."""
     def codegen(context, builder, sig, args):
         return builder.bitcast(args[0], F32X16)
     return f32x16(i32x16), codegen
@@ -184,7 +185,7 @@ def as_float(typing_context, x):
 
 @intrinsic
 def to_float(typing_context, x):
-    """Signed integers to the nearest float32."""
+    """Converts signed int32 to the nearest float32."""
     def codegen(context, builder, sig, args):
         return builder.sitofp(args[0], F32X16)
     return f32x16(i32x16), codegen
@@ -192,7 +193,7 @@ def to_float(typing_context, x):
 
 @intrinsic
 def to_int(typing_context, x):
-    """Truncates toward zero, saturates, NaN gives 0: the same on every CPU."""
+    """Converts float32 to int32: truncates towards zero, saturates, NaN gives 0, on every CPU."""
     def codegen(context, builder, sig, args):
         return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", I32X16, [F32X16]), args)
     return i32x16(f32x16), codegen
@@ -200,6 +201,7 @@ def to_int(typing_context, x):
 
 @intrinsic
 def shift_right_signed(typing_context, a, b):
+    """a >> b, arithmetic: the sign bit is copied."""
     def codegen(context, builder, sig, args):
         return builder.ashr(*args)
     return i32x16(i32x16, i32x16), codegen
@@ -207,7 +209,7 @@ def shift_right_signed(typing_context, a, b):
 
 @intrinsic
 def mulhi(typing_context, a, b):
-    """The upper 32 bits of the unsigned 64-bit products."""
+    """The upper 32 bits of the unsigned 64-bit products a * b."""
     def codegen(context, builder, sig, args):
         wide = builder.mul(builder.zext(args[0], I64X16), builder.zext(args[1], I64X16))
         return builder.trunc(builder.lshr(wide, ir.Constant(I64X16, [32] * LANES)), I32X16)
@@ -216,11 +218,11 @@ def mulhi(typing_context, a, b):
 
 @intrinsic
 def scalef(typing_context, x, n):
-    """x * 2^n for whole n, rounded once; only where the CPU has an instruction for it, see `exponentials.scaled`."""
+    """x * 2^n for integral n, rounded once, by the instruction vscalefps; AVX-512 only, see `exponentials.ldexp`."""
     def codegen(context, builder, sig, args):
         lanes = ir.IntType(16)
         function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", F32X16, [F32X16, F32X16, F32X16, lanes, I32])
-        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: round as the thread does
+        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: the thread's current rounding mode
     return f32x16(f32x16, f32x16), codegen
 
 
@@ -245,6 +247,7 @@ def load_masked(typing_context, address, count):
 
 @intrinsic
 def store(typing_context, address, value):
+    """Stores sixteen adjacent float32."""
     def codegen(context, builder, sig, args):
         builder.store(args[1], pointer(builder, args[0], F32X16), align=4)
         return context.get_dummy_value()
@@ -253,7 +256,7 @@ def store(typing_context, address, value):
 
 @intrinsic
 def store_masked(typing_context, address, value, count):
-    """Stores the first `count` lanes; the memory behind them is not touched."""
+    """Stores the first `count` lanes; the memory after them is not accessed."""
     def codegen(context, builder, sig, args):
         kind = F32X16.as_pointer()
         function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, kind, I32, I1X16])
@@ -269,7 +272,7 @@ def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
 
 @intrinsic
 def gather(typing_context, address, stride, count):
-    """The first `count` float32 that lie `stride` bytes apart."""
+    """Loads the first `count` of sixteen float32 that lie `stride` bytes apart; the other lanes are 0."""
     def codegen(context, builder, sig, args):
         pointers = _lane_addresses(builder, args[0], args[1])
         function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", F32X16, [pointers.type, I32, I1X16, F32X16])
@@ -290,7 +293,7 @@ def scatter(typing_context, address, stride, value, count):
 
 @intrinsic
 def load_bools(typing_context, address, count):
-    """The first `count` of sixteen adjacent bool bytes as a mask; other lanes are false."""
+    """Loads the first `count` of sixteen adjacent bool bytes as a mask; the other lanes are false."""
     def codegen(context, builder, sig, args):
         vector = ir.VectorType(I8, LANES)
         function = llvm_function(builder, "llvm.masked.load.v16i8.p0", vector, [vector.as_pointer(), I32, I1X16, vector])
@@ -315,7 +318,7 @@ def store_bools(typing_context, address, value, count):
 
 @intrinsic
 def keep_first(typing_context, value, count, other):
-    """The first `count` lanes of `value`, then `other`."""
+    """The first `count` lanes of `value`; `other` in the other lanes."""
     def codegen(context, builder, sig, args):
         return builder.select(first_lanes(builder, args[1]), args[0], args[2])
     return f32x16(f32x16, types.int64, f32x16), codegen
@@ -340,15 +343,16 @@ def _make_rotate(distance: int) -> Any:
     return rotate
 
 
-rotate_8, rotate_4, rotate_2, rotate_1 = (_make_rotate(distance) for distance in (8, 4, 2, 1))  # for trees over lanes
+# Lane i gets lane (i + distance) mod 16; for trees over lanes.
+rotate_8, rotate_4, rotate_2, rotate_1 = (_make_rotate(distance) for distance in (8, 4, 2, 1))
 
 
 @intrinsic
 def sum_lanes_of_4(typing_context, a, b, c, d):
-    """The sums of four vectors in lanes 0 to 3, each through the tree of x + rotate_8(x), then rotate_4, rotate_2 and rotate_1."""
+    """The sums over the lanes of a, b, c, d in lanes 0 to 3; each in the order of x + rotate_8(x), then rotate_4, rotate_2, rotate_1."""
     def codegen(context, builder, sig, args):
         def add_halves(x: Any, y: Any, width: int) -> Any:
-            """Of x, then of y: each run of 2 * width lanes as the sums of its halves."""
+            """For x, then y: adds the two halves of each run of 2 * width lanes."""
             low = [i for i in range(2 * LANES) if i // width % 2 == 0]
             return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(I32X16, low)),
                                 builder.shuffle_vector(x, y, ir.Constant(I32X16, [i + width for i in low])))

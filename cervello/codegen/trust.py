@@ -14,7 +14,7 @@ def is_owner_only(folder: Path) -> bool:
     the sticky bit, like /tmp. On systems without owners and modes the answer is yes.
 
     Args:
-      folder: without symbolic links.
+      folder: a path without symbolic links.
     Raises:
       OSError: it cannot be read.
     """

@@ -1,9 +1,9 @@
 """Exponentials, logarithms and functions derived from them, on sixteen float32 lanes. The guarantees are in `functions`.
 
-An argument is reduced to x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial gives e^r, and 2^n is put together from bits. Only tanh
-is a quotient of polynomials at once.
+An argument is reduced to x = n ln 2 + r, |r| <= ln 2 / 2; a polynomial gives e^r, and 2^n is built from its bits. tanh is a quotient of
+two polynomials without a reduction.
 
-Source: the reductions are those of Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., chapters 10 and 11.
+Source: argument reductions as in Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., chapters 10 and 11.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.simd import as_float, as_int, fabs, fma, scalef, select, shift_right_signed, splat_int, to_float
 
-# Adding ROUNDER = 1.5 * 2^23 rounds to the nearest integer, which then stands in the sum's low bits.
+# 1.5 * 2^23: the sum x + MAGIC_BIAS holds round(x) in its low bits, and (x + MAGIC_BIAS) - MAGIC_BIAS is round(x).
 MAGIC_BIAS = 12582912.0
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693147182464599609375, -1.904654299957768e-09  # their sum is ln 2; n * LN2_HIGH cancels exactly
@@ -42,14 +42,14 @@ _erf_exponent = polynomial(
 
 @inline
 def clamp(x, low, high):
-    """x between low and high; NaN stays NaN."""
+    """x limited to [low, high]; NaN stays NaN."""
     x = select(x < low, low, x)
     return select(x > high, high, x)
 
 
 @inline
 def exp2i(n):
-    """2^n, from the low nine bits of integers n, -126 <= n <= 127."""
+    """2^n as float32 for int32 n; only the low nine bits of n are used, -126 <= n <= 127."""
     return as_float((n << splat_int(23)) + splat_int(ONE_BITS))
 
 
@@ -70,20 +70,20 @@ def _ldexp_one_factor(value, shifted):
     return value * exp2i(as_int(shifted))
 
 
-# value * 2^n, n as a float that holds n + ROUNDER: rounded at most once, -252 <= n <= 254; and where result and 2^n are normal numbers.
-# Either way gives the same bits.
+# ldexp(value, n + MAGIC_BIAS) = value * 2^n, rounded at most once, for -252 <= n <= 254. ldexp_normal requires 2^n and the result to be
+# normal. The AVX-512 instruction and the multiplications give the same bits.
 ldexp, ldexp_normal = (_ldexp_scalef,) * 2 if "+avx512f" in cache.cpu()[1] else (_ldexp_two_factors, _ldexp_one_factor)
 
 
 @inline
 def copysign(magnitude, x):
-    """A magnitude >= 0 with the sign bit of x."""
+    """A magnitude >= 0 with the sign of x."""
     return as_float(as_int(magnitude) | (as_int(x) & splat_int(SIGN_BIT)))
 
 
 @inline
 def reduce_by_ln2(x, n):
-    """x - n ln 2; the first fma is exact."""
+    """x - n ln 2, by Cody and Waite's reduction; the first fma is exact."""
     return fma(n, constant(-LN2_LOW), fma(n, constant(-LN2_HIGH), x))
 
 
@@ -97,7 +97,7 @@ def exp(x):
 
 @inline
 def exp_nonpositive(x):
-    """e^x for x <= 0, within 1 ulp; 0 below -80, which no sum with a 1 in it notices and which keeps denormals out of products."""
+    """e^x for x <= 0, within 1 ulp; 0 below -80, so that softmax multiplies no denormals. A sum that contains a 1 is not affected."""
     shifted = fma(x, constant(LOG2_E), constant(MAGIC_BIAS))
     r = reduce_by_ln2(x, shifted - constant(MAGIC_BIAS))
     return select(x < constant(-80.0), constant(0.0), ldexp_normal(exp_polynomial(r), shifted))
@@ -118,7 +118,7 @@ def expm1(x):
 def expm1_nonpositive(x):
     """e^x - 1 for x <= 0, within 1.6 ulp; +0 at -0.
 
-    LN2_HIGH alone is near enough to ln 2: what it leaves of the result is n e^x LN2_LOW, and where n is large, e^x is small.
+    LN2_HIGH alone is a sufficient approximation of ln 2: the error is n e^x LN2_LOW, and e^x is small where n is large.
     """
     clamped = select(x < constant(-30.0), constant(-30.0), x)
     shifted = fma(clamped, constant(LOG2_E), constant(MAGIC_BIAS))
@@ -130,14 +130,14 @@ def expm1_nonpositive(x):
 @inline
 def tanh(x):
     """tanh(x) = x p(x²) / q(x²), within 5.3 ulp, never beyond ±1."""
-    x = clamp(x, constant(-9.02), constant(9.02))  # beyond it is ±1
+    x = clamp(x, constant(-9.02), constant(9.02))  # beyond them the result is ±1
     square = x * x
     return clamp(x * _tanh_numerator(square) / _tanh_denominator(square), constant(-1.0), constant(1.0))
 
 
 @inline
 def sigmoid(x):
-    """1 / (1 + e^-x), within 2.5 ulp; all of it times 2^-32, since e^-x itself overflows where the result is still a number."""
+    """1 / (1 + e^-x), within 2.5 ulp. Numerator and denominator are scaled by 2^-32, because e^-x overflows where the result is nonzero."""
     clamped = clamp(x, constant(-104.0), constant(104.0))
     shifted = fma(clamped, constant(-LOG2_E), constant(MAGIC_BIAS))
     n = shifted - constant(MAGIC_BIAS)
@@ -148,7 +148,7 @@ def sigmoid(x):
 
 @inline
 def erf(x):
-    """The error function, 1 - e^-v with v = -log(1 - erf|x|) from a polynomial, within 2 ulp; never beyond ±1."""
+    """The error function: 1 - e^-v, where a polynomial gives v = -log(1 - erf|x|); within 2 ulp, never beyond ±1."""
     a = fabs(x)
     a = select(a > constant(3.95), constant(3.95), a)
     v = fma(a, _erf_exponent(a), a)
@@ -192,7 +192,7 @@ def log1p(x):
 @inline
 def softplus(x):
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), within 2.1 ulp."""
-    positive = select(x < constant(0.0), constant(0.0), x)  # carries NaN, which the logarithm may lose
+    positive = select(x < constant(0.0), constant(0.0), x)  # keeps NaN, which the logarithm may lose
     return positive + _log1p_finite(exp(constant(0.0) - fabs(x)))
 
 
@@ -200,8 +200,8 @@ def softplus(x):
 def mish(x):
     """x tanh(softplus(x)), within 3 ulp; -0 at -inf, the limit.
 
-    With e = e^x and w = e (e + 2) it is x (1 - 2 / (w + 2)), or where that cancels x e (1 - e (e + 1) / (w + 2)).
-    The factor e = p 2^n is applied as p, then n: e itself loses digits where it is denormal and x e is not.
+    With e = e^x and w = e (e + 2), it is x (1 - 2 / (w + 2)) for x > 0, else x e (1 - e (e + 1) / (w + 2)), which avoids cancellation.
+    The factor e = p 2^n is applied in two steps, p then 2^n, because e may be denormal where x e is not.
     """
     clamped = clamp(x, constant(-150.0), constant(11.0))
     shifted = fma(clamped, constant(LOG2_E), constant(MAGIC_BIAS))

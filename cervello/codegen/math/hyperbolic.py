@@ -1,4 +1,4 @@
-"""Hyperbolic functions and their inverses on sixteen float32 lanes. The promises are in `functions`.
+"""Hyperbolic functions and their inverses on sixteen float32 lanes. The guarantees are in `functions`.
 
 Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 4.5 and 4.6; Muller et al., Handbook of Floating-Point Arithmetic.
 """
@@ -19,7 +19,7 @@ def sinh(x):
     a = fabs(x)
     d = expm1(a)
     small = constant(0.5) * (d + d / (d + constant(1.0)))
-    half = exp(constant(0.5) * a)  # e^|x| itself can overflow
+    half = exp(constant(0.5) * a)  # e^|x| may overflow
     large = constant(0.5) * half * half
     return copysign(select(a > constant(20.0), large, small), x)
 

@@ -1,4 +1,4 @@
-"""Inverses of the circular functions on sixteen float32 lanes. The promises are in `functions`.
+"""Inverse trigonometric functions on sixteen float32 lanes. The guarantees are in `functions`.
 
 Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 4.4; Muller et al., Handbook of Floating-Point Arithmetic.
 """
@@ -13,7 +13,7 @@ from cervello.codegen.simd import fabs, fma, select, sqrt
 HALF_PI, HALF_PI_LOW = 1.5707963705062866, -4.371139000186241e-08  # their sum is pi/2
 QUARTER_PI, QUARTER_PI_LOW = 0.7853981852531433, -2.1855695000931205e-08
 TAN_EIGHTH, TAN_THREE_EIGHTHS = 0.41421356237309503, 2.414213562373095  # of pi/8 and of 3 pi/8
-# (atan t / t - 1) / t^2 in t^2, |t| <= tan(pi/8), degree 4: the arc to 2^-30.5.
+# (atan t / t - 1) / t^2 in t^2, |t| <= tan(pi/8), degree 4: atan to 2^-30.5.
 _atan_tail = polynomial(-0.33333316445350647, 0.1999853104352951, -0.14244471490383148, 0.1059984564781189, -0.06091860681772232)
 
 
@@ -26,7 +26,7 @@ def _atan_reduced(t):
 
 @inline
 def _atan_nonnegative(a):
-    """atan(a) for a >= 0: beyond tan(3 pi/8) from -1/a, between that and tan(pi/8) from (a - 1) / (a + 1)."""
+    """atan(a) for a >= 0: pi/2 + atan(-1/a) above tan(3 pi/8), pi/4 + atan((a - 1) / (a + 1)) above tan(pi/8), else atan(a)."""
     is_large, is_middle = a > constant(TAN_THREE_EIGHTHS), a > constant(TAN_EIGHTH)
     negative_reciprocal = constant(-1.0) / a
     ratio = (a - constant(1.0)) / (a + constant(1.0))
@@ -48,7 +48,7 @@ def asin(x):
     a = fabs(x)
     inside = sqrt((constant(1.0) - a) * (constant(1.0) + a))
     y = constant(2.0) * _atan_nonnegative(a / (constant(1.0) + inside))
-    y = select(a < constant(2.0**-13), a, y)  # half of the least denormal is none
+    y = select(a < constant(2.0**-13), a, y)  # asin(a) rounds to a; half of the smallest denormal would be 0
     return copysign(select(a > constant(1.0), constant(NAN), y), x)
 
 

@@ -1,7 +1,7 @@
-"""x to the y on sixteen float32 lanes. The promises are in `functions`.
+"""x to the y on sixteen float32 lanes. The guarantees are in `functions`.
 
-The logarithm is needed to 2^-32 or so, since y log|x| reaches 104 and its absolute error becomes the result's relative
-one. It is carried as the sum of two floats, by log(m) = 2 atanh(q), q = (m - 1) / (m + 1).
+The logarithm has a relative error of about 2^-32, because |y log|x|| is up to 104 and its absolute error is the relative error of the
+result. It is the sum of two floats: log(m) = 2 atanh(q), q = (m - 1) / (m + 1).
 
 Source: special values as in IEEE 754-2019, 9.2.1 (pow); sums and products of two floats: Dekker, A floating-point
 technique for extending the available precision, Numerische Mathematik 18 (1971).
@@ -45,7 +45,7 @@ def _log_pair(a):
     m_plus_1, m_minus_1 = m + constant(1.0), m - constant(1.0)
     inverse = constant(1.0) / m_plus_1
     q = inverse * m_minus_1
-    # What q misses: the remainder of the division; `m_plus_1` may be rounded, so m - 1 - q (m + 1) goes by 1 and m apart.
+    # The error of q, from the remainder m - 1 - q (m + 1). Its terms q and q m are subtracted separately: m_plus_1 may be rounded.
     q_low = inverse * fma(q, constant(0.0) - m_minus_1, fma(q, constant(-2.0), m_minus_1))
     square = q * q
     square_low = fma(q, q_low + q_low, fma(q, q, constant(0.0) - square))
@@ -53,7 +53,7 @@ def _log_pair(a):
     cube_low = fma(square, q_low, fma(square_low, q, fma(square, q, constant(0.0) - cube)))
     tail = _atanh_tail(square)
     tail = fma(cube, tail, fma(cube_low, tail, q_low))
-    # n ln 2 + 2 (q + tail), the largest first.
+    # n ln 2 + 2 (q + tail), the largest terms first.
     twice = q + q
     total = fma(n, constant(LN2_HIGH), twice)
     rest = twice - fma(n, constant(-LN2_HIGH), total)
@@ -64,7 +64,7 @@ def _log_pair(a):
 
 @inline
 def _positive_power(a, y):
-    """a^y for a >= 0, inf included; 1^inf and inf^0 are left to the caller."""
+    """a^y for 0 <= a <= inf; the caller handles 1^inf and inf^0."""
     hi, lo = _log_pair(a)
     hi = select(a == constant(0.0), constant(-INFINITY), select(a == constant(INFINITY), a, hi))
     product = hi * y
@@ -78,7 +78,7 @@ def _positive_power(a, y):
 
 @inline
 def power(x, y):
-    """x^y, within 2 ulp (1.55 in 60 million random pairs); x^2 is x * x, special values are as in C's pow."""
+    """x^y, within 2 ulp (1.55 in 60 million random pairs); x^2 is x * x; special values as in C's pow."""
     a, y_magnitude = fabs(x), fabs(y)
     half = y * constant(0.5)
     is_integer = round_zero(y) == y

@@ -1,8 +1,8 @@
-"""Sine and cosine on sixteen float32 lanes, for every finite argument. The promises are in `functions`.
+"""Sine and cosine on sixteen float32 lanes, for every finite argument. The guarantees are in `functions`.
 
-Both reduce |x| to r = |x| - k pi/2, |r| <= pi/4, and pick the sine or the cosine of r by the quadrant k. Up to 2^20 the
-reduction subtracts k times three parts of pi/2. Beyond, x 2/pi modulo 4 is computed in integers from the digits of 2/pi
-(Payne and Hanek); that takes longer than the rest, so it is skipped when no lane needs it.
+Both reduce |x| to r = |x| - k pi/2, |r| <= pi/4; the quadrant k selects the sine or the cosine of r. Up to 2^20, k times three parts of
+pi/2 is subtracted (Cody and Waite). Above, x 2/pi modulo 4 is computed in integers from the bits of 2/pi (Payne and Hanek). That takes
+longer than all other steps and is skipped if no lane needs it.
 
 Source: Payne and Hanek, Radian reduction for trigonometric functions, SIGNUM Newsletter 18 (1983); Muller et al.,
 Handbook of Floating-Point Arithmetic, 2nd ed., section 11.1.
@@ -42,7 +42,7 @@ from cervello.codegen.simd import (
 TWO_OVER_PI = 0.6366197723675814
 HALF_PI_1, HALF_PI_2, HALF_PI_3 = 1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15
 CODY_WAITE_MAX = 2.0**20
-# Digits of 2/pi in words of 32 bits, after five zeros.
+# The fraction of 2/pi in 32-bit words, after five zero bits.
 TWO_OVER_PI_BITS = (0x0517CC1B, 0x727220A9, 0x4FE13ABE, 0x8FA9A6EE, 0x06DB14AC, 0xC9E21C82, 0x0FF28B1D)
 
 # (sin r / r - 1) / r^2 in r^2, |r| <= pi/4, degree 2: the sine to 2^-27.8.
@@ -53,7 +53,7 @@ _cosine_tail = polynomial(-0.5, 0.041666653007268906, -0.0013887593522667885, 2.
 
 @intrinsic
 def _any_lane(typing_context, m):
-    """Whether the mask is true somewhere: to skip a rare path, never to choose a result."""
+    """Whether the mask is true in any lane. Only for skipping a rare path: results must not depend on other lanes."""
     def codegen(context, builder, sig, args):
         return builder.call(llvm_function(builder, "llvm.vector.reduce.or.v16i1", I1, [I1X16]), args)
     return types.boolean(mask), codegen
@@ -77,7 +77,7 @@ def _reduce_cody_waite(a):
 
 
 def _make_bits_at(start: int) -> Any:
-    """A function of a bit position, 0 to 127: the 32 digits of 2/pi from there on in the words from `start` on."""
+    """A function (bit position, 0 to 127) → the 32 bits of 2/pi from that position of word `start` on."""
     words = [ir.Constant(I32X16, [word] * LANES) for word in TWO_OVER_PI_BITS[start : start + 5]]
 
     @intrinsic
@@ -101,8 +101,8 @@ _bits_at_0, _bits_at_1, _bits_at_2 = _make_bits_at(0), _make_bits_at(1), _make_b
 def _reduce_payne_hanek(a):
     """Reduces a > 2^20, as `_reduce_cody_waite` does.
 
-    a is M 2^s with a 24-bit M. Digits of 2/pi worth a multiple of 4 after scaling by 2^s cannot matter, and 96 behind
-    them leave an error of 2^-62 quadrants, where the closest any float32 comes to a multiple of pi/2 is about 2^-30.
+    a is M 2^s with a 24-bit M. Bits of 2/pi whose product with a is a multiple of 4 do not change the result. The 96 bits after them leave
+    an error of 2^-62 quadrants; no float32 is closer to a multiple of pi/2 than about 2^-30.
     """
     bits = as_int(a)
     position = (bits >> splat_int(23)) - splat_int(147)
@@ -112,7 +112,7 @@ def _reduce_payne_hanek(a):
     fraction = low + carried
     sign = splat_int(SIGN_BIT)
     overflow = select((fraction ^ sign) < (low ^ sign), splat_int(1), splat_int(0))
-    product = m * _bits_at_0(position) + mulhi(m, w1) + overflow  # two bits of quadrant, then 30 + 32 of fraction
+    product = m * _bits_at_0(position) + mulhi(m, w1) + overflow  # two bits of quadrant, 30 bits of fraction; 32 more in `fraction`
     quadrant = (product + splat_int(0x20000000)) >> splat_int(30)
     product = product - (quadrant << splat_int(30))
     negative = shift_right_signed(product, splat_int(31))

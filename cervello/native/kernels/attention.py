@@ -1,9 +1,9 @@
-"""Attention in one pass: scores of a few rows at a time, elementwise ops on them, softmax, product with v.
+"""Fused attention: for blocks of query rows, scores, elementwise ops on them, softmax, and the product with v.
 
     out = softmax(ops(q @ k)) @ v      for every (sequence, head)
 
-The scores of 48 rows stay in the L2 cache for any sequence length. Each part is the function of the unfused chain, on the same numbers in
-the same order, so the fused result is bitwise equal.
+The scores of 48 rows stay in the L2 cache for usual sequence lengths. Each part calls the functions of the unfused kernels on the same
+numbers in the same order, so the result is bitwise equal to that of the unfused ops.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _apply(w, ctx, scores, first, rows, n, h, i, j):
         operand = word(ctx, word(w.first_at, 2 * o)) + word(w.first_at, 2 * o + 1)
         operand += h * op.by[0] + i * op.by[1] + j * op.by[2] + first * op.row
         count, calls = n, rows
-        if op.mask != 0 and op.row == 0:  # one number for all: no rows to tell apart
+        if op.mask != 0 and op.row == 0:  # one operand for all scores: a single call covers all rows
             count, calls = rows * n, 1
         for r in range(calls):
             row = scores + r * n * 4

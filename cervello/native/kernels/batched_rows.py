@@ -1,4 +1,4 @@
-"""Shared parts of kernels that process sixteen rows at a time, transposed so that lanes are rows: the loop, and trees between vectors.
+"""Shared parts of kernels that process sixteen rows at a time, transposed so that lanes are rows: loops, and trees over vectors.
 
 `max_vectors` and `sum_vectors` combine the same pairs in the same order as the trees between lanes in `lane_trees`, so results are bitwise
 equal and do not depend on the number of rows. `fast_max_vectors` may drop NaN. Softmax uses it: a NaN reaches the result through the sum,
@@ -20,7 +20,7 @@ _words = reader(BATCHED_ROWS)
 def _tree(combine):
     @inline
     def tree(transposed, partials):
-        """Of 16 vectors at `transposed`; `partials` has room for 8."""
+        """Combines the 16 vectors at `transposed`; `partials`: scratch of 8 vectors."""
         for i in range(8):
             store(partials + i * 64, combine(load(transposed + i * 64), load(transposed + (i + 8) * 64)))
         for i in range(4):
@@ -36,9 +36,9 @@ max_vectors, fast_max_vectors, sum_vectors = _tree(maximum), _tree(fast_max), _t
 
 
 def in_batches(reduce_batch):
-    """A function over any number of rows around `reduce_batch`, which takes up to 16 and no block.
+    """A function for any number of rows, from `reduce_batch` for 2 to 16 rows and a block for a single row.
 
-    A single row goes to the block for one: it waits less than sixteen lanes of which one is needed.
+    A single row in a block has a lower latency than in sixteen lanes.
     """
     @noinline
     def reduce_rows(target, target_row, source, source_row, rows, count, scratch, parameters, block):
@@ -55,7 +55,7 @@ def in_batches(reduce_batch):
 
 
 def make_kernel(reduce_rows):
-    """A kernel around a function from `in_batches`."""
+    """A kernel that calls a function from `in_batches` in two outer loops."""
     def kernel(step, ctx):
         w = _words(step, ctx)
         source, target, transposed = w.source, w.target, w.transposed

@@ -1,6 +1,6 @@
-"""Blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
+"""Elementwise blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
 
-A block never mixes elements, so results do not depend bitwise on where a row begins. Source: ONNX operator specification, opset 22.
+Elements are computed independently, so results do not depend on the position of a row. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Broadcast = view(BROADCAST)
 
 
 def _block(function):
-    """A float32 block around a device function of two vectors."""
+    """A float32 block from an inline function of two vectors."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         i = 0
@@ -51,7 +51,7 @@ def _block(function):
 
 
 def _comparison(function):
-    """A block of two float32 operands and a bool result."""
+    """A block of two float32 operands with a bool result."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         i = 0

@@ -1,8 +1,8 @@
 """Blocks that convert between element types, named source_to_target.
 
-Floats lose their fraction when they become integers, saturate, and NaN becomes 0, on every CPU alike. Integers keep their low bits. What
-is not 0 is true, NaN too. 16-bit floats are cast from and to float32 alone, which holds them exactly; a cast from float32
-to one rounds to nearest, ties to even; integers are rounded to float32 first.
+Float to integer truncates and saturates, and NaN gives 0, on every CPU. Integer to integer keeps the low bits. Every nonzero number is
+true, and so is NaN. 16-bit floats are cast only from and to float32, which represents them exactly. A cast from float32 rounds to nearest,
+ties to even. Integers are rounded to float32 first.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _block(source_type, target_type):
     if source_type == "bool":
         def block(target, source, count, parameters):
             for i in range(count):
-                write(target, i, convert(_is_true(read(source, i))))  # any byte but 0 is true
+                write(target, i, convert(_is_true(read(source, i))))  # any nonzero byte is true
             return 0
     else:
         def block(target, source, count, parameters):
@@ -78,7 +78,7 @@ globals().update({f"{a}_to_{b}": _block(a, b) for a in _READ for b in _WRITE if 
 
 
 def _reinterpreting(source, target, result):
-    """The bits of a number as a number of another type."""
+    """A bitcast from one numba type to another."""
     @intrinsic
     def convert(typing_context, x):
         def codegen(context, builder, sig, args):
@@ -90,7 +90,7 @@ def _reinterpreting(source, target, result):
 
 
 _bits, _float = _reinterpreting(types.float32, types.int32, ir.IntType(32)), _reinterpreting(types.int32, types.float32, ir.FloatType())
-# Of float32: what lies between the exponents of the two types, 2**16, 2**-14 and 1/2.
+# Bits of float32: the difference of the exponent biases of float32 and float16, then 2**16, 2**-14, 1/2 and infinity.
 _EXPONENT_DIFFERENCE, _TOO_LARGE, _SMALL, _HALF, _INFINITE = 0x38000000, 0x47800000, 0x38800000, 0x3F000000, 0x7F800000
 
 
@@ -98,7 +98,7 @@ def f32_to_f16(target, source, count, parameters):
     for i in range(count):
         bits = np.int64(_bits(read_f32(source, i)))
         size = bits & 0x7FFFFFFF
-        subnormal = np.int64(_bits(_float(np.int32(size)) + np.float32(0.5))) - _HALF  # the addition rounds below the smallest exponent
+        subnormal = np.int64(_bits(_float(np.int32(size)) + np.float32(0.5))) - _HALF  # the addition rounds at float16's smallest subnormal
         normal = (size - _EXPONENT_DIFFERENCE + 0xFFF + ((size >> 13) & 1)) >> 13
         large = 0x7E00 if size > _INFINITE else 0x7C00
         found = large if size >= _TOO_LARGE else subnormal if size < _SMALL else normal

@@ -1,14 +1,14 @@
-"""Convolutions over images [N, C, H, W] of any strides; one-dimensional ones have H = 1. No columns are made.
+"""Direct convolutions, without im2col, over images [N, C, H, W] of any strides; one-dimensional images have H = 1.
 
-`by_pixels` has lanes over output pixels that follow each other. Over an image of row length L (padding included) output pixel (r, q)
-counts as pixel r * L + q, and a tap of the window is the same pixels moved by a constant, whatever the row: the pixels between the
-rows' ends are computed and dropped. A stride is taken out first: the image is split into a plane per remainder of row and column.
+`by_pixels` has lanes over adjacent output pixels. In an image of row length L (padding included), output pixel (r, q) is pixel r * L + q,
+and a tap of the window reads the same pixels at a constant offset in every row. Pixels between the ends of rows are computed and dropped.
+For a stride above 1, the image is first split into one plane per remainder of row and column.
 
-`by_filters` has lanes over filters: a tile multiplies a few pixels at any addresses with a panel of weights, and its result is transposed
-to planes. Strides and row ends cost nothing, but lanes are idle with few filters. The planner chooses by sizes.
+`by_filters` has lanes over filters: a tile multiplies a few windows at any addresses with a panel of weights, and its results are
+transposed to planes. Strides and ends of rows have no overhead, but with few filters lanes are idle. The planner chooses a kernel by sizes.
 
-Without padding (and, over pixels, without stride), the image is read in place. Padding is copied as zeros, so the order of a sum does not
-depend on the position.
+Without padding (and, over pixels, without stride), the image is read in place. Otherwise it is copied with zeros as padding, so the order
+of a sum does not depend on the position.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from cervello.native.kernels.tiles import VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
 
 _by_pixels, _by_filters = reader(BY_PIXELS), reader(BY_FILTERS)
-WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
+WIDE = VECTORS > 1  # 32 registers of 16 lanes; otherwise 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
-# Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
+# Thresholds instead of `WIDE and …`: numba fails on a variable whose definition it has pruned as dead.
 _NEVER = 1 << 30
 _TALL_ABOVE, _THREE_ABOVE, _TWO_ABOVE, _WIDE_ABOVE = (4, 32, 16, 16) if WIDE else (_NEVER, _NEVER, _NEVER, _NEVER)
 _tall, _low = make_filter_tile(_TALL, _VECTORS), make_filter_tile(4, _VECTORS)
@@ -42,12 +42,12 @@ _tall_2, _low_2 = make_filter_tile(_TALL, min(2, _VECTORS)), make_filter_tile(4,
 _tall_1, _low_1 = make_filter_tile(_TALL, 1), make_filter_tile(4, 1)
 _LONG = 8 if WIDE else 4
 _single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
-# Pixels per tile against 32 and against 16 filters; more would spill: a broadcast value or an address per pixel waits for its turn.
+# Pixels per tile for 32 and for 16 filters. More would spill registers, because each pixel needs a broadcast value or an address.
 _PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
-TAPS = 128  # terms at a time against a panel: its weights and their pixels stay in the first-level cache
-_WINDOW_MULTIPLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
+TAPS = 128  # terms per block: their weights and pixels stay in the L1 cache
+_WINDOW_MULTIPLE = 8  # window addresses are padded to this multiple: the last tile reads one per row
 
 
 @noinline
@@ -66,7 +66,7 @@ def _single_filter(w, x, offsets, k, bias, out, ldo, pixels):
 
 @noinline
 def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
-    """Up to 8 filters over all pixels; rows of out up to the next multiple of 4 are written."""
+    """Up to 8 filters over all pixels; writes rows of `out` up to the next multiple of 4 filters."""
     if filters == 1:
         return _single_filter(w, x, offsets, k, bias, out, ldo, pixels)
     first = 0
@@ -110,7 +110,7 @@ def by_pixels(step, ctx):
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
-    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a transpose
+    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # with fewer channels, a transpose has idle lanes
     if by_pixel:
         fill_zeros(copied, channels * sh * sw * rows * columns)
     for n in range(n_rows):
@@ -150,7 +150,7 @@ def by_pixels(step, ctx):
 
 @noinline
 def _panels(windows, count, offsets, w, filters, k, bias, out, ldo):
-    """`count` pixels against all filters; up to 3 rows of out behind them are written, whole vectors of filters."""
+    """Multiplies `count` windows with all filters; writes whole vectors of filters, and up to 3 rows of `out` after the last."""
     first = 0
     while first < filters:
         wide = filters - first > _WIDE_ABOVE
@@ -180,17 +180,17 @@ def _panels(windows, count, offsets, w, filters, k, bias, out, ldo):
 
 @noinline
 def _store_results(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
-    """Results [count, filters] of one image's pixels from `first` on to their planes."""
-    if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # as they are
+    """Stores results [count, filters] of one image's pixels, from pixel `first` on, in the layout of y."""
+    if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # same layout
         copy_bytes(y + first * ldo, results, count * ldo)
-    elif yc == 4:  # channels side by side
+    elif yc == 4:  # adjacent channels
         r, q = first // out_width, first % out_width
         for p in range(count):
             copy_bytes(y + r * yh + q * yw, results + p * ldo, filters * 4)
             q += 1
             if q == out_width:
                 r, q = r + 1, 0
-    elif yw == 4 and yh == out_width * 4:  # pixels side by side
+    elif yw == 4 and yh == out_width * 4:  # adjacent pixels
         f = 0
         while f < filters:
             p = 0
@@ -209,7 +209,7 @@ def _store_results(y, yc, yh, yw, results, ldo, first, count, filters, out_width
 
 @noinline
 def _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right):
-    """Addresses of the windows of `count` pixels from `first` on, through images `xn` bytes apart."""
+    """Writes the addresses of the windows of `count` output pixels from `first` on; pixels are counted across images, `xn` bytes apart."""
     n, pixel = first // pixels, first % pixels
     r, q = pixel // out_width, pixel % out_width
     row = image + n * xn + r * down
@@ -236,9 +236,9 @@ def by_filters(step, ctx):
     in_place, by_pixel, prefetches, activation, parameters = w.in_place, w.by_pixel, w.prefetches, w.activation, w.more
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
-    # Filters that do not fill their vectors lie apart in the results: the activation waits until they lie side by side.
+    # If the filters do not fill their vectors, results are not contiguous; the activation then runs after they are stored contiguously.
     activate_stored = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
-    images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
+    images = n_rows if in_place != 0 else 1  # images per pass: a tile may span small images
     for g in range(groups):
         panel, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
         for n in range(0, n_rows, images):
@@ -255,7 +255,7 @@ def by_filters(step, ctx):
                 _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right)
                 ahead = n_rows * pixels
                 if prefetches != 0:
-                    ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copy
+                    ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copied image
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
                                 min(ahead + count, n_rows * pixels))
                 _panels(windows, count, offsets, panel, filters, k, base, results, ldo)
@@ -265,7 +265,7 @@ def by_filters(step, ctx):
                     for p in range(count):
                         call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
                 done = 0
-                while done < count:  # the part of each image
+                while done < count:  # stores the pixels of each image separately
                     m, pixel = (first + done) // pixels, (first + done) % pixels
                     some = min(count - done, pixels - pixel)
                     _store_results(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)

@@ -1,8 +1,8 @@
-"""Pairwise coupling: probabilities of classes from those of each pair, as support vector machines with probabilities have it.
+"""Pairwise coupling: class probabilities from pairwise probabilities, as in support vector machines with probability estimates.
 
-Of p ≥ 0 with a sum of 1 the one that minimises Σ_i Σ_{j≠i} (r_ji p_i - r_ij p_j)², where r_ij is the probability of i among i and j,
-by Newton's method on one coordinate after the other. It ends where no coordinate is off by 0.005 / classes, or after a number of rounds:
-both are part of the definition. Computed in float64, a row by itself.
+The result p ≥ 0 with Σ p = 1 minimises Σ_i Σ_{j≠i} (r_ji p_i - r_ij p_j)², where r_ij is the probability of class i given i or j. The
+solver is cyclic coordinate descent with Newton steps. It stops when no coordinate has an error of 0.005 / classes or more, or after a
+number of rounds; both are part of the definition. Rows are computed independently, in float64.
 
 Source: Wu, Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling", JMLR 5 (2004), algorithm 2;
 ONNX operator specification, ai.onnx.ml, SVMClassifier-1, by its reference.
@@ -18,13 +18,13 @@ from cervello.codegen.records import reader
 from cervello.native.kernels.schemas import COUPLING
 
 _words = reader(COUPLING)
-_ROUNDS = 100  # or as many as there are classes
+_ROUNDS = 100  # or the number of classes, if larger
 _TOLERANCE = 0.005
 
 
 @noinline
 def _quadratic_form(pairs, q, classes):
-    """The matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
+    """Writes the matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
     for i in range(classes * classes):
         write_f64(q, i, 0.0)
     at = 0
@@ -42,7 +42,7 @@ def _quadratic_form(pairs, q, classes):
 
 @noinline
 def _coordinate_step(q, p, qp, classes, pqp):
-    """One step along each coordinate, after which p is scaled to a sum of 1; qp = q @ p and pqp = p @ q @ p go along."""
+    """One Newton step along each coordinate; after each step, p is scaled to Σ p = 1, and qp = q @ p and pqp = p @ q @ p are updated."""
     for i in range(classes):
         diagonal = read_f64(q, i * classes + i)
         step = (pqp - read_f64(qp, i)) / diagonal
@@ -57,7 +57,7 @@ def _coordinate_step(q, p, qp, classes, pqp):
 
 @noinline
 def _couple(pairs, q, p, qp, classes):
-    """p from the pairs of one row; NaN where one of them is NaN."""
+    """Computes p from the pairs of one row; all NaN if a pair is NaN."""
     _quadratic_form(pairs, q, classes)
     for i in range(classes):
         write_f64(p, i, 1.0 / classes)

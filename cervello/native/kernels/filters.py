@@ -2,9 +2,8 @@
 
     out[filters, pixels] = bias[filters] + sum over k of w[k, filters] * x[offset[k] + pixel]
 
-Nothing is copied into columns: a tap of the window is the same pixels moved by an offset. Each element sums k = 0 … K-1 in order, one
-fma each, so every tile shape gives the same bits. The last vector is cut under a mask, loads included: no byte outside the pixels is
-ever touched.
+A tap of the window reads the same pixels at an offset, so no im2col copy is made. Each element sums k = 0 … K-1 in order with one fma per
+term, so every tile shape gives the same bits. The last vector is masked in loads and stores: no byte outside the pixels is accessed.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from cervello.native.kernels.sizes import FILTERS, PANEL
 def make_filter_tile(filters: int, vectors: int) -> Any:
     """An intrinsic tile(w, x, offsets, k, bias, out, ldo, pixels).
 
-    w: K rows of FILTERS weights of which the first `filters` are used; x: address of the first pixel; offsets: K int64 bytes;
-    out: rows ldo bytes apart; pixels: valid ones, more than 16 * (vectors - 1).
+    w: K rows of FILTERS weights, of which the first `filters` are used; x: address of the first pixel; offsets: K int64 bytes;
+    out: rows ldo bytes apart; pixels: number of valid pixels, more than 16 * (vectors - 1).
     """
 
     @intrinsic
@@ -88,10 +87,10 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
 
 
 def make_pixel_tile(pixels: int, vectors: int) -> Any:
-    """An intrinsic tile(places, offsets, w, k, start, start_stride, out, ldo): `pixels` pixels against 16 * vectors filters of a panel.
+    """An intrinsic tile(windows, offsets, w, k, start, start_stride, out, ldo): `pixels` windows times 16 * vectors filters of a panel.
 
-    places: int64 addresses of the pixels' windows; offsets: K int64 bytes; w: K rows of PANEL weights; start: rows start_stride bytes
-    apart that the sums start from, the bias with a stride of 0 or what earlier taps have left in out; out: rows ldo bytes apart, of which
+    windows: int64 addresses of the windows; offsets: K int64 bytes; w: K rows of PANEL weights; start: initial values of the sums, in rows
+    start_stride bytes apart: the bias with a stride of 0, or the sums of earlier taps in `out`; out: rows ldo bytes apart, of which
     16 * vectors filters are written.
     """
 

@@ -1,6 +1,6 @@
 """Gather and scatter by computed indices: GatherElements, GatherND, ScatterElements, ScatterND, TopK.
 
-A negative index counts from the end; one outside fails with status 1, before or after other elements were written.
+Negative indices count from the end. An index out of range fails with status 1; other elements may have been written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _copy_element(target, source, n_bytes):
 
 
 @inline
-def _reduce(old, new, mode):  # NaN wins from either side
+def _reduce(old, new, mode):  # a NaN in either operand gives NaN
     if mode == 1:
         return old + new
     if mode == 2:
@@ -40,7 +40,7 @@ def _reduce(old, new, mode):  # NaN wins from either side
 
 @noinline
 def _write(target, source, n_bytes, mode, kind):
-    """Writes a block of elements, or combines it with what is there; mode 0: write; kind 0: float32, 1: int64, 2: int32."""
+    """Writes a block of elements, or reduces it into the target, by `mode` and `kind` of `schemas`."""
     if mode == 0:
         _copy_element(target, source, n_bytes)
     elif kind == 0:
@@ -57,7 +57,7 @@ def _write(target, source, n_bytes, mode, kind):
 
 @noinline
 def _elements(w, data, indices, values, mode, kind):
-    """Iterates over all indices into `data`; a mode below 0 copies each element to `values`, any other mode writes it from there."""
+    """For all indices into `data`: with a mode below 0, copies the element to `values`; otherwise writes the element of `values` to it."""
     itemsize, index_bytes, size, stride = w.itemsize, w.index_bytes, w.size, w.axis_by
     for i in range(w.sizes[0]):
         for j in range(w.sizes[1]):
@@ -86,14 +86,14 @@ def gather_elements(step, ctx):
 
 
 def scatter_elements(step, ctx):
-    """The target holds the data already."""
+    """Scatters into the target, which already holds the data."""
     w = _scatter_elements(step, ctx)
     return _elements(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
 def _offset(indices, depth, index_bytes, sizes, strides):
-    """Byte offset of the block at an index tuple; -1 if it is out of range."""
+    """The byte offset of the block at an index tuple; -1 if an index is out of range."""
     offset = 0
     for q in range(depth):
         at = index_at(indices + q * index_bytes, index_bytes, word(sizes, q))
@@ -105,7 +105,7 @@ def _offset(indices, depth, index_bytes, sizes, strides):
 
 @noinline
 def _blocks(w, data, indices, values, mode, kind):
-    """Iterates over all index tuples into `data`; a mode below 0 copies each block to `values`, any other mode writes it from there."""
+    """For all index tuples into `data`: with a mode below 0, copies the block to `values`; otherwise writes the block of `values` to it."""
     tuples, depth, index_bytes, block, batch = w.tuples, w.depth, w.index_bytes, w.block, w.batch_by
     for _ in range(w.batches):
         for _ in range(tuples):
@@ -128,21 +128,21 @@ def gather_nd(step, ctx):
 
 
 def scatter_nd(step, ctx):
-    """The target holds the data already."""
+    """Scatters into the target, which already holds the data."""
     w = _scatter_nd(step, ctx)
     return _blocks(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
 def _precedes(a, b, largest):
-    """Whether a comes before b; NaN is the largest of all."""
+    """Whether a comes before b in the order of TopK; NaN is larger than any number."""
     if a != a or b != b:
         return (b == b) if largest else (a == a)
     return a > b if largest else a < b
 
 
 def top_k(step, ctx):
-    """source [rows, n] to values [rows, k] and places [rows, k] int64, sorted; of equals the first comes first."""
+    """source [rows, n] to values [rows, k] and indices [rows, k] int64, sorted by value; equal elements in order of their indices."""
     w = _top_k(step, ctx)
     source, values, indices, n, k, largest = w.source, w.values, w.indices, w.n, w.k, w.largest != 0
     for _ in range(w.rows):

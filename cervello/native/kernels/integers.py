@@ -1,6 +1,6 @@
 """Blocks on int64, int32 and bool elements. Operands may be broadcast, as in `binary`.
 
-Sums and products wrap around. Division goes towards zero, and by zero gives 0. Source: ONNX operator specification, opset 22.
+Sums and products wrap around. Division truncates towards zero; division by zero gives 0. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _Broadcast, _Where, _Clip = view(BROADCAST), view(WHERE), view(CLIP_INTEGERS)
 
 @inline
 def _write_truncated(target, i, x):
-    """An int64 as int32, by its low bits."""
+    """Writes the low 32 bits of an int64 as int32."""
     write_i32(target, i, np.int32(x))
 
 
 def _make_binary(function, read, write, kind):
-    """A block of two operands of a type, computed in int64 and written as `kind`."""
+    """A block of two operands of one type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         for i in range(count):
@@ -76,7 +76,7 @@ def _mul(a, b):
 def _div(a, b):
     if b == 0:
         return 0
-    if b == -1:  # the least integer has no opposite
+    if b == -1:  # the smallest int64 wraps around
         return 0 - a
     quotient = a // b
     if quotient < 0 and quotient * b != a:
@@ -176,7 +176,7 @@ relu_i64, relu_i32 = _unary(_relu)
 
 
 def _make_clip(read, write):
-    """A block that bounds elements."""
+    """A block that limits elements to [low, high]."""
     def block(target, source, count, parameters):
         low, high = _Clip(parameters).low, _Clip(parameters).high
         for i in range(count):
@@ -190,7 +190,7 @@ clip_i64, clip_i32 = _make_clip(read_i64, write_i64), _make_clip(read_i32, _writ
 
 
 def _row_reduction(start, function):
-    """Blocks that reduce a row to one element, which starts at `start` of its type, and take one term at a time."""
+    """Blocks for int64 and int32 that reduce a row to one element, starting from `start` of the type, one term at a time."""
     def of(read, write, first):
         def block(target, source, count, parameters):
             total = np.int64(first)
@@ -239,7 +239,7 @@ row_sum_square_i64, row_sum_square_i32 = _row_reduction(_zero, _add_square)
 
 
 def where(target, condition, a, b, count, parameters):
-    """Elements of any size: a where the bool condition holds, else b."""
+    """a where the bool condition is true, else b; elements of any size."""
     broadcast_mask, n_bytes = _Where(parameters).mask, _Where(parameters).itemsize
     for i in range(count):
         x, y = a + (0 if broadcast_mask & 2 else i * n_bytes), b + (0 if broadcast_mask & 4 else i * n_bytes)

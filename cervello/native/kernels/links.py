@@ -1,4 +1,4 @@
-"""Links: steps before, between and after the chained graphs that run after a program in the same compiled call."""
+"""Links: steps before, between and after the chained graphs, which run after a program in the same compiled call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINK_BYTES = LINK_WORDS * 8
 
 @inline
 def _is_nonzero(source, i, element, is_float):
-    """Whether an element of a mask is nonzero; NaN is."""
+    """Whether an element of a mask is nonzero; true for NaN."""
     if element == 1:
         return read_u8(source, i) != 0
     if element == 8:
@@ -37,7 +37,7 @@ def _is_nonzero(source, i, element, is_float):
 
 @noinline
 def _convert_mask(link, target, source, n_rows):
-    """Writes a mask as bytes of 0 and 1; returns whether every choice of every row allows an element, if checked."""
+    """Writes a mask as bytes of 0 and 1. Returns False if choices are checked and one of a row allows no element."""
     width, mask = Link(link).row_bytes, Mask(Link(link).more)
     element, is_float = mask.element, mask.is_float != 0
     for i in range(n_rows * width):
@@ -59,7 +59,7 @@ def _convert_mask(link, target, source, n_rows):
 
 @noinline
 def _as_int8(target, source, count):
-    """Casts small integers from float32 to int8."""
+    """Casts integral float32 in the range of int8 to int8."""
     for i in range(count):
         write_u8(target, i, np.uint8(np.int64(read_f32(source, i)) & 0xFF))
 

@@ -1,7 +1,8 @@
-"""Multinomial sampling: each row draws from its agent's stream, see `random`.
+"""Multinomial sampling by inversion of the cumulative sum; each row draws from its agent's stream, see `random`.
 
-Class i has a probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals. Sums run through
-the classes in order, both for sixteen transposed lines (lanes are lines) and for a single line, so weights are bitwise equal.
+A line is one distribution; a row (an agent) has one or more lines. Class i has a probability proportional to exp(logits[i]). A
+deterministic row takes the first class of the largest logit. Sums add classes in order, both for sixteen transposed lines (lanes are
+lines) and for a single line, so weights are bitwise equal.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def _draw_transposed(ctx, logits, n_lines, classes, first, lines_per_row, draws,
             last = select(weight > zero, number, last)
             cumulative = cumulative + weight
             chosen = select((chosen < zero) & (cumulative > threshold), number, chosen)
-        store(scratch + 17 * 64, select(chosen < zero, last, chosen))  # rounding left the goal at the very end, or the line is NaN
+        # The threshold may not be reached, by rounding or for NaN; then the last class with a weight is chosen.
+        store(scratch + 17 * 64, select(chosen < zero, last, chosen))
         for i in range(n_lines):
             found = read_f32(scratch, (16 if is_deterministic(ctx, (first + i) // lines_per_row) else 17) * 16 + i)
             _write(target, i * samples + s, itemsize, int(found))
@@ -67,7 +69,7 @@ def _draw_transposed(ctx, logits, n_lines, classes, first, lines_per_row, draws,
 
 @noinline
 def _draw(row, classes, deterministic, draws, samples, target, itemsize, weights):
-    """One line of any number of classes."""
+    """Draws from one line of any number of classes."""
     shift = splat(row_max(row, classes))
     i = 0
     while i < classes:
@@ -94,14 +96,14 @@ def _draw(row, classes, deterministic, draws, samples, target, itemsize, weights
                 cumulative += weight
                 if chosen < 0 and cumulative > threshold:
                     chosen = c
-            if chosen < 0:  # as above
+            if chosen < 0:  # as in `_draw_transposed`
                 chosen = last
         _write(target, s, itemsize, chosen)
     return 0
 
 
 def multinomial(step, ctx):
-    """logits [rows * lines, classes] to target and draws [rows * lines, samples]; a row is an agent."""
+    """logits [rows * lines, classes] to target [rows * lines, samples]; draws [rows * lines, samples] is scratch. A row is an agent."""
     w = _words(step, ctx)
     logits, target, scratch, draws, rows, lines = w.logits, w.target, w.weights, w.draws, w.rows, w.lines
     classes, samples, itemsize = w.classes, w.samples, w.itemsize

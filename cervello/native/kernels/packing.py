@@ -1,4 +1,4 @@
-"""Packs a computed matrix into panels of 32 columns, as stored weights are."""
+"""Packs a computed matrix into panels of 32 columns, the layout of stored weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cervello.native.kernels.transpose import transpose_16x16
 
 @noinline
 def pack(target, source, k, n, row_bytes, column_bytes):
-    """[K, n] with any strides as [ceil(n / 32), K, 32]; columns behind n keep what was there, no sum ever meets them."""
+    """Packs [K, n] with any strides as [ceil(n / 32), K, 32]. Columns from n on are not written; no result depends on them."""
     for p in range((n + PANEL - 1) // PANEL):
         width, first = min(PANEL, n - p * PANEL), source + p * PANEL * column_bytes
         if column_bytes == 4:

@@ -1,7 +1,7 @@
 """MaxPool and AveragePool over images [N, C, H, W] of any strides; one-dimensional ones have H = 1.
 
-A row of windows is pooled downwards first, 16 columns of the image at a time, then along the row. NaN wins a maximum; averages add row
-by row within a column, then column by column.
+A row of windows is first reduced over image rows, 16 columns at a time, then over columns. A NaN in a window gives NaN. Averages add rows
+in order within a column, then columns in order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _load_columns(address, xw, count):
 
 @noinline
 def _reduce_window_rows(target, plane, top, kh, dh, height, width, xh, xw, is_sum):
-    """target[w] = maximum or sum over the window's rows that lie inside."""
+    """target[w] = maximum or sum over those rows of the window that are inside the image."""
     w = 0
     while w < width:
         count = width - w
@@ -45,7 +45,7 @@ def _reduce_window_rows(target, plane, top, kh, dh, height, width, xh, xw, is_su
 
 @noinline
 def _max_of_window(row, first, kw, dw, width):
-    """Maximum over a window's columns that lie inside; long windows in 16 lanes and one fixed tree."""
+    """The maximum over those columns of a window that are inside the image; long windows use 16 lanes and a fixed tree."""
     if dw == 1 and kw >= 16:
         start = max(first, 0)
         return row_max(row + start * 4, min(first + kw, width) - start)

@@ -1,12 +1,12 @@
-"""Blocks between float32 and quantised integers of a type T; each of three operands may be broadcast, as in `binary`.
+"""Quantisation blocks between float32 and integers of a type T; each of the three operands may be broadcast, as in `binary`.
 
     quantize_T    saturate(round(a / b) + c): float32 a, scale b, zero point c
     requantize_T  saturate(round(a * b) + c): float32 a, factor b, zero point c
     dequantize_T  (a - c) * b: integers a, scale b, zero point c
     fake_quantize_T, fake_requantize_T: float32: the integer of quantize_T or requantize_T, minus c, times b if `times_scale` is 1
 
-Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
-least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25,
+Rounding is half to even. Values are clamped before the zero point is added, where all numbers are exact in float32. NaN gives the minimum
+of the type, as in onnxruntime. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25,
 DynamicQuantizeLinear-11.
 """
 
@@ -70,7 +70,7 @@ def _mul(x, factor):
 
 @inline
 def _floats(address, i, broadcast_mask, n):
-    """Lanes from element i on; one element in all lanes if the operand is broadcast."""
+    """Loads n lanes from element i on; if the operand is broadcast, its element in all lanes."""
     if broadcast_mask != 0:
         return splat(read_f32(address, 0))
     return load(address + i * 4) if n >= 16 else load_masked(address + i * 4, n)
@@ -90,7 +90,7 @@ def _integers(kind):
 
 
 def _make_round_and_clamp(kind, scaled):
-    """A device function: sixteen quantised numbers less their zero points z, as floats."""
+    """An inline function: sixteen quantised numbers minus their zero points z, as float32."""
     least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
 
     @inline
@@ -105,7 +105,7 @@ def _make_round_and_clamp(kind, scaled):
 
 
 def _make_quantize(kind, scaled):
-    """A block from float32 to a type."""
+    """A block quantize_T or requantize_T."""
     zeros, rounded = _integers(kind), _make_round_and_clamp(kind, scaled)
     item = _BYTES[kind]
     store_whole, store_some = _STORES[item]
@@ -128,7 +128,7 @@ def _make_quantize(kind, scaled):
 
 
 def _make_fake_quantize(kind, scaled):
-    """A block from float32 to the numbers that integers of a type stand for, or to these less their zero points."""
+    """A block fake_quantize_T or fake_requantize_T."""
     zeros, rounded = _integers(kind), _make_round_and_clamp(kind, scaled)
 
     def block(target, a, b, c, count, parameters):
@@ -138,7 +138,7 @@ def _make_fake_quantize(kind, scaled):
             n = count - i
             scale = _floats(b, i, broadcast_mask & 2, n)
             result = to_float(to_int(rounded(_floats(a, i, broadcast_mask & 1, n), scale, zeros(c, i, broadcast_mask & 4,
-                                                                                                n))))  # 0, never -0
+                                                                                                n))))  # through int32, so that -0 becomes 0
             if times != 0:
                 result = result * scale
             if n >= 16:
@@ -152,7 +152,7 @@ def _make_fake_quantize(kind, scaled):
 
 
 def _make_dequantize(kind):
-    """A block from a type to float32."""
+    """A block dequantize_T."""
     read = _integers(kind)
 
     def block(target, a, b, c, count, parameters):
@@ -183,18 +183,18 @@ _round_zero_point = _make_round_and_clamp("u8", _div)
 
 @inline
 def _combine_ranges(low, high, nan, a, b, c):
-    """The lesser, the greater, and NaN where either has it."""
+    """Minimum, maximum, and NaN if a NaN was seen, of two partial ranges."""
     return select(a < low, a, low), select(b > high, b, high), select(c != c, c, nan)
 
 
 @inline
 def _range(source, count):
-    """The largest number less the least of a row and 0, and 0 less the least, each in all lanes; NaN where the row has one."""
+    """(max(row, 0) - min(row, 0), -min(row, 0)), each in all lanes; the first is NaN if the row has a NaN."""
     low = high = nan = splat(_F(0.0))
     i = 0
     while i < count:
         n = count - i
-        x = load(source + i * 4) if n >= 16 else load_masked(source + i * 4, n)  # lanes beyond the row hold 0, which belongs to the range
+        x = load(source + i * 4) if n >= 16 else load_masked(source + i * 4, n)  # masked lanes are 0, which the range includes
         low, high, nan = _combine_ranges(low, high, nan, x, x, x)
         i += 16
     low, high, nan = _combine_ranges(low, high, nan, rotate_8(low), rotate_8(high), rotate_8(nan))
@@ -210,14 +210,14 @@ def _dynamic_scale(width):
 
 
 def dynamic_scale(target, source, count, parameters):
-    """A row's scale in dynamic quantisation; 1 for a row of zeros."""
+    """The scale of a row in dynamic quantisation; 1 for a row of zeros."""
     width, _ = _range(source, count)
     store_masked(target, _dynamic_scale(width), 1)
     return 0
 
 
 def dynamic_zero_point(target, source, count, parameters):
-    """A row's uint8 zero point in dynamic quantisation."""
+    """The uint8 zero point of a row in dynamic quantisation."""
     width, shift = _range(source, count)
     ints.store_8_masked(target, to_int(_round_zero_point(shift, _dynamic_scale(width), splat_int(0))), 1)
     return 0

@@ -1,6 +1,6 @@
-"""LSTM and GRU over [steps, rows, features], or [rows, steps, features]: the input product runs for all steps at once, the cell is fused.
+"""LSTM and GRU over [steps, rows, features] or [rows, steps, features]: one input product for all steps, and fused cells.
 
-Source: ONNX LSTM and GRU, opset 22, default activations; gates in ONNX order (i o f c, and z r h).
+Source: ONNX operator specification, LSTM and GRU, opset 22, default activations; gates in ONNX order (i o f c, and z r h).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _F = np.float32
 
 
 def lstm(step, ctx):
-    """x is [steps * rows, features] or, with rows_first, [rows * steps, features]. The address of an absent h0 or c0 is of no use, as is
-    that of y when it is not wanted."""
+    """x is [steps * rows, features] or, with rows_first, [rows * steps, features]. h0, c0 and y are accessed only if has_h0, has_c0 and
+    wants_y are set."""
     w = _lstm(step, ctx)
     h0, c0, y, h, c, gates, hidden_gates, zeros = w.h0, w.c0, w.y, w.h, w.c, w.gates, w.hidden_gates, w.zeros
     steps, rows, features, hidden = w.steps, w.rows, w.features, w.hidden
@@ -59,7 +59,7 @@ def lstm(step, ctx):
 
 
 def gru(step, ctx):
-    """As `lstm`."""
+    """Operands as in `lstm`."""
     w = _gru(step, ctx)
     h0, y, h, gates, hidden_gates, reset_hidden = w.h0, w.y, w.h, w.gates, w.hidden_gates, w.reset_hidden
     r_gates, r_new, linear_before_reset = w.r_gates, w.r_new, w.linear_before_reset
@@ -89,7 +89,7 @@ def gru(step, ctx):
                 else:
                     store_masked(reset_hidden + n * hidden * 4 + o, reset * load_masked(h + n * hidden * 4 + o, left), left)
                 i += 16
-        # The candidate's recurrent part: (reset * h) @ r, or reset * (h @ r + bias).
+        # The recurrent part of the candidate: (reset * h) @ r + bias, or h @ r + bias, which is then multiplied by reset.
         many_rows(h if linear_before_reset else reset_hidden, hidden * 4, r_new, r_bias, hidden_gates + hidden * 8, width * 4, rows, hidden,
                   hidden, n_segments)
         for n in range(rows):

@@ -1,6 +1,7 @@
-"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is reduced to 16 lanes, then transposed.
+"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time, with bitwise equal results.
 
-A single row has the latency of a tree between lanes; here the tree is between vectors of sixteen rows.
+Each row is first reduced to 16 lanes. The sixteen vectors are then transposed, and the final tree combines vectors instead of lanes, which
+hides its latency.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
 _INF = _F(np.inf)
-_GATHER_MAX = 8  # elements of a row up to which gathers take less time than a transpose
+_GATHER_MAX = 8  # up to this row length, gathers are faster than a transpose
 
 
 @inline
@@ -40,23 +41,31 @@ def _mean(x, count):
 
 
 @inline
-def _sum_of_one(x):  # as `sum_to_lanes` adds it to 0
+def _sum_of_one(x):  # 0 + x, as in `sum_to_lanes`
     return splat(_F(0.0)) + x
 
 
 @inline
-def _max_of_one(x):  # as `max_to_lanes` compares it with -inf
+def _max_of_one(x):  # max(-inf, x), as in `max_to_lanes`
     return select(x != x, splat(_F(np.nan)), fast_max(x, splat(-_INF)))
 
 
 def _reduction(to_lanes, reduce_one, neutral, combine_vectors, finish):
-    """`reduce_one`: what `to_lanes` makes of a lane's only element; `neutral`: of none."""
+    """A kernel of a reduction.
+
+    Args:
+      to_lanes: reduces a row to 16 lanes.
+      reduce_one: the result of `to_lanes` in a lane with one element.
+      neutral: the result in a lane without elements.
+      combine_vectors: the tree over 16 vectors.
+      finish: of the result and the row length.
+    """
     neutral = _F(neutral)
 
     @noinline
     def reduce_batch(target, target_row, source, source_row, rows, count, scratch, parameters):
         partials = scratch + 16 * 64
-        if count <= _GATHER_MAX:  # gathered with lanes as rows, so that no transpose is needed
+        if count <= _GATHER_MAX:  # gathers with rows as lanes: no transpose is needed
             for c in range(16):
                 store(scratch + c * 64, reduce_one(gather(source + c * 4, source_row, rows)) if c < count else splat(neutral))
         else:
@@ -85,7 +94,7 @@ def _softmax_group(target, target_row, source, source_row, rows, count, scratch,
     for r in range(rows):
         store(scratch + r * 64, fast_max_to_lanes(source + r * source_row, count))
     transpose_16x16(scratch, 64, scratch, 64, rows, 16)
-    store(shifts, fast_max_vectors(scratch, partials))  # a NaN comes through the sum
+    store(shifts, fast_max_vectors(scratch, partials))  # a NaN reaches the result through the sum
     for r in range(rows):
         store(scratch + r * 64, exp_sum_to_lanes(target + r * target_row, source + r * source_row, count, splat(read_f32(shifts, r))))
     transpose_16x16(scratch, 64, scratch, 64, rows, 16)

@@ -1,4 +1,4 @@
-"""Reductions of [outer, terms, inner] to [outer, inner]: sixteen neighbouring results at a time, terms added in order."""
+"""Reductions of [outer, terms, inner] to [outer, inner]: sixteen adjacent results at a time; terms are added in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INF = _F(np.inf)
 
 
 def _kernel(start, step_function, finish):
-    """A kernel that starts at a number, takes one term at a time and finishes with the number of terms."""
+    """A kernel of a reduction: `start` is the initial value, `step_function` adds a term, `finish` gets the number of terms."""
     def kernel(step, ctx):
         w = _words(step, ctx)
         source, target, outer, terms, inner = w.source, w.target, w.outer, w.terms, w.inner

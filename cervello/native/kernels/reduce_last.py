@@ -1,7 +1,7 @@
 """Blocks over one contiguous row: reductions, softmax, layer normalisation, arg max.
 
-Sums run in 16 virtual lanes (element i in lane i mod 16) and end in one fixed tree, whatever the CPU's registers and wherever the
-row begins (law 1). Source: ONNX operator specification, opset 22; softmax subtracts the row's maximum.
+Element i is added in lane i mod 16 of 16 virtual lanes; the lanes are added in a fixed tree. The order does not depend on the CPU or on
+the alignment of the row (law 1). Softmax subtracts the row's maximum. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _INF = _F(np.inf)
 
 @inline
 def sum_to_lanes(source, count):
+    """The sum over a row in 16 partial sums."""
     total = splat(_F(0.0))
     i = 0
     while count - i >= 16:
@@ -50,14 +51,14 @@ def row_sum(source, count):
 
 @inline
 def _load_or_minus_inf(source, i, count):
-    """The elements from i on, -inf from `count` on."""
+    """Loads the elements from i on; -inf in the lanes from `count` on."""
     return keep_first(load_masked(source + i * 4, count - i), count - i, splat(-_INF))
 
 
 @inline
 def fast_max_to_lanes(source, count):
-    """The largest to lanes; any number where there is a NaN."""
-    a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
+    """The maximum over a row in 16 partial maxima; a NaN may be dropped."""
+    a = b = c = d = splat(-_INF)  # four independent chains hide the latency of a comparison
     i = 0
     while count - i >= 64:
         a, b = fast_max(load(source + i * 4), a), fast_max(load(source + i * 4 + 64), b)
@@ -73,7 +74,7 @@ def fast_max_to_lanes(source, count):
 
 @inline
 def max_to_lanes(source, count):
-    """The largest to lanes, NaN where there is one."""
+    """The maximum over a row in 16 partial maxima; NaN in lanes that have a NaN."""
     largest = fast_max_to_lanes(source, count)
     is_nan = largest != largest
     i = 0
@@ -165,14 +166,14 @@ def log_sum(target, source, count, parameters):
 
 @inline
 def _shift(source, count):
-    """The row's maximum, 0 where it is not finite, so that inf - inf never makes a NaN of its own."""
+    """The row's maximum; 0 if it is infinite, because inf - inf would give NaN."""
     best = row_max(source, count)
     return best if abs(best) < _INF else (_F(0.0) if best == best else best)
 
 
 @inline
 def _log_sum_of_exp(source, count, shift):
-    """log Σ exp(x - shift)"""
+    """log Σ exp(x - shift), a float32."""
     fixed = splat(shift)
     total = splat(_F(0.0))
     i = 0
@@ -191,7 +192,7 @@ def log_sum_exp(target, source, count, parameters):
 
 @inline
 def exp_sum_to_lanes(target, source, count, shift):
-    """Writes exp(x - shift), x <= shift, and sums it to lanes."""
+    """Writes exp(x - shift), for x <= shift; returns the sum in 16 partial sums."""
     total = splat(_F(0.0))
     i = 0
     while count - i >= 16:
@@ -208,6 +209,7 @@ def exp_sum_to_lanes(target, source, count, shift):
 
 @inline
 def scale_row(target, count, factor):
+    """Multiplies a row by a factor, in place."""
     i = 0
     while count - i >= 16:
         store(target + i * 4, load(target + i * 4) * factor)
@@ -217,14 +219,14 @@ def scale_row(target, count, factor):
 
 
 def softmax(target, source, count, parameters):
-    shift = splat(max_lanes(fast_max_to_lanes(source, count)))  # a NaN comes through the sum
+    shift = splat(max_lanes(fast_max_to_lanes(source, count)))  # a NaN reaches the result through the sum
     total = exp_sum_to_lanes(target, source, count, shift)
     scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
     return 0
 
 
 def log_softmax(target, source, count, parameters):
-    """The logarithm is small beside a large maximum, so the maximum goes first."""
+    """(x - maximum) - log Σ exp(x - maximum): subtracting the maximum first keeps precision."""
     shift_scalar = row_max(source, count)
     shift, norm = splat(shift_scalar), splat(_log_sum_of_exp(source, count, shift_scalar))
     i = 0
@@ -236,7 +238,7 @@ def log_softmax(target, source, count, parameters):
 
 @inline
 def centered_squares_to_lanes(source, count, center):
-    """Σ (x - center)², to lanes."""
+    """Σ (x - center)² in 16 partial sums."""
     squares = splat(_F(0.0))
     i = 0
     while count - i >= 16:
@@ -251,7 +253,7 @@ def centered_squares_to_lanes(source, count, center):
 
 @inline
 def normalize_row(target, source, count, center, factor, scale, bias):
-    """(x - center) · factor · scale + bias; the addresses of scale and bias, 0 for no bias."""
+    """Writes (x - center) · factor · scale + bias; scale, bias: addresses of `count` float32, 0 for no bias."""
     i = 0
     while i < count:
         x = (load_masked(source + i * 4, count - i) - center) * factor
@@ -264,7 +266,7 @@ def normalize_row(target, source, count, center, factor, scale, bias):
 
 
 def layer_norm(target, source, count, parameters):
-    """Mean first, then the squares about it."""
+    """(x - mean) / √(variance + epsilon) · scale + bias; the variance is computed from x - mean, in a second pass."""
     p = LayerNorm(parameters)
     center = splat(row_sum(source, count) / _F(count))
     variance = sum_lanes(centered_squares_to_lanes(source, count, center)) / _F(count)
@@ -274,7 +276,7 @@ def layer_norm(target, source, count, parameters):
 
 
 def rms_norm(target, source, count, parameters):
-    """Divides by the root of the mean square plus epsilon."""
+    """x / √(mean of squares + epsilon)"""
     factor = splat(_F(1.0)) / sqrt(splat(_row_sum_of_squares(source, count) / _F(count) + _RmsNorm(parameters).epsilon))
     i = 0
     while i < count:
@@ -284,7 +286,7 @@ def rms_norm(target, source, count, parameters):
 
 
 def _arg(is_better):
-    """A block: the first of equal extremes, or the last if `last` is 1; NaN counts as the most extreme."""
+    """A block: the int64 index of the first extreme, or of the last if `last` is 1; NaN is more extreme than any number."""
     def block(target, source, count, parameters):
         last = _ArgMax(parameters).last
         best, index = read_f32(source, 0), 0
@@ -313,7 +315,7 @@ arg_max, arg_min = _arg(_greater), _arg(_less)
 
 
 def cum_sum(target, source, count, parameters):
-    """Adds in order."""
+    """The cumulative sum of a row, added in order."""
     exclusive, reverse = _CumSum(parameters).exclusive, _CumSum(parameters).reverse
     total = _F(0.0)
     for k in range(count):

@@ -1,6 +1,6 @@
-"""Softmax and log-sum-exp of many rows of at most 64 elements: sixteen rows at a time, transposed so that lanes are rows.
+"""Softmax and log-sum-exp of rows of at most 64 elements: sixteen rows at a time, transposed so that lanes are rows.
 
-No lane is idle for any row length. Results are bitwise equal to those of the blocks in `reduce_last`.
+All lanes are used for any row length. Results are bitwise equal to those of the blocks in `reduce_last`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ _F = np.float32
 
 @inline
 def _transpose_rows(scratch, source, source_row, rows, count):
-    """Number j of every row as vector j."""
+    """Transposes rows: vector j holds element j of every row."""
     for j in range(0, count, 16):
         transpose_16x16(source + j * 4, source_row, scratch + j * 64, 64, rows, min(16, count - j))
 
 
 @inline
 def _sum_terms(x, count, free):
-    """The sum over `count` vectors: those sixteen apart one after another, as in a row's lanes, then the tree. `free`: 24 vectors."""
+    """Σ of `count` vectors in the order of `reduce_last`: vector j is added to partial sum j mod 16, then the tree. `free`: scratch of 24
+    vectors."""
     for j in range(min(16, count)):
         store(free + j * 64, load(x + j * 64))
     for j in range(count, 16):
@@ -44,7 +45,7 @@ def _softmax_group(target, target_row, source, source_row, rows, count, scratch,
     _transpose_rows(scratch, source, source_row, rows, count)
     shift = splat(_F(-np.inf))
     for j in range(count):
-        shift = fast_max(load(scratch + j * 64), shift)  # a NaN comes through the sum
+        shift = fast_max(load(scratch + j * 64), shift)  # a NaN reaches the result through the sum
     for j in range(count):
         store(scratch + j * 64, f.exp_nonpositive(load(scratch + j * 64) - shift))
     factor = splat(_F(1.0)) / _sum_terms(scratch, count, scratch + count * 64)
@@ -61,7 +62,7 @@ softmax = make_kernel(softmax_rows)
 
 @noinline
 def _log_sum_exp_group(target, target_row, source, source_row, rows, count, scratch, parameters):
-    """A row gives one number. Scratch: count + 24 vectors."""
+    """One float32 per row. Scratch: count + 24 vectors."""
     _transpose_rows(scratch, source, source_row, rows, count)
     best = splat(_F(-np.inf))
     for j in range(count):

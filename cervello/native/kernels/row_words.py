@@ -1,5 +1,5 @@
-"""Words of the compiled code that copies observations to rows and rows to arrays. They have their own file because importing compiled code
-takes a second."""
+"""Words of the compiled code that copies observations to rows and rows to arrays. A separate module, because importing compiled code takes
+a second."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 
 from cervello.codegen.schema import record
 
-# A reader of rows: a header, then an input's record for each.
+# A reader of rows: a header, then one record per input.
 # array_type, dict_type, str_type, int_type: addresses of the types
 # dict_size, dict_get, dict_next, dict_set, int_to_word, int_from_word, decref, err_clear: of PyDict_Size, PyDict_GetItemWithError,
 # PyDict_Next, PyDict_SetItem, PyLong_AsLongLong, PyLong_FromLongLong, Py_DecRef and PyErr_Clear
-# position, key, value: PyDict_Next's position, and the key and value it found
-# single_input: 1: the row of the only input may come without a dict
-# accepts: 1: `push_row` may add rows; the words below describe the target
+# position, key, value: PyDict_Next's position, and the last key and value
+# single_input: 1: an observation may be the array of the only input instead of a dict
+# accepts: 1: `push_row` may add rows; the following words describe the target
 # slots: address of the dict of agents that have begun, with their slots; writer: of a word that is nonzero while the slots are being
 # changed; generations_at: of a word that holds the address of the generations by slot
 # generations, rows, enqueued_frames: addresses of the dicts by waiting agent: generation, row, and frame of its first push (0: no dict)

@@ -1,7 +1,7 @@
 """Stores wrapper state after a run: copies outputs to the rows of slabs and handles nonfinite state.
 
-All columns are checked first, eight bytes at a time. If an element is nonfinite, rows are checked one by one; an agent's tensors are then
-stored together or not at all.
+All columns are checked first, eight bytes at a time. If an element is nonfinite, rows are checked one by one; either all tensors of an
+agent are stored, or none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _all_finite(column, n_bytes, exponent, carry):
 
 @noinline
 def _row_is_finite(row, row_bytes, exponent, element):
-    """Whether a row is finite; it may be unaligned. An element's exponent is in its last two bytes."""
+    """Whether a row is finite; it may be unaligned. The exponent of an element is in its last two bytes."""
     top = (exponent >> (8 * element - 16)) & 0xFFFF
     at = element - 2
     while at < row_bytes:
@@ -44,7 +44,7 @@ def _row_is_finite(row, row_bytes, exponent, element):
 
 @noinline
 def _check_state(ctx, n_rows):
-    """0 if all new state is finite, 1 if some is not, -1 if the batch must be refused because of it."""
+    """0 if all new state is finite, 1 if some is not, -1 if the batch must therefore be refused."""
     status = 0
     for m in range(Context(ctx).n_fused_ops):
         at = fused_op(ctx, m)
@@ -107,7 +107,7 @@ def _store_finite(ctx, n_rows):
 
 
 def store_state(ctx, n_rows):
-    """Stores outputs as wrapper state; 0, NONFINITE if some state was not stored, or -1 if the batch is refused and nothing was stored."""
+    """Stores wrapper state. Returns 0, NONFINITE if some state was not stored, or -1 if the batch is refused; nothing is stored then."""
     status = _check_state(ctx, n_rows)
     if status < 0:
         return -1

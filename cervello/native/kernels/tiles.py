@@ -2,8 +2,8 @@
 
     c[rows, 16 * vectors] = bias + a[rows, K] @ b[K, 16 * vectors]
 
-Each element sums k = 0 … K-1 in order, one fma each, so every tile shape gives the same bits. `b` holds its rows `ldb` bytes
-apart (128 within a packed panel of 32 columns). Stores are cut to `columns` valid columns under a mask.
+Each element sums k = 0 … K-1 in order with one fma per term, so every tile shape gives the same bits. Rows of `b` are `ldb` bytes apart
+(128 in a packed panel of 32 columns). Stores are masked to the first `columns` columns.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cervello.codegen.simd import F32, F32X16, I1X16, I32, I64, LANES, first_lan
 from cervello.native.kernels.sizes import PANEL
 
 _WIDE = "+avx512f" in cache.cpu()[1]
-# Rows and vectors of the tallest tile: 32 registers of 16 lanes, or 16 of 8. More rows would fit the registers for sums, not those for
-# addresses.
+# Rows and vectors of the largest tile, for 32 registers of 16 lanes or 16 of 8. More rows would fit the vector registers, but not the
+# general-purpose registers for addresses.
 ROWS, VECTORS = (8, 2) if _WIDE else (6, 1)
 
 
@@ -89,9 +89,9 @@ def make_tile(rows: int, vectors: int) -> Any:
 
 
 def make_segmented_tile(rows: int, vectors: int) -> Any:
-    """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, length, columns) whose sums are cut into segments of `length` terms.
+    """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, length, columns) with sums in segments of `length` terms.
 
-    The first segment starts from the bias, the others from zero; they are added in order, as single rows add theirs.
+    The first segment starts from the bias, the others from zero; the partial sums are added in order, as in `make_row`.
     """
 
     @intrinsic
@@ -179,8 +179,8 @@ def make_segmented_tile(rows: int, vectors: int) -> Any:
 def make_row(segments: int, vectors: int) -> Any:
     """An intrinsic row(a, b, panel_bytes, bias, c, k, columns): one row against `vectors` / 2 packed panels.
 
-    The sum is cut into `segments` of ceil(K / segments) terms that run side by side: several additions in flight hide the latency
-    of one. The partial sums are added in order, exactly as tiles do that take the segments one after another.
+    The sum is split into `segments` of ceil(K / segments) terms, which are computed in parallel to hide the latency of an fma. The partial
+    sums are added in order, as in tiles from `make_segmented_tile`, which compute the segments one after another.
     """
 
     @intrinsic
@@ -197,7 +197,7 @@ def make_row(segments: int, vectors: int) -> Any:
                 return builder.load(pointer(builder, builder.add(address, I64(n_bytes)), F32X16), align=4)
 
             length = builder.sdiv(builder.add(k_end, I64(segments - 1)), I64(segments))
-            common = builder.sub(k_end, builder.mul(length, I64(segments - 1)))  # terms that all segments have
+            common = builder.sub(k_end, builder.mul(length, I64(segments - 1)))  # terms of the last, shortest segment
             b_starts, a_starts = [b], [a]
             for _ in range(1, segments):
                 b_starts.append(builder.add(b_starts[-1], builder.mul(length, I64(4 * PANEL))))
@@ -235,7 +235,7 @@ def make_row(segments: int, vectors: int) -> Any:
 
 
 def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int) -> None:
-    """Stores whole vectors when all columns are valid, else under a mask."""
+    """Stores whole vectors if all columns are valid, otherwise masked vectors."""
     vector_p = F32X16.as_pointer()
     masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, vector_p, I32, I1X16])
     with builder.if_else(builder.icmp_signed(">=", columns, I64(LANES * vectors)), likely=True) as (whole, part):

@@ -1,4 +1,4 @@
-"""Transposes blocks of up to 16 x 16 float32, and splits rows by remainder: moves that need shuffles, emitted as LLVM IR."""
+"""Transposes of blocks of up to 16 x 16 float32, and strided splits of rows, emitted as LLVM IR shuffles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
 
 @intrinsic
 def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, rows, columns):
-    """target[j][i] = source[i][j] for i < rows, j < columns, both at most 16; nothing beyond is read or written."""
+    """target[j][i] = source[i][j] for i < rows ≤ 16, j < columns ≤ 16; other elements are not accessed."""
     def codegen(context, builder, sig, args):
         source, row_bytes, target, column_bytes, rows, columns = args
         wanted, empty = first_lanes(builder, columns), ir.Constant(I1X16, [0] * LANES)
@@ -53,8 +53,8 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
 def make_split(step: int) -> Any:
     """An intrinsic split(source, low, high, target, part_bytes, count) for step 1, 2 or 4.
 
-    Element u of the source, zero unless low <= u < high, goes to part u % step at place u // step, for the first `count` places of
-    at most 16. Parts lie part_bytes apart.
+    Element u of the source, or zero unless low <= u < high, is stored in part u % step at index u // step < count ≤ 16. Parts are
+    part_bytes apart.
     """
 
     @intrinsic

@@ -1,7 +1,7 @@
-"""Decision trees: each row walks through every tree; the leaves it reaches vote for targets.
+"""Tree ensembles: each row traverses every tree, and the leaves that it reaches vote for targets.
 
-Values are compared in float64, which holds float32 and float64 exactly. Votes are added in float64 in the order of the trees, so a row's
-sums do not depend on other rows. Source: ONNX operator specification, ai.onnx.ml, TreeEnsemble-5.
+Values are compared in float64, which represents float32 exactly. Votes are added in float64 in the order of the trees, so the sums of a
+row do not depend on other rows. Source: ONNX operator specification, ai.onnx.ml, TreeEnsemble-5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AVERAGE, _SUM, _MIN = 0, 1, 2
 
 @inline
 def _leaf(nodes, root, row, x_is_float64):
-    """The number of the leaf that a row ends at."""
+    """The index of the leaf that a row reaches."""
     at = np.int64(root)
     while at >= 0:
         node = nodes + at * _NODE
@@ -35,7 +35,7 @@ def _leaf(nodes, root, row, x_is_float64):
 
 @inline
 def _vote(scores, voted, target, value, mode):
-    """Adds a value to a target's score, or keeps the least or largest; the first that is given stands for itself."""
+    """Adds a value to a target's score, or replaces the score by a smaller or larger value; the first vote always replaces it."""
     if mode <= _SUM:
         write_f64(scores, target, read_f64(scores, target) + value)
         return
@@ -48,7 +48,7 @@ def _vote(scores, voted, target, value, mode):
 
 @noinline
 def _traverse(nodes, root, starts, targets, values, row, row_by, n_rows, scores, voted, score_by, x_is_float64, mode):
-    """Rows through one tree."""
+    """Traverses one tree with n_rows rows."""
     for _ in range(n_rows):
         leaf = _leaf(nodes, root, row, x_is_float64)
         for i in range(read_i32(starts, leaf), read_i32(starts, leaf + 1)):

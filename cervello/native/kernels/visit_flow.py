@@ -1,6 +1,6 @@
-"""Loops of the estimator `mis`: exponentials, and sums over rows of products of features, in float64.
+"""Loops of the estimator `mis`: exponentials, and sums over rows of outer products of features, in float64.
 
-A sum's order depends on the number of rows of a call alone.
+The order of a sum depends only on the number of rows of a call.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _flow = view(FLOW)
 
 
 def exponentials(address, n):
-    """Replaces n float64 x ≤ 0 by exp(x); n is a multiple of 4."""
+    """Replaces n float64 x ≤ 0 with exp(x); n is a multiple of 4."""
     for i in range(0, n, 4):
         exp_f64x4(address + 8 * i)
     return 0
 
 
 def add_flow(words):
-    """Adds to each candidate's sums Σₜ φₜ (dₜ φₜ − oₜ₋₁ φₜ₋₁)ᵀ, and in the column behind them Σₜ φₜ (oₜ₋₁ + bₜ − dₜ).
+    """Adds to each candidate's sums Σₜ φₜ (dₜ φₜ − oₜ₋₁ φₜ₋₁)ᵀ, and in the next column Σₜ φₜ (oₜ₋₁ + bₜ − dₜ).
 
     Args:
       words: address of FLOW of `flow_words`.

@@ -28,9 +28,9 @@ def resolve_layout(offsets, table, n_rows):
     """Writes the offsets of all buffers for one N; returns the arena's size in bytes.
 
     Args:
-      places: [1 + 2 B] words for B buffers: a zero for operands outside the arena, the offsets, and the sizes.
-      table: B, the number of stacking orders, (const, slope) of each size, and each order: its number of words, then for each buffer in
-        order (buffer, the number of buffers below it, their indices).
+      offsets: address of [1 + 2 B] words for B buffers: a zero for operands outside the arena, the offsets, and the sizes; all are written.
+      table: address of the words of `Layout.table`: B, the number of stacking orders, (const, slope) of each size, then for each order its
+        number of words and for each buffer in order (buffer, number of buffers below it, their indices).
     """
     n_buffers, n_orders = word(table, 0), word(table, 1)
     sizes = offsets + (n_buffers + 1) * 8

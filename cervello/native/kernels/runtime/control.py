@@ -1,6 +1,6 @@
 """The compiled entry of a run: checks arrays, resolves a program for N rows, and executes it.
 
-An array that the check does not accept is reported, and Python takes the general path.
+If the check refuses an array, its index is returned, and Python takes the general path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def run(ctx, plan, n, objects, n_objects):
     """Checks arrays, runs a plan, or both.
 
     Args:
-      plan: address of a plan's facts; 0 only checks the arrays.
+      plan: address of a PLAN; 0 only checks the arrays.
       n: with arrays, their expected number of rows; without, the first row of the checked arrays to run.
       objects: addresses of n_objects arrays, inputs then outputs.
     Returns:
@@ -40,7 +40,7 @@ def run(ctx, plan, n, objects, n_objects):
 
 @noinline
 def _run_ops_before(ctx, n_rows):
-    """Runs the wrappers' fused ops on inputs before a run."""
+    """Runs the wrappers' fused ops that fill inputs, before a run."""
     context = Context(ctx)
     slots, steps = context.slots, context.steps
     for m in range(context.n_fused_ops):
@@ -104,20 +104,23 @@ def _run_checked(ctx, plan, n, objects, n_objects):
 
 
 def run_named(ctx, plan, n, objects, n_objects):
-    """Like `run`, with arrays looked up by name in two dicts, inputs and outputs. The compiled lookup instead of one in Python halves the
-    time of a small policy.
+    """Like `run`, with arrays looked up by name in two dicts, inputs and outputs. A small policy takes half the time with this compiled
+    lookup.
 
     A plan of 0 only checks the arrays and stores the agent arrays. Fused wrapper ops need a plan.
 
     An empty outputs dict of the type in `results_type` of the context is filled with new arrays.
 
-    Two objects, the dicts, are a run without agents; `ExecutionContext.set_noise` sets the noise source before.
+    The number of objects selects the form of the call:
 
-    Three more objects describe the agents: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth is the deterministic
-    flags (bool by row, or None). Without a fourth, no row is deterministic, the fused wrapper ops and the chained graphs run, and each
-    agent's step counter is advanced on success. A fifth object of any kind enables the same with the fourth. In these two forms,
-    nonfinite state gives the status NONFINITE, or -1 if a wrapper refuses it. A chunked plan may then stop at the deadline `deadline` of
-    the context; `n_run` is the number of rows that ran.
+    2: inputs and outputs. A run without agents; `ExecutionContext.set_noise` has set the noise source.
+    5: also slots (int64 by row), step counters (int64 by slot) and noise keys. No row is deterministic. Fused wrapper ops and chained
+       graphs run, and each agent's step counter is advanced on success.
+    6: also the deterministic flags (bool by row, or None). Fused wrapper ops and chained graphs do not run.
+    7: also any object: as with 5 objects, with the flags.
+
+    With 5 or 7 objects, nonfinite state gives the status NONFINITE, or -1 if a wrapper refuses it. A chunked plan may stop at the
+    `deadline` of the context; `n_run` is then the number of rows that ran.
     """
     context = Context(ctx)
     arguments = Arguments(context.arguments)
@@ -133,7 +136,7 @@ def run_named(ctx, plan, n, objects, n_objects):
         return -1
     arrays = argument(context.arguments, arguments.n_arrays)
     status = 0
-    for output in range(1 if makes_outputs else 2):  # a loop: one call site is compiled once
+    for output in range(1 if makes_outputs else 2):  # a loop, so that the lookup is compiled once
         names = inputs if output == 0 else outputs
         if status == 0 and not find_in_order(ctx, names, output, arrays):
             status = find_by_name(ctx, names, output, arrays)

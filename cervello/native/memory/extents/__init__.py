@@ -3,12 +3,13 @@
 One file per family registers its kernels. The verifier calls `check_extents`.
 """
 
-from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)
+from cervello.native.memory.extents import (  # noqa: F401  (importing a module registers its kernels)
     control_flow,
     coupling,
     gather_scatter,
     loops,
     products,
+    random,
     trees,
     windows,
 )

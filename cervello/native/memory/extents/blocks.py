@@ -25,9 +25,9 @@ class Block:
 
     Attributes:
       n_sources: operands besides the target.
-      reach: (count, parameters by name) → spans of target and sources.
-      each: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
-      parameters: the words it reads after the loop's own; one of kind `weight` is the address of `count` float32.
+      spans_of: (count, parameters by name) → spans of target and sources.
+      elementwise: whether it maps float32 elements independently, so that it may run in place on the result of a product.
+      parameters: the words that it reads after those of the loop; a word of kind `weight` is the address of `count` float32.
     """
 
     n_sources: int
@@ -36,7 +36,7 @@ class Block:
     parameters: Schema = NONE
 
     def named(self, words: Sequence[Any]) -> dict[str, Any]:
-        """Its parameters by name.
+        """The block's parameters by name.
 
         Raises:
           PlanError: parameters are missing.
@@ -58,12 +58,12 @@ def _elements(target: int, *sources: int) -> SpanFunction:
 def _broadcast_mask(parameters: Mapping[str, Any]) -> int:
     word = parameters["mask"]
     if type(word) is not int:
-        raise PlanError(f"expected bits that tell which operands are broadcast, got {word!r}")
+        raise PlanError(f"expected a broadcast mask, got {word!r}")
     return word
 
 
 def _float_pair(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
-    """Like `kernels.binary._block`: at most one operand is broadcast; a broadcast operand is read even for 0 elements."""
+    """Spans of `kernels.binary._block`: at most one operand is broadcast, and it is read even for 0 elements."""
     broadcast_mask, run = _broadcast_mask(parameters), contiguous(count * 4)
     return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
@@ -91,7 +91,7 @@ def _choice(item: int | None) -> SpanFunction:
 
 
 def _triple(result: int, *items: int) -> SpanFunction:
-    """Three operands of these sizes in bytes, each of which may be broadcast; nothing is read for 0 elements."""
+    """Three operands with elements of these sizes in bytes, each of which may be broadcast; nothing is read for 0 elements."""
     def spans_of(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
         broadcast_mask = _broadcast_mask(parameters)
         return contiguous(count * result), *(contiguous(item if count > 0 and broadcast_mask & bit else count * item)
@@ -101,7 +101,7 @@ def _triple(result: int, *items: int) -> SpanFunction:
 
 
 def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> SpanFunction:
-    """Reduces a row to one result; `least`: elements that are always read, `item`: bytes of each."""
+    """A reduction of a row to n_bytes; `least`: minimal number of elements that are read; `item`: bytes of an element."""
     return lambda count, parameters: (contiguous(n_bytes), contiguous(max(count, least) * item))
 
 
@@ -159,10 +159,10 @@ _USER_BLOCK = Block(1, _FLOATS, elementwise=True)
 
 
 def block_at(reference: str) -> Block:
-    """The declaration of a block; a user's block maps float32 elements, as `ops.elementwise` defines.
+    """The declaration of a block; a user's block maps float32 elements, by the definition of `ops.elementwise`.
 
     Raises:
-      PlanError: a block of the package has none.
+      PlanError: a block of the package has no declaration.
     """
     found = BLOCKS.get(reference)
     if found is None and reference.startswith("cervello.native."):

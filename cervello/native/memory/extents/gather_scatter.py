@@ -1,14 +1,12 @@
-"""Extents of gather, scatter and random ops. Kernels check indices at run time against the sizes declared here."""
+"""Extents of gather and scatter. Kernels check indices at run time against the sizes in their words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cervello.native.kernels.sizes import FEW_CLASSES, FEW_CLASSES_SCRATCH
 from cervello.native.memory.extents.declaration import expect, kernel
 from cervello.native.memory.extents.spans import Span, contiguous, cover_loops
-from cervello.noise.words import FILL
 
 _DEPTH = 5
 
@@ -40,7 +38,7 @@ def _blocks(w: Any) -> tuple[Span, Span, Span]:
 
 
 def _declare(gather: str, scatter: str, spans: Callable[[Any], tuple[Span, Span, Span]]) -> None:
-    """A gather reads what is indexed, a scatter writes it."""
+    """Declares a gather, which reads the indexed elements, and a scatter, which writes them."""
     @kernel(f"gather_scatter:{gather}")
     def _gathered(w: Any) -> Mapping[str, Span]:
         return dict(zip(("data", "indices", "target"), spans(w), strict=True))
@@ -58,17 +56,3 @@ _declare("gather_nd", "scatter_nd", _blocks)
 @kernel("gather_scatter:top_k")
 def _top_k(w: Any) -> Mapping[str, Span]:
     return {"source": contiguous(w.rows * w.n * 4), "values": contiguous(w.rows * w.k * 4), "indices": contiguous(w.rows * w.k * 8)}
-
-
-@kernel("random:normal random:uniform")
-def _random(w: Any) -> Mapping[str, Span]:
-    return {"target": contiguous(w.rows * w.width * 4), "block": contiguous(FILL.n_bytes)}
-
-
-@kernel("multinomial:multinomial")
-def _multinomial(w: Any) -> Mapping[str, Span]:
-    expect(w.itemsize in (4, 8), "results of 4 or 8 bytes", w.itemsize)
-    lines = w.rows * w.lines
-    scratch = max(w.classes, FEW_CLASSES_SCRATCH if w.classes <= FEW_CLASSES else 0)
-    return {"logits": contiguous(lines * w.classes * 4), "target": contiguous(lines * w.samples * w.itemsize),
-            "draws": contiguous(lines * w.samples * 4), "weights": contiguous(scratch * 4), "block": contiguous(FILL.n_bytes)}

@@ -15,7 +15,7 @@ from cervello.native.memory.extents.spans import Span, contiguous, cover_loops, 
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-    """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
+    """Spans of a block's target and sources. Checks that the block fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
     named = block.named(parameters)
     for field in block.parameters.fields:
@@ -62,7 +62,7 @@ def _map3(w: Any) -> Mapping[str, Span]:
 
 
 def _batched_rows(w: Any, result: Span) -> Mapping[str, Span]:
-    """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
+    """Extents of a kernel that reads rows of `count` float32 and writes `result` for each, sixteen rows at a time or with the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": cover_loops(union(source, contiguous(w.count * 4)), w.sizes, w.source_by),
             "target": cover_loops(union(target, result), w.sizes, w.target_by), "transposed": contiguous(row_scratch(w.count) * 4)}

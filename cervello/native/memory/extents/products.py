@@ -1,4 +1,4 @@
-"""Extents of products: with packed weights, with computed operands, in attention and in recurrent cells."""
+"""Extents of matrix products: with packed weights, with computed operands, in attention and in recurrent cells."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _gemm_residual(w: Any) -> Mapping[str, Span]:
 def _gemv(w: Any) -> Mapping[str, Span]:
     check_activation(w)
     n_groups = 2 if w.width > 4 else 1
-    last = w.width - 4 * (n_groups - 1)  # of the last four columns
+    last = w.width - 4 * (n_groups - 1)  # columns of the last group of four
     return {"a": cover_loops(contiguous(w.k * 4), [w.rows], [w.lda]), "c": cover_loops(contiguous(max(w.width, 1) * 4), [w.rows], [w.ldc]),
             "weights": cover_loops(contiguous(round_up(w.k, 32) * 4), [4 * n_groups], [w.ldw]),
             "bias": contiguous(16 * (n_groups - 1) + (64 if last > 2 else 8))}
@@ -84,7 +84,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
 
 def _operand(w: Any, op: Any) -> Span:
     """The span of the other operand of one elementwise op on attention scores."""
-    expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
+    expect(op.mask in (0, 1 if op.on_left else 2), "a block that does not broadcast the scores", op.mask)
     expect(op.block.elementwise, "an op on float32", op.block)
     spans = block_spans(op.block, 2, w.n, [op.mask])
     return cover_loops(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])

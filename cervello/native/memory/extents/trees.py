@@ -1,4 +1,4 @@
-"""Extents of decision trees: nodes are constants, so every path is known."""
+"""Extents of tree ensembles. Nodes are constants, so all paths are checked at load."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from cervello.native.memory.extents.spans import Span, contiguous, cover_loops, 
 
 
 def _image(w: Any) -> Span:
-    """All of the input."""
+    """The span of the whole input."""
     return cover_loops((0, 4), [w.images, w.groups * w.channels, w.height, w.width], w.x_by)
 
 
 def _taps(w: Any, n_bytes: int) -> Span:
-    """Bytes from a pixel's address to the start of its first tap and the end of its last one; a tap has n_bytes."""
+    """The span of all taps relative to a pixel's address; a tap has n_bytes."""
     offsets = content(w.offsets)
     expect(offsets.dtype == "int64" and offsets.size >= w.k, f"{w.k} offsets of taps", offsets.shape)
     taps = offsets.reshape(-1)[:w.k]
