@@ -17,8 +17,8 @@ _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # fdl
 _MAGIC_BIAS = 6755399441055744.0  # 1.5 · 2⁵²: the sum with x holds round(x) in its low bits
 
 
-def _splat(builder: Any, value: Any, kind: ir.VectorType = F64X4) -> Any:
-    found = ir.Constant(kind, ir.Undefined)
+def _splat(builder: Any, value: Any) -> Any:
+    found = ir.Constant(F64X4, ir.Undefined)
     for lane in range(4):
         found = builder.insert_element(found, value, ir.IntType(32)(lane))
     return found
@@ -28,8 +28,8 @@ def _constant(value: float) -> ir.Constant:
     return ir.Constant(F64X4, [value] * 4)
 
 
-def _pointer(builder: Any, address: Any, kind: ir.VectorType = F64X4) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
+def _pointer(builder: Any, address: Any) -> Any:
+    return builder.inttoptr(address, F64X4.as_pointer())
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:

@@ -11,7 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I1X16, I32, I32X16, LANES, first_lanes, i32x16, llvm_function, pointer
+from cervello.codegen.simd import i32x16
+from cervello.codegen.simd_ir import I32X16, LANES, emit_masked_load, emit_masked_store, first_lanes, pointer
 
 
 def _widen(builder: Any, value: Any, bits: int, signed: bool) -> Any:
@@ -30,10 +31,7 @@ def _make_loads(bits: int, signed: bool) -> tuple[Any, Any]:
     @intrinsic
     def load_masked(typing_context, address, count):
         def codegen(context, builder, sig, args):
-            function = llvm_function(builder, f"llvm.masked.load.v16i{bits}.p0", vector, [vector.as_pointer(), I32, I1X16, vector])
-            zero = ir.Constant(vector, [0] * LANES)
-            loaded = builder.call(function, [pointer(builder, args[0], vector), I32(align), first_lanes(builder, args[1]), zero])
-            return _widen(builder, loaded, bits, signed)
+            return _widen(builder, emit_masked_load(builder, args[0], first_lanes(builder, args[1]), vector), bits, signed)
         return i32x16(types.int64, types.int64), codegen
 
     return load, load_masked
@@ -56,9 +54,7 @@ def _make_stores(bits: int) -> tuple[Any, Any]:
     @intrinsic
     def store_masked(typing_context, address, value, count):
         def codegen(context, builder, sig, args):
-            function = llvm_function(builder, f"llvm.masked.store.v16i{bits}.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, I1X16])
-            lanes = first_lanes(builder, args[2])
-            builder.call(function, [truncate(builder, args[1]), pointer(builder, args[0], vector), I32(align), lanes])
+            emit_masked_store(builder, args[0], truncate(builder, args[1]), first_lanes(builder, args[2]), vector)
             return context.get_dummy_value()
         return types.void(types.int64, i32x16, types.int64), codegen
 

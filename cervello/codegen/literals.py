@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import F32, F32X16, LANES, f32x16, llvm_function, splat_value
+from cervello.codegen.simd import f32x16
+from cervello.codegen.simd_ir import F32, F32X16, LANES, llvm_function, splat_value
 
 
 @intrinsic

@@ -93,48 +93,37 @@ def prefetch(typing_context, address):
     return types.void(types.int64), codegen
 
 
+def _call_compiled(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Calls the compiled function at address args[0] with the other words, with numba's calling convention; returns its word."""
+    result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+    words = [I64] * len(args[1:])
+    kind = ir.FunctionType(I32, [I64.as_pointer(), I8.as_pointer().as_pointer(), *words]).as_pointer()
+    builder.call(builder.inttoptr(args[0], kind), [result, error, *args[1:]])
+    return builder.load(result)
+
+
 @intrinsic
 def call_kernel(typing_context, function, a, b):
-    """Calls a compiled function of two words by address, with numba's calling convention; returns its word."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        kind = ir.FunctionType(I32, [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64]).as_pointer()
-        builder.call(builder.inttoptr(args[0], kind), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(types.int64, types.int64, types.int64), codegen
+    """Calls a compiled function of two words by address; returns its word."""
+    return types.int64(types.int64, types.int64, types.int64), _call_compiled
 
 
 @intrinsic
 def call_block(typing_context, function, target, source, count, parameters):
     """Calls a compiled block function (target, source, count, address of parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 5), codegen
+    return types.int64(*[types.int64] * 5), _call_compiled
 
 
 @intrinsic
 def call_block_2(typing_context, function, target, a, b, count, parameters):
     """Calls a compiled block function (target, a, b, count, parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 6), codegen
+    return types.int64(*[types.int64] * 6), _call_compiled
 
 
 @intrinsic
 def call_block_3(typing_context, function, target, a, b, c, count, parameters):
     """Calls a compiled block function (target, a, b, c, count, parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 7), codegen
+    return types.int64(*[types.int64] * 7), _call_compiled
 
 
 @intrinsic

@@ -14,15 +14,27 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
 
-LANES = 16
-F32, F64, I1, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-F32X16, I32X16, I1X16, I64X16 = (ir.VectorType(t, LANES) for t in (F32, I32, I1, I64))
+from cervello.codegen.simd_ir import (
+    F32,
+    F32X16,
+    I1X16,
+    I8X16,
+    I32,
+    I32X16,
+    I64X16,
+    LANES,
+    emit_masked_load,
+    emit_masked_store,
+    first_lanes,
+    llvm_function,
+    pointer,
+    splat_value,
+)
 
 
 class SimdType(types.Type):
@@ -72,35 +84,12 @@ def _register_operators() -> None:
 _register_operators()
 
 
-def splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, value, I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(I32X16, [0] * LANES))
-
-
-def first_lanes(builder: Any, count: Any) -> Any:
-    """A mask of the first `count` lanes; `count` is any int64."""
-    for sign, limit in ((">", LANES), ("<", 0)):  # clamped to int32 range: comparing int32 lanes is one instruction, int64 lanes three
-        count = builder.select(builder.icmp_signed(sign, count, I64(limit)), I64(limit), count)
-    return builder.icmp_signed("<", ir.Constant(I32X16, list(range(LANES))), splat_value(builder, builder.trunc(count, I32), I32X16))
-
-
-def pointer(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-def llvm_function(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def _unary(name: str, operand: SimdType = f32x16) -> Any:
-    suffix = "v16f32" if operand is f32x16 else "v16i32"
-
+def _unary(name: str) -> Any:
     @intrinsic
     def function(typing_context, x):
         def codegen(context, builder, sig, args):
-            return builder.call(llvm_function(builder, f"llvm.{name}.{suffix}", operand.vector, [operand.vector]), args)
-        return operand(operand), codegen
+            return builder.call(llvm_function(builder, f"llvm.{name}.v16f32", F32X16, [F32X16]), args)
+        return f32x16(f32x16), codegen
 
     return function
 
@@ -238,10 +227,7 @@ def load(typing_context, address):
 def load_masked(typing_context, address, count):
     """The first `count` of sixteen adjacent float32; the other lanes are 0 and not read."""
     def codegen(context, builder, sig, args):
-        kind = F32X16.as_pointer()
-        function = llvm_function(builder, "llvm.masked.load.v16f32.p0", F32X16, [kind, I32, I1X16, F32X16])
-        zero = ir.Constant(F32X16, [0.0] * LANES)
-        return builder.call(function, [pointer(builder, args[0], F32X16), I32(4), first_lanes(builder, args[1]), zero])
+        return emit_masked_load(builder, args[0], first_lanes(builder, args[1]))
     return f32x16(types.int64, types.int64), codegen
 
 
@@ -258,9 +244,7 @@ def store(typing_context, address, value):
 def store_masked(typing_context, address, value, count):
     """Stores the first `count` lanes; the memory after them is not accessed."""
     def codegen(context, builder, sig, args):
-        kind = F32X16.as_pointer()
-        function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, kind, I32, I1X16])
-        builder.call(function, [args[1], pointer(builder, args[0], F32X16), I32(4), first_lanes(builder, args[2])])
+        emit_masked_store(builder, args[0], args[1], first_lanes(builder, args[2]))
         return context.get_dummy_value()
     return types.void(types.int64, f32x16, types.int64), codegen
 
@@ -295,11 +279,8 @@ def scatter(typing_context, address, stride, value, count):
 def load_bools(typing_context, address, count):
     """Loads the first `count` of sixteen adjacent bool bytes as a mask; the other lanes are false."""
     def codegen(context, builder, sig, args):
-        vector = ir.VectorType(I8, LANES)
-        function = llvm_function(builder, "llvm.masked.load.v16i8.p0", vector, [vector.as_pointer(), I32, I1X16, vector])
-        zero = ir.Constant(vector, [0] * LANES)
-        lanes = builder.call(function, [pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[1]), zero])
-        return builder.icmp_unsigned("!=", lanes, zero)
+        lanes = emit_masked_load(builder, args[0], first_lanes(builder, args[1]), I8X16)
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(I8X16, None))
     return mask(types.int64, types.int64), codegen
 
 
@@ -307,11 +288,7 @@ def load_bools(typing_context, address, count):
 def store_bools(typing_context, address, value, count):
     """Stores the first `count` lanes of a mask as bytes 0 or 1."""
     def codegen(context, builder, sig, args):
-        vector = ir.VectorType(I8, LANES)
-        function = llvm_function(
-            builder, "llvm.masked.store.v16i8.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, I1X16])
-        lanes = builder.zext(args[1], vector)
-        builder.call(function, [lanes, pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[2])])
+        emit_masked_store(builder, args[0], builder.zext(args[1], I8X16), first_lanes(builder, args[2]), I8X16)
         return context.get_dummy_value()
     return types.void(types.int64, mask, types.int64), codegen
 

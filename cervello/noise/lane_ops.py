@@ -8,7 +8,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I1X16, I32, I32X16, I64, I64X16, LANES, f32x16, first_lanes, i32x16, llvm_function, pointer, splat_value
+from cervello.codegen.simd import f32x16, i32x16
+from cervello.codegen.simd_ir import I1X16, I32, I32X16, I64, I64X16, LANES, emit_masked_load, first_lanes, llvm_function, splat_value
 
 
 def _interleaver(start: int) -> Any:
@@ -49,9 +50,7 @@ def gather_by_slot(typing_context, base, slots, stride, count):
     def codegen(context, builder, sig, args):
         base, slots, stride, count = args
         present = first_lanes(builder, count)
-        load = llvm_function(builder, "llvm.masked.load.v16i64.p0", I64X16, [I64X16.as_pointer(), I32, I1X16, I64X16])
-        indices = builder.call(load, [pointer(builder, slots, I64X16), I32(8), present, ir.Constant(I64X16, [0] * LANES)])
-        offsets = builder.mul(indices, splat_value(builder, stride, I64X16))
+        offsets = builder.mul(emit_masked_load(builder, slots, present, I64X16), splat_value(builder, stride, I64X16))
         addresses = builder.add(splat_value(builder, base, I64X16), offsets)
         pointers = builder.inttoptr(addresses, ir.VectorType(I32.as_pointer(), LANES))
         gather = llvm_function(builder, "llvm.masked.gather.v16i32.v16p0", I32X16, [pointers.type, I32, I1X16, I32X16])

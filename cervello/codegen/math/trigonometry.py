@@ -20,16 +20,11 @@ from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.math.exponentials import INFINITY, MAGIC_BIAS, SIGN_BIT
 from cervello.codegen.simd import (
-    I1,
-    I1X16,
-    I32X16,
-    LANES,
     as_float,
     as_int,
     fabs,
     fma,
     i32x16,
-    llvm_function,
     mask,
     mulhi,
     select,
@@ -38,6 +33,7 @@ from cervello.codegen.simd import (
     to_float,
     to_int,
 )
+from cervello.codegen.simd_ir import I1, I1X16, I32X16, LANES, llvm_function
 
 TWO_OVER_PI = 0.6366197723675814
 HALF_PI_1, HALF_PI_2, HALF_PI_3 = 1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15

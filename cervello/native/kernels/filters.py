@@ -10,11 +10,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import F32, F32X16, I1X16, I32, I64, LANES, first_lanes, llvm_function, pointer, splat_value
+from cervello.codegen.simd_ir import (
+    F32,
+    F32X16,
+    I64,
+    LANES,
+    emit_masked_load,
+    emit_masked_store,
+    first_lanes,
+    llvm_function,
+    pointer,
+    splat_value,
+)
 from cervello.native.kernels.sizes import FILTERS, PANEL
 
 
@@ -30,14 +40,13 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
         def codegen(context, builder, sig, args):
             w, x, offsets, k_end, bias, out, ldo, pixels = args
             fma = llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
-            vector_p = F32X16.as_pointer()
-            masked_load = llvm_function(builder, "llvm.masked.load.v16f32.p0", F32X16, [vector_p, I32, I1X16, F32X16])
-            masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, vector_p, I32, I1X16])
-            zero = ir.Constant(F32X16, [0.0] * LANES)
             mask = first_lanes(builder, builder.sub(pixels, I64(LANES * (vectors - 1))))
 
+            def offset_address(address: Any, n_bytes: int) -> Any:
+                return builder.add(address, I64(n_bytes)) if n_bytes else address
+
             def at(address: Any, n_bytes: int, kind: Any) -> Any:
-                return pointer(builder, builder.add(address, I64(n_bytes)) if n_bytes else address, kind)
+                return pointer(builder, offset_address(address, n_bytes), kind)
 
             starts = [splat_value(builder, builder.load(at(bias, 4 * i, F32), align=4), F32X16) for i in range(filters)]
             entry = builder.block
@@ -51,7 +60,7 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
                 phi.add_incoming(first, entry)
             moved = builder.add(x, builder.load(pointer(builder, tap, I64), align=8))
             pixels_now = [builder.load(at(moved, 64 * j, F32X16), align=4) for j in range(vectors - 1)]
-            pixels_now.append(builder.call(masked_load, [at(moved, 64 * (vectors - 1), F32X16), I32(4), mask, zero]))
+            pixels_now.append(emit_masked_load(builder, offset_address(moved, 64 * (vectors - 1)), mask))
             new = []
             for i in range(filters):
                 weight = splat_value(builder, builder.load(at(w_row, 4 * i, F32), align=4), F32X16)
@@ -77,7 +86,7 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
             for i in range(filters):
                 for j in range(vectors - 1):
                     builder.store(new[i][j], at(row, 64 * j, F32X16), align=4)
-                builder.call(masked_store, [new[i][-1], at(row, 64 * (vectors - 1), F32X16), I32(4), mask])
+                emit_masked_store(builder, offset_address(row, 64 * (vectors - 1)), new[i][-1], mask)
                 row = builder.add(row, ldo)
             return context.get_dummy_value()
 

@@ -51,7 +51,7 @@ WHERE: Final = _parameters("integers", "where", "mask:int itemsize")
 FAKE_QUANTIZE: Final = _parameters(
     "quantisation", " ".join(f"{name}_{kind}" for name in ("fake_quantize", "fake_requantize") for kind in _KINDS), "mask:int times_scale")
 
-LAYER_NORM: Final = _parameters("reduce_last", "layer_norm", "scale:weight bias:weight? epsilon:float")
-RMS_NORM: Final = _parameters("reduce_last", "rms_norm", "epsilon:float")
+LAYER_NORM: Final = _parameters("normalize_last", "layer_norm", "scale:weight bias:weight? epsilon:float")
+RMS_NORM: Final = _parameters("normalize_last", "rms_norm", "epsilon:float")
 ARG_MAX: Final = _parameters("reduce_last", "arg_max arg_min", "last")  # 1: the last of equal extremes, 0: the first
 CUM_SUM: Final = _parameters("reduce_last", "cum_sum", "exclusive reverse")

@@ -1,4 +1,4 @@
-"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time, with bitwise equal results.
+"""Reductions of `reduce_last`, and softmax and layer norm of `normalize_last`, sixteen rows at a time, with bitwise equal results.
 
 Each row is first reduced to 16 lanes. The sixteen vectors are then transposed, and the final tree combines vectors instead of lanes, which
 hides its latency.
@@ -13,16 +13,8 @@ from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.simd import gather, select, splat, sqrt, store, store_masked
 from cervello.native.kernels.batched_rows import fast_max_vectors, in_batches, make_kernel, max_vectors, sum_vectors
 from cervello.native.kernels.lane_trees import fast_max
-from cervello.native.kernels.reduce_last import (
-    LayerNorm,
-    centered_squares_to_lanes,
-    exp_sum_to_lanes,
-    fast_max_to_lanes,
-    max_to_lanes,
-    normalize_row,
-    scale_row,
-    sum_to_lanes,
-)
+from cervello.native.kernels.normalize_last import LayerNorm, centered_squares_to_lanes, exp_sum_to_lanes, normalize_row, scale_row
+from cervello.native.kernels.reduce_last import fast_max_to_lanes, max_to_lanes, sum_to_lanes
 from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32

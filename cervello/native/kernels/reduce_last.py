@@ -1,7 +1,7 @@
-"""Blocks over one contiguous row: reductions, softmax, layer normalisation, arg max.
+"""Blocks that reduce one contiguous row to one element: sums, extremes, arg max; and cumulative sums.
 
 Element i is added in lane i mod 16 of 16 virtual lanes; the lanes are added in a fixed tree. The order does not depend on the CPU or on
-the alignment of the row (law 1). Softmax subtracts the row's maximum. Source: ONNX operator specification, opset 22.
+the alignment of the row (law 1). Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from cervello.codegen.simd import (
     select,
     splat,
     sqrt,
-    store,
-    store_masked,
 )
 from cervello.native.kernels.lane_trees import fast_max, max_lanes, min_lanes, minimum, product_lanes, sum_lanes
-from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM, LAYER_NORM, RMS_NORM
+from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM
 
 _F = np.float32
-LayerNorm, _RmsNorm, _ArgMax, _CumSum = view(LAYER_NORM), view(RMS_NORM), view(ARG_MAX), view(CUM_SUM)
+_ArgMax, _CumSum = view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
 
 
@@ -129,7 +127,7 @@ def prod(target, source, count, parameters):
 
 
 @inline
-def _row_sum_of_squares(source, count):
+def row_sum_of_squares(source, count):
     total = splat(_F(0.0))
     i = 0
     while i < count:
@@ -140,12 +138,12 @@ def _row_sum_of_squares(source, count):
 
 
 def sum_square(target, source, count, parameters):
-    write_f32(target, 0, _row_sum_of_squares(source, count))
+    write_f32(target, 0, row_sum_of_squares(source, count))
     return 0
 
 
 def l2(target, source, count, parameters):
-    write_f32(target, 0, lane(sqrt(splat(_row_sum_of_squares(source, count))), 0))
+    write_f32(target, 0, lane(sqrt(splat(row_sum_of_squares(source, count))), 0))
     return 0
 
 
@@ -172,7 +170,7 @@ def _shift(source, count):
 
 
 @inline
-def _log_sum_of_exp(source, count, shift):
+def log_sum_of_exp(source, count, shift):
     """log Σ exp(x - shift), a float32."""
     fixed = splat(shift)
     total = splat(_F(0.0))
@@ -186,102 +184,7 @@ def _log_sum_of_exp(source, count, shift):
 
 def log_sum_exp(target, source, count, parameters):
     shift = _shift(source, count)
-    write_f32(target, 0, _log_sum_of_exp(source, count, shift) + shift)
-    return 0
-
-
-@inline
-def exp_sum_to_lanes(target, source, count, shift):
-    """Writes exp(x - shift), for x <= shift; returns the sum in 16 partial sums."""
-    total = splat(_F(0.0))
-    i = 0
-    while count - i >= 16:
-        x = f.exp_nonpositive(load(source + i * 4) - shift)
-        store(target + i * 4, x)
-        total = total + x
-        i += 16
-    if i < count:
-        x = f.exp_nonpositive(load_masked(source + i * 4, count - i) - shift)
-        store_masked(target + i * 4, x, count - i)
-        total = total + keep_first(x, count - i, splat(_F(0.0)))
-    return total
-
-
-@inline
-def scale_row(target, count, factor):
-    """Multiplies a row by a factor, in place."""
-    i = 0
-    while count - i >= 16:
-        store(target + i * 4, load(target + i * 4) * factor)
-        i += 16
-    if i < count:
-        store_masked(target + i * 4, load_masked(target + i * 4, count - i) * factor, count - i)
-
-
-def softmax(target, source, count, parameters):
-    shift = splat(max_lanes(fast_max_to_lanes(source, count)))  # a NaN reaches the result through the sum
-    total = exp_sum_to_lanes(target, source, count, shift)
-    scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
-    return 0
-
-
-def log_softmax(target, source, count, parameters):
-    """(x - maximum) - log Σ exp(x - maximum): subtracting the maximum first keeps precision."""
-    shift_scalar = row_max(source, count)
-    shift, norm = splat(shift_scalar), splat(_log_sum_of_exp(source, count, shift_scalar))
-    i = 0
-    while i < count:
-        store_masked(target + i * 4, load_masked(source + i * 4, count - i) - shift - norm, count - i)
-        i += 16
-    return 0
-
-
-@inline
-def centered_squares_to_lanes(source, count, center):
-    """Σ (x - center)² in 16 partial sums."""
-    squares = splat(_F(0.0))
-    i = 0
-    while count - i >= 16:
-        x = load(source + i * 4) - center
-        squares = fma(x, x, squares)
-        i += 16
-    if i < count:
-        x = keep_first(load_masked(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
-        squares = fma(x, x, squares)
-    return squares
-
-
-@inline
-def normalize_row(target, source, count, center, factor, scale, bias):
-    """Writes (x - center) · factor · scale + bias; scale, bias: addresses of `count` float32, 0 for no bias."""
-    i = 0
-    while i < count:
-        x = (load_masked(source + i * 4, count - i) - center) * factor
-        if bias != 0:
-            x = fma(x, load_masked(scale + i * 4, count - i), load_masked(bias + i * 4, count - i))
-        else:
-            x = x * load_masked(scale + i * 4, count - i)
-        store_masked(target + i * 4, x, count - i)
-        i += 16
-
-
-def layer_norm(target, source, count, parameters):
-    """(x - mean) / √(variance + epsilon) · scale + bias; the variance is computed from x - mean, in a second pass."""
-    p = LayerNorm(parameters)
-    center = splat(row_sum(source, count) / _F(count))
-    variance = sum_lanes(centered_squares_to_lanes(source, count, center)) / _F(count)
-    factor = splat(_F(1.0)) / sqrt(splat(variance + p.epsilon))
-    normalize_row(target, source, count, center, factor, p.scale, p.bias)
-    return 0
-
-
-def rms_norm(target, source, count, parameters):
-    """x / √(mean of squares + epsilon)"""
-    factor = splat(_F(1.0)) / sqrt(splat(_row_sum_of_squares(source, count) / _F(count) + _RmsNorm(parameters).epsilon))
-    i = 0
-    while i < count:
-        store_masked(target + i * 4, load_masked(source + i * 4, count - i) * factor, count - i)
-        i += 16
+    write_f32(target, 0, log_sum_of_exp(source, count, shift) + shift)
     return 0
 
 

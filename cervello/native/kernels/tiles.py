@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cervello.codegen import cache
-from cervello.codegen.simd import F32, F32X16, I1X16, I32, I64, LANES, first_lanes, llvm_function, pointer, splat_value
+from cervello.codegen.simd_ir import F32, F32X16, I64, LANES, emit_masked_store, first_lanes, llvm_function, pointer, splat_value
 from cervello.native.kernels.sizes import PANEL
 
 _WIDE = "+avx512f" in cache.cpu()[1]
@@ -236,8 +236,6 @@ def make_row(segments: int, vectors: int) -> Any:
 
 def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int) -> None:
     """Stores whole vectors if all columns are valid, otherwise masked vectors."""
-    vector_p = F32X16.as_pointer()
-    masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, vector_p, I32, I1X16])
     with builder.if_else(builder.icmp_signed(">=", columns, I64(LANES * vectors)), likely=True) as (whole, part):
         with whole:
             for row, c_row in zip(results, c_rows, strict=True):
@@ -247,4 +245,4 @@ def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int) 
             masks = [first_lanes(builder, builder.sub(columns, I64(LANES * j))) for j in range(vectors)]
             for row, c_row in zip(results, c_rows, strict=True):
                 for j, value in enumerate(row):
-                    builder.call(masked_store, [value, pointer(builder, builder.add(c_row, I64(4 * LANES * j)), F32X16), I32(4), masks[j]])
+                    emit_masked_store(builder, builder.add(c_row, I64(4 * LANES * j)), value, masks[j])

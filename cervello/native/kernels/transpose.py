@@ -8,17 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import F32X16, I1X16, I32, I32X16, I64, LANES, first_lanes, llvm_function, pointer, splat_value
-
-
-def _masked_load(builder: Any, address: Any, mask: Any) -> Any:
-    function = llvm_function(builder, "llvm.masked.load.v16f32.p0", F32X16, [F32X16.as_pointer(), I32, I1X16, F32X16])
-    return builder.call(function, [pointer(builder, address, F32X16), I32(4), mask, ir.Constant(F32X16, [0.0] * LANES)])
-
-
-def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
-    function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [F32X16, F32X16.as_pointer(), I32, I1X16])
-    builder.call(function, [value, pointer(builder, address, F32X16), I32(4), mask])
+from cervello.codegen.simd_ir import I1X16, I32, I32X16, I64, LANES, emit_masked_load, emit_masked_store, first_lanes, splat_value
 
 
 @intrinsic
@@ -30,7 +20,7 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
         block = []
         for i in range(LANES):
             mask = builder.select(builder.icmp_signed("<", I64(i), rows), wanted, empty)
-            block.append(_masked_load(builder, builder.add(source, builder.mul(row_bytes, I64(i))), mask))
+            block.append(emit_masked_load(builder, builder.add(source, builder.mul(row_bytes, I64(i))), mask))
         distance = LANES // 2
         while distance:  # swaps the off-diagonal blocks of halves, quarters, …
             for i in range(LANES):
@@ -44,7 +34,7 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
         wanted = first_lanes(builder, rows)
         for j in range(LANES):
             mask = builder.select(builder.icmp_signed("<", I64(j), columns), wanted, empty)
-            _masked_store(builder, builder.add(target, builder.mul(column_bytes, I64(j))), block[j], mask)
+            emit_masked_store(builder, builder.add(target, builder.mul(column_bytes, I64(j))), block[j], mask)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
@@ -66,7 +56,7 @@ def make_split(step: int) -> Any:
             for v in range(step):
                 place = ir.Constant(I32X16, [LANES * v + i for i in range(LANES)])
                 mask = builder.and_(builder.icmp_signed(">=", place, lows), builder.icmp_signed("<", place, highs))
-                parts.append(_masked_load(builder, builder.add(source, I64(64 * v)), mask))
+                parts.append(emit_masked_load(builder, builder.add(source, I64(64 * v)), mask))
             evens, odds = (ir.Constant(I32X16, list(range(first, 2 * LANES, 2))) for first in (0, 1))
             if step == 2:
                 parts = [builder.shuffle_vector(*parts, evens), builder.shuffle_vector(*parts, odds)]
@@ -77,7 +67,7 @@ def make_split(step: int) -> Any:
                          builder.shuffle_vector(*even, odds), builder.shuffle_vector(*odd, odds)]
             wanted = first_lanes(builder, count)
             for value in parts:
-                _masked_store(builder, target, value, wanted)
+                emit_masked_store(builder, target, value, wanted)
                 target = builder.add(target, part_bytes)
             return context.get_dummy_value()
 

@@ -114,11 +114,9 @@ def _declare(module: str, names: str, n_sources: int, spans_of: SpanFunction, el
 _FLOATS = _elements(4, 4)
 _declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos atan sinh cosh asinh acosh atanh sqrt abs_ floor ceil "
          "round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", 1, _FLOATS, elementwise=True)
-_declare("unary", "leaky_relu elu celu swish thresholded_relu", 1, _FLOATS, elementwise=True)
-_declare("unary", "selu clip hard_sigmoid", 1, _FLOATS, elementwise=True)
+_declare("unary", "leaky_relu elu celu swish thresholded_relu selu clip hard_sigmoid", 1, _FLOATS, elementwise=True)
 _declare("unary", "not_", 1, _elements(1, 1))
-_declare("unary", "is_nan", 1, _elements(1, 4))
-_declare("unary", "is_inf", 1, _elements(1, 4))
+_declare("unary", "is_nan is_inf", 1, _elements(1, 4))
 _SIZES = {"bool": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
 for _source, _target in permutations(_SIZES, 2):
     _declare("casts", f"{_source}_to_{_target}", 1, _elements(_SIZES[_target], _SIZES[_source]))
@@ -149,11 +147,9 @@ for _kind, _item in (("u8", 1), ("i8", 1), ("u16", 2), ("i16", 2), ("i32", 4)):
 _declare("quantisation", "dynamic_scale", 1, _row_to(4))
 _declare("quantisation", "dynamic_zero_point", 1, _row_to(1))
 _declare("reduce_last", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", 1, _row_to(4))
-_declare("reduce_last", "softmax log_softmax", 1, _FLOATS)
-_declare("reduce_last", "layer_norm", 1, _FLOATS)
-_declare("reduce_last", "rms_norm", 1, _FLOATS)
 _declare("reduce_last", "arg_max arg_min", 1, _row_to(8, least=1))
 _declare("reduce_last", "cum_sum", 1, _FLOATS)
+_declare("normalize_last", "softmax log_softmax layer_norm rms_norm", 1, _FLOATS)
 
 _USER_BLOCK = Block(1, _FLOATS, elementwise=True)
 

@@ -12,7 +12,7 @@ from cervello.native.memory.extents.declaration import expect, kernel, repeated
 from cervello.native.memory.extents.loops import block_spans, check_activation
 from cervello.native.memory.extents.spans import Span, contiguous, cover_loops, round_up
 
-_SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
+_SOFTMAX = "cervello.native.kernels.normalize_last:softmax"
 
 
 def packed(k: int, width: int, segments: int) -> Span:

@@ -30,7 +30,7 @@ def _trees(w: Any) -> Mapping[str, Span]:
     for name in ("yes", "no"):
         _within(nodes[name], -n_leaves, nodes.size, "children")
         inner = nodes[name] >= 0
-        expect(bool((nodes[name][inner] > places[inner]).all()), "children behind their parents", name)
+        expect(bool((nodes[name][inner] > places[inner]).all()), "children after their parents", name)
     _within(roots, -n_leaves, nodes.size, "roots")
     _within(starts, 0, values.size + 1, "starts of votes")
     expect(targets.size == values.size, f"{values.size} targets of votes", targets.size)
