@@ -1,4 +1,4 @@
-"""One kernel per function under test, `kernel(target, source, count)`, and a digest of what they all give.
+"""One kernel per function under test, `kernel(target, source, count)`, and a digest of all results.
 
 Kernels are cached by name; the cache's key does not cover this file, so rename a kernel whose meaning changes.
 """
@@ -64,7 +64,7 @@ def run(name: str, *arguments: Floats) -> Floats:
 
 
 def bits(values: Floats) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The floats' bits, all NaN made one: which NaN an operation gives is the processor's choice."""
+    """The bits of floats, with one bit pattern for all NaN: the payload depends on the CPU."""
     return np.where(np.isnan(values), np.float32(np.nan), values).view(np.uint32)
 
 

@@ -1,4 +1,4 @@
-"""The memory plan, checked by a painter that knows nothing of the planner: it paints every living byte at every step."""
+"""The memory plan, checked by an independent painter that marks every live byte at every step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _programs(draw: Any) -> list[Step]:
 
 
 def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
-    """Fails where two buffers that live at one step share a byte, or one leaves the arena."""
+    """Fails if two buffers that are live at one step share a byte, or if one is outside the arena."""
     used: dict[int, list[int]] = {}
     buffers: dict[int, Buffer] = {}
     for i, step in enumerate(steps):
@@ -68,7 +68,7 @@ def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(steps=_programs())
-def test_no_two_living_buffers_share_a_byte_and_the_arena_lies_between_peak_and_sum(steps: list[Step]) -> None:
+def test_no_two_live_buffers_share_a_byte_and_the_arena_is_between_peak_and_sum(steps: list[Step]) -> None:
     layout = arena_plan.plan(steps)
     lives = arena_plan.lifetimes(steps)
     for n_rows in ROW_COUNTS:

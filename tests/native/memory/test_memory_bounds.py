@@ -1,4 +1,4 @@
-"""How small memory plans are, beside yardsticks that ask the planner nothing: lifetimes found anew, tract, Static Runtime, no fusion."""
+"""The size of memory plans, compared with independent yardsticks: recomputed lifetimes, tract, Static Runtime, no fusion."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_random_graphs_need_hardly_more_than_their_peak(n_rows: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_compiled_code_places_buffers_where_the_layout_says(seed: int) -> None:
+def test_compiled_code_resolves_the_offsets_of_the_layout(seed: int) -> None:
     layout = arena_plan.plan(random_program(seed))
     table, count = np.array(layout.table()), len(layout.lifetimes)
     for n_rows in (1, 2, 7, 16, 64, 1000, 1 << 20):
@@ -78,7 +78,7 @@ def test_an_empty_layout_places_nothing() -> None:
     assert places.tolist() == [0]
 
 
-def test_some_random_graph_keeps_several_piles_and_each_serves_some_row_count() -> None:
+def test_some_random_graph_keeps_several_stacking_orders_and_each_serves_some_row_count() -> None:
     layouts = [arena_plan.plan(random_program(seed)) for seed in range(40)]
     several = [layout for layout in layouts if len(layout.orders) > 1]
     assert several
