@@ -47,7 +47,7 @@ class Prepared(BackendRep):
 
     def __init__(self, proto: onnx.ModelProto):
         self._proto = proto
-        self._given = [port for port in proto.graph.input if port.name not in {tensor.name for tensor in proto.graph.initializer}]
+        self._ports = [port for port in proto.graph.input if port.name not in {tensor.name for tensor in proto.graph.initializer}]
         self._models: OrderedDict[Any, Model] = OrderedDict()
         self._evaluator: Any = None
         self.tiers: dict[str, int] = {}
@@ -78,9 +78,9 @@ class Prepared(BackendRep):
         if isinstance(inputs, Mapping):
             return dict(inputs)
         values = list(inputs) if isinstance(inputs, Sequence) else [inputs]
-        if len(values) > len(self._given):
-            raise InputError(f"backend, run: expected {len(self._given)} inputs {[port.name for port in self._given]}, got {len(values)}")
-        return {port.name: value for port, value in zip(self._given, values, strict=False)}
+        if len(values) > len(self._ports):
+            raise InputError(f"backend, run: expected {len(self._ports)} inputs {[port.name for port in self._ports]}, got {len(values)}")
+        return {port.name: value for port, value in zip(self._ports, values, strict=False)}
 
     def _model(self, feed: Mapping[str, Any]) -> Model | None:
         """The graph built for these shapes; None when only the reference implementation takes it."""

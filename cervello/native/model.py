@@ -29,13 +29,13 @@ from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
 from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
 from cervello.native.program.build import build
 from cervello.native.program.encode import Plan
-from cervello.native.program.fingerprint import described
+from cervello.native.program.fingerprint import describe_steps
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
-_Asked = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
+_Options = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
 _PLANS_KEPT = 64  # resolved plans that `run` caches; inferers keep their own
 
 
@@ -76,9 +76,11 @@ class Model(Executable):
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.fallback_nodes.items())}")
         batching = self._built.batching
-        lifted = all(axis is None for axis in batching.file_axes.values())
-        self._open: DynamicSizes[Model] | None = DynamicSizes(graph, sizes, batching.others, lifted) if batching.others else None
-        self._asked: _Asked = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
+        vectorized = all(axis is None for axis in batching.file_axes.values())
+        self._open: DynamicSizes[Model] | None = None
+        if batching.assumed_sizes:
+            self._open = DynamicSizes(graph, sizes, batching.assumed_sizes, vectorized)
+        self._options: _Options = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
         self._sizes = sizes
         self._metadata = MappingProxyType(dict(graph.metadata))
         self._plans: dict[int, Plan] = {}
@@ -86,9 +88,9 @@ class Model(Executable):
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
-        at_once = self.program.wholly_planned and not self._built.dynamic_outputs
-        at_once &= self.divisible or self.batched  # else row by row, on axis 0 only
-        self._counted = leading.name if leading is not None and at_once else None  # its length is the number of rows
+        one_call = self.program.wholly_planned and not self._built.dynamic_outputs
+        one_call &= self.divisible or self.batched  # else row by row, on axis 0 only
+        self._counting_input = leading.name if leading is not None and one_call else None  # its length is the number of rows
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -128,14 +130,14 @@ class Model(Executable):
         graph = self._source().graph()
         origin = self._source().updated(graph, weights)
         graph = replace(graph, constants={**graph.constants, **origin.updates})
-        outputs, strict, batch_axis = self._asked
+        outputs, strict, batch_axis = self._options
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
         """Loads another file (`source`: a path, bytes or a ModelProto) with this model's `outputs`, `strict`, `dims`, `batch_axis` and
         `rename`; equal weights are shared.
         """
-        outputs, strict, batch_axis = self._asked
+        outputs, strict, batch_axis = self._options
         rename = None if self._origin is None else self._origin.rename
         return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
 
@@ -148,14 +150,14 @@ class Model(Executable):
     def fingerprint(self) -> str:
         """A hash of specs, steps and weights. Models with equal fingerprints compute the same function; the converse does not hold."""
         digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
-        for facts in described(self.program, self.weights.hashes()):
+        for facts in describe_steps(self.program, self.weights.hashes()):
             digest.update(facts.encode())
         for name, value in sorted(self.spec.constants.items()):
             digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._source(), self._asked, self._sizes, self.fingerprint)
+        return _rebuild, (self._source(), self._options, self._sizes, self.fingerprint)
 
     @property
     def inputs(self) -> Specs:
@@ -180,7 +182,7 @@ class Model(Executable):
     @property
     def open_dims(self) -> Mapping[str, int]:
         """Symbols of the file that are neither the batch nor given in `dims`, with their sizes in the specs."""
-        return MappingProxyType(dict(self._built.batching.others))
+        return MappingProxyType(dict(self._built.batching.assumed_sizes))
 
     @property
     def slow_nodes(self) -> Mapping[str, str]:
@@ -258,7 +260,7 @@ class Model(Executable):
             seed = self._checked_seed(seed, deterministic)
         run = self.acquire()
         try:
-            if self._counted is not None:
+            if self._counting_input is not None:
                 fast_path = self._run_fast_path(run, inputs, out, seed)
                 if fast_path is not None:
                     return fast_path
@@ -286,7 +288,7 @@ class Model(Executable):
 
     def _resized(self, graph: Graph, sizes: dict[str, int]) -> Model:
         """The model with other sizes of its dynamic axes; it shares the weights and has the same batch axes."""
-        outputs, strict, _ = self._asked
+        outputs, strict, _ = self._options
         return Model(graph, self, outputs, strict, dims=sizes, batch_axis=self._built.batching.file_axes)
 
     def of_sizes(self, sizes: Mapping[str, int]) -> Model:
@@ -321,11 +323,11 @@ class Model(Executable):
           seed: as `_checked_seed` gives it.
         """
         try:
-            n_rows = len(inputs[self._counted])  # type: ignore[index]
+            n_rows = len(inputs[self._counting_input])  # type: ignore[index]
         except (LookupError, TypeError):
             return None
         plan = self._plans.get(n_rows)
-        if plan is None or plan.long:
+        if plan is None or plan.releases_gil:
             return None
         if plan.arena_bytes > run.capacity:
             run.reserve(plan.arena_bytes)
@@ -390,10 +392,10 @@ class Model(Executable):
         return IOBinding(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
 
 
-def _again(origin: ModelSource, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
+def _rebuild(origin: ModelSource, options: _Options, dims: Mapping[str, int], fingerprint: str) -> Model:
     """Rebuilds a pickled model."""
-    origin = origin.moved()
-    outputs, strict, batch_axis = asked
+    origin = origin.relocated()
+    outputs, strict, batch_axis = options
     model = Model(origin.graph(), None, outputs, strict, dims=dims, batch_axis=batch_axis, origin=origin)
     if model.fingerprint != fingerprint:
         raise FormatError(f"model {model.name!r}: expected {origin.path!r} as it was when the model was pickled, got another policy; "

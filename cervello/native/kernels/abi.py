@@ -26,13 +26,13 @@ from cervello.noise.words import FILL
 # clock: address of the interpreter's clock; clock_writes: 1 if it writes the time to its argument, 0 if it returns it; now: the last time
 # read, in ns
 # until: deadline of a chunked batch on that clock, 0 for none; row_ns: expected ns per row in all chunks but the first; n_run: rows that
-# have run; sure, since: rows of the first chunk, which always runs, and its end time
+# have run; guaranteed_rows, first_chunk_end: rows of the first chunk, which always runs, and its end time
 # links, n_links: of chained graphs; follow: address of `links.follow` where there are links; keep: of `storing.keep` where wrappers keep
 # outputs
 CONTEXT: Final = record("context of a run", (
     "unused rows row slots keys steps deterministic save_thread restore_thread arguments all_deterministic dict_get dict_size dict_type "
-    "fused_ops n_fused_ops iterations clock clock_writes now until row_ns n_run sure since dict_next str_type position key value incref "
-    "decref links n_links follow keep dict_set err_clear array_empty results_type ..."))
+    "fused_ops n_fused_ops iterations clock clock_writes now until row_ns n_run guaranteed_rows first_chunk_end dict_next str_type "
+    "position key value incref decref links n_links follow keep dict_set err_clear array_empty results_type ..."))
 CTX: Final = CONTEXT.index
 SPACES: Final[int] = CTX.more
 

@@ -67,8 +67,8 @@ class Layout:
     def offsets(self, n_rows: int) -> tuple[list[int], int]:
         """Offsets in bytes by buffer, and the arena's size in bytes, for N = n_rows."""
         sizes = _sizes(self.lifetimes, n_rows)
-        settled = [stacking.resolve_offsets(sizes) for stacking in self.orders]
-        return min(settled, key=lambda found: found[1]) if settled else ([], 0)
+        resolved = [stacking.resolve_offsets(sizes) for stacking in self.orders]
+        return min(resolved, key=lambda found: found[1]) if resolved else ([], 0)
 
     def table(self) -> list[int]:
         """The layout as words, in the format of `kernels.runtime.placing`."""
@@ -108,13 +108,13 @@ def _spans(lives: Sequence[Lifetime]) -> list[Span]:
     return [(life.first, life.end) for life in lives]
 
 
-def rounded(n_bytes: int) -> int:
+def align_up(n_bytes: int) -> int:
     """A size rounded up to the alignment."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
-    return [rounded(at(life.buffer.n_bytes, n_rows)) for life in lives]
+    return [align_up(at(life.buffer.n_bytes, n_rows)) for life in lives]
 
 
 def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:

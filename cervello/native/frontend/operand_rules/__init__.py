@@ -28,7 +28,7 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
 )
 from cervello.native.frontend.operand_rules.element_types import check_types
 from cervello.native.frontend.operand_rules.flags import check_flags
-from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, Unsettled
+from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, UnknownOperandError
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -54,5 +54,5 @@ def check_operands(node: Node, values: Sequence[Value | None]) -> None:
     if rule is not None:
         try:
             rule(operands)
-        except Unsettled:
+        except UnknownOperandError:
             return

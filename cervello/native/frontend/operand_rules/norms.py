@@ -40,7 +40,7 @@ def _layer(o: Operands) -> None:
     axis = o.axis(o.rank(0, "data", 1), -1)
     normalised = o.shape(0)[axis:] if o.node.op == "LayerNormalization" else o.shape(0)
     for index, name in ((1, "a scale"), (2, "a bias")):
-        o.spreads(index, name, normalised)
+        o.broadcasts(index, name, normalised)
     o.choice("stash_type", 1, (1, 10, 11, 16))
 
 

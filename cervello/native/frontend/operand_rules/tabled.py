@@ -34,7 +34,7 @@ def _unsqueeze(o: Operands) -> None:
 
 @operands_of("PRelu")
 def _p_relu(o: Operands) -> None:
-    o.spreads(1, "slopes", o.shape(0))
+    o.broadcasts(1, "slopes", o.shape(0))
 
 
 @operands_of("Celu")

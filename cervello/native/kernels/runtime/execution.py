@@ -60,12 +60,12 @@ def _read_clock(ctx):
 def _is_in_time(ctx, first, n_rows):
     """Whether a chunk is expected to end before the deadline, by the measured time per row of this batch, else by the estimate."""
     context, now = Context(ctx), _read_clock(ctx)
-    if context.sure == 0:
-        context.sure = first
-        context.since = now
-    n_run, row_ns = first - context.sure, context.row_ns
+    if context.guaranteed_rows == 0:
+        context.guaranteed_rows = first
+        context.first_chunk_end = now
+    n_run, row_ns = first - context.guaranteed_rows, context.row_ns
     if n_run > 0:
-        row_ns = (now - context.since) // n_run
+        row_ns = (now - context.first_chunk_end) // n_run
     return now + row_ns * n_rows <= context.until
 
 

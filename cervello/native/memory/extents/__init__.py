@@ -4,10 +4,10 @@ One file per family registers its kernels. The verifier calls `check_extents`.
 """
 
 from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)
+    control_flow,
     coupling,
-    flow,
+    gather_scatter,
     loops,
-    picking,
     products,
     trees,
     windows,

@@ -26,13 +26,13 @@ class Block:
     Attributes:
       n_sources: operands besides the target.
       reach: (count, parameters by name) → spans of target and sources.
-      each: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
+      elementwise: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
       parameters: the words it reads after the loop's own; one of kind `weight` is the address of `count` float32.
     """
 
     n_sources: int
     reach: Reach
-    each: bool = False
+    elementwise: bool = False
     parameters: Schema = NONE
 
     def named(self, words: Sequence[Any]) -> dict[str, Any]:
@@ -105,17 +105,17 @@ def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
     return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
 
 
-def _declare(module: str, names: str, n_sources: int, reach: Reach, each: bool = False) -> None:
+def _declare(module: str, names: str, n_sources: int, reach: Reach, elementwise: bool = False) -> None:
     for name in names.split():
         reference = f"{PREFIX}{module}:{name}"
-        BLOCKS[reference] = Block(n_sources, reach, each, PARAMETERS.get(reference, NONE))
+        BLOCKS[reference] = Block(n_sources, reach, elementwise, PARAMETERS.get(reference, NONE))
 
 
 _FLOATS = _elements(4, 4)
 _declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos atan sinh cosh asinh acosh atanh sqrt abs_ floor ceil "
-         "round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", 1, _FLOATS, each=True)
-_declare("unary", "leaky_relu elu celu swish thresholded_relu", 1, _FLOATS, each=True)
-_declare("unary", "selu clip hard_sigmoid", 1, _FLOATS, each=True)
+         "round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", 1, _FLOATS, elementwise=True)
+_declare("unary", "leaky_relu elu celu swish thresholded_relu", 1, _FLOATS, elementwise=True)
+_declare("unary", "selu clip hard_sigmoid", 1, _FLOATS, elementwise=True)
 _declare("unary", "not_", 1, _elements(1, 1))
 _declare("unary", "is_nan", 1, _elements(1, 4))
 _declare("unary", "is_inf", 1, _elements(1, 4))
@@ -125,7 +125,7 @@ for _source, _target in permutations(_SIZES, 2):
 for _kind in ("f16", "bf16"):
     _declare("casts", f"{_kind}_to_f32", 1, _elements(4, 2))
     _declare("casts", f"f32_to_{_kind}", 1, _elements(2, 4))
-_declare("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero", 2, _float_pair, each=True)
+_declare("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero", 2, _float_pair, elementwise=True)
 _declare("binary", "less less_equal greater greater_equal equal", 2, _pair(4, 1))
 _declare("binary", "and_ or_ xor", 2, _pair(1, 1))
 _declare("binary", "where", 3, _choice(4))
@@ -155,7 +155,7 @@ _declare("reduce_last", "rms_norm", 1, _FLOATS)
 _declare("reduce_last", "arg_max arg_min", 1, _row_to(8, least=1))
 _declare("reduce_last", "cum_sum", 1, _FLOATS)
 
-_OWN = Block(1, _FLOATS, each=True)
+_USER_BLOCK = Block(1, _FLOATS, elementwise=True)
 
 
 def block_at(reference: str) -> Block:
@@ -167,4 +167,4 @@ def block_at(reference: str) -> Block:
     found = BLOCKS.get(reference)
     if found is None and reference.startswith("cervello.native."):
         raise PlanError(f"expected a declaration of block {reference!r}, found none")
-    return found or _OWN
+    return found or _USER_BLOCK

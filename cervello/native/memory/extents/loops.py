@@ -29,7 +29,7 @@ def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[A
 def in_place_activation(w: Any) -> None:
     """Checks an activation of a product or convolution: it must run in place on the written elements."""
     if w.activation is not None:
-        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
+        expect(w.activation.elementwise, "an activation that maps float32 elements", w.activation)
         block_spans(w.activation, 1, 0, w.more)
 
 
@@ -51,7 +51,7 @@ def _map2(w: Any) -> Mapping[str, Span]:
 
 @kernel("maps:map2_then")
 def _map2_then(w: Any) -> Mapping[str, Span]:
-    expect(w.block.each, "a block on float32", w.block)
+    expect(w.block.elementwise, "a block on float32", w.block)
     in_place_activation(w)
     return _mapped(w, "ab", [w.mask])
 

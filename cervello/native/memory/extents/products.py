@@ -10,7 +10,7 @@ from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import expect, kernel, repeated
 from cervello.native.memory.extents.loops import block_spans, in_place_activation
-from cervello.native.memory.extents.spans import Span, covered, dense, whole
+from cervello.native.memory.extents.spans import Span, covered, dense, round_up
 
 _SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
 
@@ -28,7 +28,7 @@ def bias(width: int, segments: int) -> Span:
 
 
 def _columns(width: int, segments: int) -> int:
-    return max(whole(width, PANEL), PANEL if segments > 1 else 0)
+    return max(round_up(width, PANEL), PANEL if segments > 1 else 0)
 
 
 @kernel("gemm:gemm")
@@ -49,7 +49,7 @@ def _narrow(w: Any) -> Mapping[str, Span]:
     four = 2 if w.width > 4 else 1
     last = w.width - 4 * (four - 1)  # of the last four columns
     return {"a": covered(dense(w.k * 4), [w.rows], [w.lda]), "c": covered(dense(max(w.width, 1) * 4), [w.rows], [w.ldc]),
-            "weights": covered(dense(whole(w.k, 32) * 4), [4 * four], [w.ldw]),
+            "weights": covered(dense(round_up(w.k, 32) * 4), [4 * four], [w.ldw]),
             "bias": dense(16 * (four - 1) + (64 if last > 2 else 8))}
 
 
@@ -69,7 +69,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
     keys, values = packed(w.d, w.n, w.d_segments), packed(w.n, w.dv, w.n_segments)
     free = row_scratch(w.n) * 4
     rows = min(SCORE_ROWS, w.m)
-    scores = rows * w.n * 4 if w.m <= SCORE_ROWS else whole(SCORE_ROWS * w.n, 16) * 4 + free
+    scores = rows * w.n * 4 if w.m <= SCORE_ROWS else round_up(SCORE_ROWS * w.n, 16) * 4 + free
     found = {
         "q": covered(dense(w.d * 4), [w.m, *w.sizes], [w.q_row, *w.q_by]),
         "k": covered((0, 4), [w.d, w.n, *w.sizes], [w.k_row, w.k_column, *w.k_by]),
@@ -85,7 +85,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
 def _operand(w: Any, op: Any) -> Span:
     """The span of the other operand of one elementwise op on attention scores."""
     expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
-    expect(op.block.each, "an op on float32", op.block)
+    expect(op.block.elementwise, "an op on float32", op.block)
     spans = block_spans(op.block, 2, w.n, [op.mask])
     return covered(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])
 

@@ -34,6 +34,6 @@ def joined(*spans: Span) -> Span:
     return (min(low for low, _ in some), max(high for _, high in some)) if some else None
 
 
-def whole(n: int, multiple: int) -> int:
+def round_up(n: int, multiple: int) -> int:
     """n rounded up to a multiple."""
     return -(-n // multiple) * multiple
