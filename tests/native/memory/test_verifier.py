@@ -90,7 +90,7 @@ def test_neighbours_that_are_apart_by_chance_only_are_refused() -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1), (0, 0, 1, 2)])
-def test_a_pile_in_an_order_that_does_not_settle_is_refused(order: tuple[int, ...]) -> None:
+def test_a_stacking_order_that_does_not_resolve_is_refused(order: tuple[int, ...]) -> None:
     steps, _ = _program()
     layout = _piled(arena_plan.plan(steps), (), (0,), (1,), order=order)
     with pytest.raises(PlanError, match="expected"):
