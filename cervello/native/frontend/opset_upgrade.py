@@ -18,9 +18,8 @@ import onnx
 from cervello.errors import UnsupportedError
 from cervello.native.frontend.trees import with_forest
 from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.op_table import REDUCTIONS
 
-_REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
-                         "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"})
 _ROW_OPS = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
 _TRUE = np.ones(1, bool)
 
@@ -58,7 +57,7 @@ def _upgraded(node: Node, constant: Any) -> Node:
             value = attributes.pop(name, None)
             inputs.append("" if value is None else constant(node, name, value, dtype))
 
-    if (node.op in _REDUCTIONS and "axes" in attributes) or (node.op in ("Squeeze", "Unsqueeze") and "axes" in attributes):
+    if node.op in (*REDUCTIONS, "Squeeze", "Unsqueeze") and "axes" in attributes:
         inputs = inputs[:1]
         moved("axes")
     elif node.op == "Clip" and node.opset < 11:

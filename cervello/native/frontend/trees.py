@@ -22,7 +22,7 @@ _OUTCOMES = {"BRANCH_LEQ": LESS | EQUAL, "BRANCH_LT": LESS, "BRANCH_GTE": GREATE
              "BRANCH_NEQ": LESS | GREATER | UNORDERED}
 _MODES = tuple(_OUTCOMES)
 _MEMBER = len(_MODES)
-_AGGREGATES, _TRANSFORMS = ("AVERAGE", "SUM", "MIN", "MAX"), ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_AGGREGATES, TRANSFORMS = ("AVERAGE", "SUM", "MIN", "MAX"), ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 _MOST, _MOST_TARGETS = 1 << 31, 1 << 16
 Votes = list[list[tuple[int, float]]]
 
@@ -178,7 +178,7 @@ def _from_node_lists(lists: _Lists, prefix: str, n_targets: int) -> Callable[[],
 def _regressor(lists: _Lists) -> dict[str, Any]:
     n_targets = lists.count("n_targets")
     return {"aggregate": lists.choice("aggregate_function", "SUM", _AGGREGATES), "base": _base(lists, n_targets),
-            "transform": lists.choice("post_transform", "NONE", _TRANSFORMS), FOREST: _from_node_lists(lists, "target", n_targets)}
+            "transform": lists.choice("post_transform", "NONE", TRANSFORMS), FOREST: _from_node_lists(lists, "target", n_targets)}
 
 
 def _classifier(lists: _Lists) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _classifier(lists: _Lists) -> dict[str, Any]:
     if len(labels) < 2:
         lists.fail("at least two classlabels_int64s", labels)
     return {"aggregate": "SUM", "base": _base(lists, len(labels), len(labels) == 2), "labels": tuple(labels),
-            "transform": lists.choice("post_transform", "NONE", _TRANSFORMS), FOREST: _from_node_lists(lists, "class", len(labels))}
+            "transform": lists.choice("post_transform", "NONE", TRANSFORMS), FOREST: _from_node_lists(lists, "class", len(labels))}
 
 
 def _ensemble(lists: _Lists) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _ensemble(lists: _Lists) -> dict[str, Any]:
     if not roots:
         lists.fail("at least one of tree_roots", "none")
     return {"aggregate": _AGGREGATES[lists.choice("aggregate_function", 1, range(4))], "base": [],
-            "transform": _TRANSFORMS[lists.choice("post_transform", 0, range(5))],
+            "transform": TRANSFORMS[lists.choice("post_transform", 0, range(5))],
             FOREST: lambda: build_forest(np.array([tuple(node) for node in nodes], NODE), roots, votes, n_targets)}
 
 

@@ -14,6 +14,7 @@ from cervello.native.fallback.table import symbolic
 from cervello.native.frontend.control_flow import FLOW, RANDOM
 from cervello.native.graph.dims import ROWS, Affine, product, written
 from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.op_table import REDUCTIONS
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
@@ -37,8 +38,6 @@ _CHANNELS = frozenset({"BatchNormalization", "LRN"})  # combine axis 1 only
 _ALONG_ONE_AXIS = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
               "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
               "TopK": -1}  # and the axis they take unless told
-REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-                        "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 # Several operands may have rows.
 _SEVERAL_WITH_ROWS = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}

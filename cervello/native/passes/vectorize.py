@@ -18,9 +18,9 @@ from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Shape, product
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.op_table import registers
+from cervello.native.graph.op_table import REDUCTIONS, registers
 from cervello.native.passes.batch_axes import Batching
-from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
+from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.passes.dynamic_batch import StaticBatchError
 from cervello.native.shapes.infer_shapes import infer_node, initial_values
 

@@ -184,7 +184,7 @@ class MemoryPlan:
         from cervello.pictures import notebook
 
         rows = [(f"{b.offset:,}", f"{b.n_bytes:,}", b.size, f"{b.first}-{b.end}", b.name, b.made_by) for b in self.buffers]
-        facts = notebook.header({
+        facts = notebook.facts({
             "arena": f"{self.arena_bytes:,} bytes", "peak": f"{self.peak_bytes:,} bytes, {self.usage:.0%} of the arena",
             "weights": f"{self.weight_bytes:,} bytes, {self.shared_bytes:,} of them shared",
             "steps": ", ".join(f"{count} {tier}" for tier, count in self.tiers.items() if count),

@@ -12,7 +12,6 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     attention,
     control_flow,
     gather_scatter,
-    losses,
     movement,
     norms,
     quantisation,
@@ -20,11 +19,9 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     recurrent,
     reductions,
     signals,
-    support_vectors,
     tabled,
     traditional,
     windows,
-    words,
 )
 from cervello.native.frontend.operand_rules.element_types import check_types
 from cervello.native.frontend.operand_rules.flags import check_flags

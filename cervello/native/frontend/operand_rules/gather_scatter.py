@@ -8,11 +8,6 @@ from cervello.native.graph.dims import Affine, Shape, written
 _REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 
-@operands_of("Gather")
-def _gather(o: Operands) -> None:
-    o.axis(o.rank(0, "data", 1), 0)
-
-
 @operands_of("GatherElements")
 def _within(o: Operands) -> None:
     """Indices of the rank of the data, and off the axis of no larger sizes."""
@@ -58,9 +53,3 @@ def _scatter_nd(o: Operands) -> None:
     o.rank(0, "data", 1)
     o.has_shape(2, "updates", (*o.shape(1)[:-1], *_tuples(o, 0)))
     o.choice("reduction", "none", _REDUCTIONS)
-
-
-@operands_of("TopK")
-def _top_k(o: Operands) -> None:
-    o.axis(o.rank(0, "data", 1), -1)
-    o.has_one(1, "k")

@@ -5,11 +5,10 @@ One file per family registers its kernels. The verifier calls `check_extents`.
 
 from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)
     control_flow,
-    coupling,
     gather_scatter,
     loops,
     products,
-    trees,
+    traditional,
     windows,
 )
 from cervello.native.memory.extents.check import check_extents

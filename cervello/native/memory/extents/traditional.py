@@ -1,4 +1,4 @@
-"""Extents of decision trees: nodes are constants, so every path is known."""
+"""Extents of decision trees, whose nodes are constants, so that every path is known; and of pairwise coupling."""
 
 from __future__ import annotations
 
@@ -41,3 +41,9 @@ def _trees(w: Any) -> Mapping[str, Span]:
             "result": dense(w.rows * w.targets_of * (8 if w.wide_out else 4)), "scores": block, "given": block,
             "nodes": dense(nodes.nbytes), "roots": dense(w.trees * 4), "starts": dense(starts.nbytes), "targets": dense(targets.nbytes),
             "values": dense(values.nbytes), "base": dense(w.targets_of * 8)}
+
+
+@kernel("coupling:couple")
+def _couple(w: Any) -> Mapping[str, Span]:
+    return {"pairs": dense(w.rows * (w.classes * (w.classes - 1) // 2) * 4), "result": dense(w.rows * w.classes * 4),
+            "work": dense((w.classes + 2) * w.classes * 8)}
