@@ -12,10 +12,9 @@ import numpy as np
 
 from cervello.codegen import linker
 from cervello.errors import ConfigurationError, FormatError, InputError
-from cervello.native.execution.arguments import as_array, bind_outputs, check_mapping, check_names, fitted
-from cervello.native.execution.context import ExecutionContext
+from cervello.native.execution.arguments import bind_outputs, check_mapping
+from cervello.native.execution.batch_runner import BatchRunner
 from cervello.native.execution.counts import thread_count
-from cervello.native.execution.executor import Executable
 from cervello.native.execution.io_binding import IOBinding
 from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.frontend.importer import Source, read
@@ -23,12 +22,10 @@ from cervello.native.frontend.renaming import renamed
 from cervello.native.frontend.source import ModelSource
 from cervello.native.frontend.structure import structure_hash
 from cervello.native.graph.graph import Graph
-from cervello.native.kernels import abi
 from cervello.native.memory.weights import Weights
 from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
 from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
 from cervello.native.program.build import build
-from cervello.native.program.encode import Plan
 from cervello.native.program.fingerprint import describe_steps
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
@@ -36,10 +33,9 @@ from cervello.spec import Specs
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
 _Options = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
-_PLANS_KEPT = 64  # resolved plans that `run` caches; inferers keep their own
 
 
-class Model(Executable):
+class Model(BatchRunner):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
     Made by `Model.load`; `shapes` is for graphs that are not policies, see `backend`.
@@ -83,14 +79,9 @@ class Model(Executable):
         self._options: _Options = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
         self._sizes = sizes
         self._metadata = MappingProxyType(dict(graph.metadata))
-        self._plans: dict[int, Plan] = {}
         constants = [(name, value.shape, str(value.dtype)) for name, value in sorted(self.spec.constants.items())]
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
-        leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
-        one_call = self.program.wholly_planned and not self._built.dynamic_outputs
-        one_call &= self.divisible or self.batched  # else row by row, on axis 0 only
-        self._counting_input = leading.name if leading is not None and one_call else None  # its length is the number of rows
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -231,15 +222,6 @@ class Model(Executable):
         largest = next(self.resolve(n_rows).chunks)
         return MemoryPlan(self.name, self._built, self.weights, n_rows, largest.n_rows)
 
-    def _plan(self, n_rows: int) -> Plan:
-        plan = self._plans.get(n_rows)
-        if plan is None:
-            plan = self.resolve(n_rows)
-            if len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (atomic: other threads may add concurrently)
-            self._plans[n_rows] = plan
-        return plan
-
     # Running ------------------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Arrays, out: Arrays | None = None, *, seed: int | None = None, deterministic: bool = False,
@@ -301,83 +283,6 @@ class Model(Executable):
         """
         ordered = {name: sizes[name] for name in self.open_dims}
         return (None if self._open is None else self._open.of_sizes(ordered, self._resized)) or self
-
-    def _without_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
-        """Runs a batch of 0 rows: only outputs without a batch axis have elements; a row of zeros computes them."""
-        columns, _ = self.fitted(arrays, list(results.values()), 0)
-        shared = [spec.name for spec in self.spec.outputs.values() if spec.batch_axis is None]
-        if not shared:
-            return
-        columns = [c if spec.batch_axis is None else np.zeros(spec.batched(1), spec.dtype)
-                   for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
-        found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
-        run.context[abi.CTX.all_deterministic] = 1  # no row draws random numbers
-        self.run_rows(run, columns, list(found.values()), self._plan(1))
-        for name in shared:
-            results[name][...] = found[name]
-
-    def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None, seed: int | None) -> dict[str, Array] | None:
-        """Fast path: one compiled call for arrays that need no copy and a batch size seen before; None if the general path must run.
-
-        Args:
-          seed: as `_checked_seed` gives it.
-        """
-        try:
-            n_rows = len(inputs[self._counting_input])  # type: ignore[index]
-        except (LookupError, TypeError):
-            return None
-        plan = self._plans.get(n_rows)
-        if plan is None or plan.releases_gil:
-            return None
-        if plan.arena_bytes > run.capacity:
-            run.reserve(plan.arena_bytes)
-        if out is not None and not isinstance(out, dict):
-            return None
-        results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
-        named = run.named  # a local: the interpreter calls a slot attribute slowly
-        if self._built.random_nodes:
-            status = named(plan.address, n_rows, inputs, results, *RowNoise.of(run, n_rows).arguments(seed))
-        else:
-            status = named(plan.address, n_rows, inputs, results)
-        if status > 0:
-            raise self.program.failure(status)
-        return results if status == 0 else None
-
-    def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:
-        """The checked seed of a model with random ops; None if deterministic."""
-        if deterministic is not False and not isinstance(deterministic, (bool, np.bool_)):
-            raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
-        if deterministic:
-            return None
-        if seed is None:
-            raise InputError(f"model {self.name!r}: expected seed= or deterministic=True, got neither; "
-                             f"{self._built.random_nodes[0]} draws random numbers")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 1 << 64:
-            raise InputError(f"model {self.name!r}: expected a seed, 0 <= seed < 2**64, got {seed!r}")
-        return int(seed)
-
-    def _columns(self, inputs: Arrays) -> list[Any]:
-        specs = self.spec.inputs
-        check_mapping(self.name, inputs)
-        try:
-            arrays = [inputs[name] for name in specs]
-        except KeyError:
-            check_names(self.name, specs, inputs)
-            raise
-        if len(inputs) != len(arrays):
-            check_names(self.name, specs, inputs)
-        return arrays
-
-    def _rows(self, arrays: Sequence[Any]) -> int:
-        for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
-            if spec.batch_axis is not None:
-                shape = as_array(self.name, spec, array).shape
-                if len(shape) == len(spec.shape) and shape == spec.shape and (not self.batched or self._built.batching.vectorized):
-                    return 1  # as exported, without a batch axis
-                if len(shape) != len(spec.shape) + 1:
-                    fitted(self.name, spec, array, None)
-                return int(shape[spec.batch_axis])
-        return 1
 
     def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> IOBinding:
         """A handle for fixed buffers: each `handle()` runs the model on them in one compiled call.

@@ -8,15 +8,14 @@ readings. See docs/decisions/0017-which-axis-is-the-batch.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from cervello.errors import GraphError
-from cervello.native.frontend.control_flow import BRANCH
-from cervello.native.graph.dims import ROWS, Shape, at
+from cervello.native.graph.dims import Shape, at
 from cervello.native.graph.graph import Graph
-from cervello.native.graph.values import Value
+from cervello.native.passes.axis_proof import ProofFailure, Reading, as_declared, prove, with_dynamic_batch, without_branches
 from cervello.native.passes.batch_axes import (
     OPEN_BATCH,
     BatchAxis,
@@ -30,36 +29,11 @@ from cervello.native.passes.batch_axes import (
     requested,
     single_row,
 )
-from cervello.native.passes.batch_independence import BatchDependenceError, check_batch_independence
-from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.decompose import decompose_ops
-from cervello.native.passes.dynamic_batch import StaticBatchError, dynamic_graphs, make_batch_dynamic
 from cervello.native.passes.dynamic_dims import forced_size
-from cervello.native.passes.trip_counts import with_trip_counts
-from cervello.native.passes.vectorize import vectorize_graph
-from cervello.native.shapes.control_flow import prune_branches
 from cervello.native.shapes.infer_shapes import infer_shapes
 
-Rewrite = Callable[[Graph, Batching], Iterable[tuple[Graph, Batching]]]
 _BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a lower-case n often counts entities
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A graph with its batch axes.
-
-    Attributes:
-      graph: after decomposition, in the ops that are lowered.
-      values: shape, dtype and constant of all its values.
-      axes: batch axis of each output that was inferred with N rows.
-      row_repeats: for each value with rows, how often all rows repeat along its batch axis, see `check_batch_independence`.
-    """
-
-    graph: Graph
-    values: dict[str, Value]
-    batching: Batching
-    axes: dict[str, int]
-    row_repeats: dict[str, int] = field(default_factory=dict)
 
 
 class _Verdict(Enum):
@@ -72,27 +46,13 @@ class _Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _ProofFailure:
-    """Why a proof failed.
-
-    Attributes:
-      related: whether rows are proven to be related.
-      axes: batch axes of outputs, as far as they were inferred.
-    """
-
-    reason: str = ""
-    related: bool = False
-    axes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class _Rejected:
     """A candidate that is not proven."""
 
     graph: Graph
     batching: Batching
     verdict: _Verdict
-    failure: _ProofFailure
+    failure: ProofFailure
 
 
 def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], shapes: Mapping[str, Shape] | None = None,
@@ -115,13 +75,13 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
     choices = candidates(graph, declared)
     if not choices:
         layered = layers_first(graph, declared)
-        if layered is not None and isinstance(found := _prove(*layered, names, _with_dynamic_batch), Reading):
+        if layered is not None and isinstance(found := prove(*layered, names, with_dynamic_batch), Reading):
             return found
         return _read(*single_row(graph, declared, "every input is declared for one row"), names)
-    failures = [_ProofFailure()] * len(choices)
-    for rewrite in (_as_declared, _with_dynamic_batch):
+    failures = [ProofFailure()] * len(choices)
+    for rewrite in (as_declared, with_dynamic_batch):
         for i, (one, batching) in enumerate(choices):
-            found = _prove(one, batching, names, rewrite)
+            found = prove(one, batching, names, rewrite)
             if isinstance(found, Reading):
                 return _with_leading_one(graph, declared, found, names) or found
             if not failures[i].related:  # the dynamic-batch error is more specific than the declared shapes; a proven relation is final
@@ -140,7 +100,7 @@ def _unproven(graph: Graph, declared: DeclaredShapes, dims: Mapping[str, int], n
         one, row = single_row(graph, declared, (related or rejected[0]).failure.reason)
         if related is not None or _runs(one, row.shapes):
             return _read(one, row, names)
-        size = forced_size(graph, declared, lambda fixed: _runs(*_alone(graph, fixed)))
+        size = forced_size(graph, declared, lambda fixed: _runs_as_one_row(graph, fixed))
         if size is not None:
             _check_no_batch(graph, declared, size, rejected[0])
             return read_axes(graph, names, {**dims, **size})
@@ -148,7 +108,7 @@ def _unproven(graph: Graph, declared: DeclaredShapes, dims: Mapping[str, int], n
             return _read(one, row, names)  # which says what is wrong with it
         return _row_by_row(rejected[0])
     if all(row and row[0] == 1 for row in declared):
-        found = _prove(*single_row(graph, declared, ""), names, _with_dynamic_batch)
+        found = prove(*single_row(graph, declared, ""), names, with_dynamic_batch)
         if isinstance(found, Reading):
             return found
     for each in possible:
@@ -207,13 +167,13 @@ def _with_leading_one(graph: Graph, declared: DeclaredShapes, found: Reading, na
         return None
     if all(_is_batch_name(name) for name in batch) and all(i < rank - 1 for i, rank in positions):  # a feature axis has any name
         return None
-    leading_one = _prove(*single_row(graph, declared, ""), names, _with_dynamic_batch)
+    leading_one = prove(*single_row(graph, declared, ""), names, with_dynamic_batch)
     return leading_one if isinstance(leading_one, Reading) else None
 
 
-def _alone(graph: Graph, declared: DeclaredShapes) -> tuple[Graph, dict[str, Shape]]:
+def _runs_as_one_row(graph: Graph, declared: DeclaredShapes) -> bool:
     one, batching = single_row(graph, declared, "")
-    return one, batching.shapes
+    return _runs(one, batching.shapes)
 
 
 def _runs(graph: Graph, shapes: Mapping[str, Shape]) -> bool:
@@ -235,9 +195,9 @@ def _verdict_from_sizes(graph: Graph, batching: Batching) -> _Verdict:
 
 def _read(one: Graph, batching: Batching, names: tuple[str, ...]) -> Reading:
     """A certain reading, with a dynamic batch if possible, else one row at a time."""
-    failure = _ProofFailure()
-    for rewrite in (_as_declared, _with_dynamic_batch):
-        found = _prove(one, batching, names, rewrite)
+    failure = ProofFailure()
+    for rewrite in (as_declared, with_dynamic_batch):
+        found = prove(one, batching, names, rewrite)
         if isinstance(found, Reading):
             return found
         failure = replace(found, axes=found.axes or failure.axes)
@@ -257,62 +217,3 @@ def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
         return error
     sizes = ", ".join(f"{name!r}: {size}" for name, size in batching.assumed_sizes.items())
     return GraphError(f"{error}; sizes that the file leaves open were taken as {{{sizes}}}: give others with dims=")
-
-
-def _prove(one: Graph, batching: Batching, names: tuple[str, ...], rewrite: Rewrite) -> Reading | _ProofFailure:
-    """A reading with independent rows, or why there is none; rows are related if every way to run N rows relates them."""
-    failures: list[_ProofFailure] = []
-    try:
-        for graph, dynamic_batching in rewrite(without_branches(one, batching.shapes), batching):
-            found = _check_independence(graph, dynamic_batching, batching, names)
-            if isinstance(found, Reading):
-                return found
-            failures.append(found)
-    except (StaticBatchError, GraphError) as error:
-        return _ProofFailure(str(error))
-    return replace(failures[0], related=all(each.related for each in failures))
-
-
-def _check_independence(graph: Graph, dynamic_batching: Batching, batching: Batching, names: tuple[str, ...]) -> Reading | _ProofFailure:
-    """The reading of one way to run N rows, or why rows are not known to be independent."""
-    axes: dict[str, int] = {}
-    try:
-        graph, values = decompose_ops(graph, dynamic_batching.shapes)
-        graph = without_dead_code(graph, names)  # nodes without consumers after decomposition may relate rows
-        axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
-        row_repeats = check_batch_independence(graph, values, tuple(n for n in names if values[n].from_input))
-    except BatchDependenceError as error:
-        return _ProofFailure(str(error), error.related, axes)
-    except GraphError as error:
-        return _ProofFailure(str(error), False, axes)
-    return Reading(graph, values, replace(dynamic_batching, assumed_sizes=batching.assumed_sizes, symbols=batching.symbols), axes,
-                   row_repeats)
-
-
-def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """The graph without branches that its shapes exclude, and with the trip counts that its shapes determine."""
-    graph = with_trip_counts(graph, shapes)
-    if not any(node.op == BRANCH for node in graph.nodes):
-        return graph
-    try:
-        values = infer_shapes(graph, dict(shapes))
-    except GraphError:
-        single: dict[str, Shape] = {name: tuple(at(d, 1) for d in shape) for name, shape in shapes.items()}
-        if single == shapes:
-            raise
-        values = infer_shapes(graph, single)
-    return prune_branches(graph, values)
-
-
-def _as_declared(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
-    """The graph with the batch where its inputs declare one."""
-    if not batching.dynamic:
-        raise StaticBatchError(batching.reason)
-    return [(graph, batching)]
-
-
-def _with_dynamic_batch(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
-    """The graph with N in place of a batch of 1, in the inputs or behind them."""
-    if batching.dynamic:
-        return ((dynamic, batching) for dynamic in dynamic_graphs(graph, batching.shapes))
-    return [vectorize_graph(graph)] if -1 in batching.axes.values() else make_batch_dynamic(graph)

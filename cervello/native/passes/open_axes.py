@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cervello.errors import GraphError
 from cervello.native.graph.dims import Shape
 from cervello.native.graph.graph import Graph
-from cervello.native.passes.axis_readings import without_branches
+from cervello.native.passes.axis_proof import without_branches
 from cervello.native.passes.batch_axes import Batching, declared_shapes
 from cervello.native.shapes.infer_shapes import infer_shapes
 

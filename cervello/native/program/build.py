@@ -38,7 +38,8 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
 from cervello.native.lowering.rules.fallback import check_ops
 from cervello.native.memory import arena_plan, verifier
 from cervello.native.memory.weights import Weights
-from cervello.native.passes.axis_readings import Reading, read_axes
+from cervello.native.passes.axis_proof import Reading
+from cervello.native.passes.axis_readings import read_axes
 from cervello.native.passes.batch_axes import BatchAxis, Batching
 from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.open_axes import OpenAxes, of_row, open_axes
