@@ -68,7 +68,7 @@ class _ChunkedPlan:
       plans: kept alive while it may run.
     """
 
-    facts: Array
+    header: Array
     address: int
     arena_bytes: int
     plans: tuple[Plan, ...]
@@ -107,8 +107,8 @@ class DeadlinePath:
             run = self._prepare(n_rows, len(keys))
         first = min(limit.guaranteed_rows, n_rows)
         chunked = self._composed.get((first, limit.chunk)) or self._compose(first, limit.chunk)
-        facts, context = chunked.facts, run.context
-        facts[_PLAN.n_rows], facts[_PLAN.releases_gil] = n_rows, self._model.program.is_long(n_rows)
+        header, context = chunked.header, run.context
+        header[_PLAN.n_rows], header[_PLAN.releases_gil] = n_rows, self._model.program.is_above_gil_threshold(n_rows)
         context[_CTX.deadline], context[_CTX.guaranteed_rows] = int(min(limit.until_s, _MOST_S) * 1e9), 0
         context[_CTX.row_ns] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
         out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
@@ -123,9 +123,9 @@ class DeadlinePath:
             raise self._model.program.failure(status)
         if status < 0:
             return None
-        now, _, _, limit.n_rows, first, first_end = context[_CTX.now:_CTX.guaranteed_end + 1].tolist()
+        now, _, _, limit.n_rows, first, first_chunk_end = context[_CTX.now:_CTX.first_chunk_end + 1].tolist()
         limit.began_s, limit.ended_s = began_s, now * 1e-9
-        limit.guaranteed_rows, limit.chunks_s = (first, (now - first_end) * 1e-9) if first else (limit.n_rows, 0.0)
+        limit.guaranteed_rows, limit.chunks_s = (first, (now - first_chunk_end) * 1e-9) if first else (limit.n_rows, 0.0)
         found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
         if status:
             raise NonFiniteState(found)
@@ -142,8 +142,8 @@ class DeadlinePath:
             parts.append((part, _ANY))
             chunk = part.n_rows // 2
         words = chain.from_iterable((part.address, times) for part, times in parts)
-        facts = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
-        found = _ChunkedPlan(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
+        header = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
+        found = _ChunkedPlan(header, header.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
         if len(self._composed) >= _MOST_KEPT:
             del self._composed[next(iter(self._composed))]
         self._composed[key] = found

@@ -147,7 +147,7 @@ class FastPath:
         if size is not None:
             run.reserve(size.plan.arena_bytes)
             if self._chain is not None:
-                self._chain.use(size.chained)
+                self._chain.bind_plans(size.chained)
             self._plan, self._shapes = size.plan, size.shapes
         address = 0 if self._plan is None else self._plan.address
         self.current[:] = address, n_rows
@@ -170,7 +170,7 @@ class FastPath:
         if self._most_kept > 1:
             last = None  # inferers keep its plan for other uses
         plan = self._plans(n_rows, None if last is None else last.plan)
-        if plan.long or not self._model.compiled(plan):
+        if plan.releases_gil or not self._model.compiled(plan):
             return None
         chained = () if self._chain is None else self._chain.resolve(n_rows, None if last is None else last.chained)
         if chained is None:

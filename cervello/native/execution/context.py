@@ -19,7 +19,7 @@ from cervello.native.execution.c_api import api, array_empty
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import Tensor
 from cervello.native.kernels import abi
-from cervello.native.lowering.rules.host import HostCall
+from cervello.native.lowering.rules.fallback import FallbackCall
 from cervello.native.program.encode import Plan, Program
 from cervello.noise import layout
 from cervello.noise.words import FILL
@@ -218,13 +218,13 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
     The arrays are already checked. Outputs whose shape depends on data are left in run.values.
     """
     set_arrays(run, plan, arrays)
-    start, address = int(plan.facts[abi.PLAN.index.program]), run.context.ctypes.data
+    start, address = int(plan.header[abi.PLAN.index.program]), run.context.ctypes.data
     at = 0
     while at < len(program.segments):
         segment = program.segments[at]
         at += 1
-        if segment.host is not None:
-            run_host(program, run, plan, segment.host, arrays, n_inputs)
+        if segment.fallback is not None:
+            run_fallback(program, run, plan, segment.fallback, arrays, n_inputs)
             continue
         status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
         if status > 0:
@@ -243,21 +243,22 @@ def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> No
     run.values.clear()
 
 
-def run_host(program: Program, run: ExecutionContext, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
+def run_fallback(program: Program, run: ExecutionContext, plan: Plan, fallback: FallbackCall, arrays: Sequence[Array],
+                 n_inputs: int) -> None:
     """Runs one fallback call after `set_arrays`."""
-    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
+    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in fallback.operands]
     try:
-        for target, result in zip(host.results, host(operands, plan.n_rows), strict=True):
+        for target, result in zip(fallback.results, fallback(operands, plan.n_rows), strict=True):
             if isinstance(target, str):
                 run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
             elif target is not None:
                 view = operand_view(program, run, plan, target, arrays, n_inputs)
                 assert view is not None
-                _write(view, result, str(host.node))
+                _write(view, result, str(fallback.node))
     except CervelloError:
         raise
     except Exception as error:  # a numpy error on user data is reported as ExecutionError
-        raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
+        raise ExecutionError(f"node {fallback.node}: expected to run, got {type(error).__name__}: {error}") from error
 
 
 def _write(target: Array, result: Array, node: str) -> None:
@@ -277,7 +278,7 @@ def operand_view(program: Program, run: ExecutionContext, plan: Plan, operand: A
 
     buffer, n = operand.buffer, plan.n_rows
     if buffer.space is Space.ARENA:
-        return run.arena_view(operand, int(plan.places[1 + program.layout.index[id(buffer)]]), n)
+        return run.arena_view(operand, int(plan.buffer_offsets[1 + program.layout.index[id(buffer)]]), n)
     if buffer.space is Space.CONSTANT:
         base = buffer.data
     else:

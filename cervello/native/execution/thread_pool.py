@@ -44,7 +44,7 @@ def _lock() -> int:
 def _block(words: Sequence[int]) -> Array:
     """Words on cache lines of their own; never freed."""
     raw = np.zeros(len(words) + 16, np.int64)
-    _kept.append(raw)
+    _keepalive.append(raw)
     start = -(raw.ctypes.data // 8) % 8
     block = raw[start:start + len(words)]
     block[:] = words
@@ -84,14 +84,14 @@ class _Job:
 
 
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
-_kept: list[Array] = []
+_keepalive: list[Array] = []
 _idle: list[Worker] = []
 _spawned: list[Worker] = []
 _jobs: list[_Job] = []
 _spawning = threading.Lock()
 _last_s = 0.0  # estimated end of the last shareable batch below WAKING_WORK
 WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker with a cold cache is worth it
-_CLOSE_S = 1e-4
+_MOST_GAP_S = 1e-4
 _S_PER_WORK = 1.2e-11
 
 
@@ -104,12 +104,12 @@ def claim(plan: Plan) -> list[Worker]:
     if plan.work < WAKING_WORK:
         now_s, before_s = time.perf_counter(), _last_s
         _last_s = now_s + plan.work * _S_PER_WORK  # estimated end
-        if now_s - before_s > _CLOSE_S:
+        if now_s - before_s > _MOST_GAP_S:
             return []
-    taken: list[Worker] = []
-    while len(taken) < plan.helpers:
+    workers: list[Worker] = []
+    while len(workers) < plan.helpers:
         try:
-            taken.append(_idle.pop())
+            workers.append(_idle.pop())
         except IndexError:
             with _spawning:
                 if len(_spawned) >= plan.helpers:
@@ -119,8 +119,8 @@ def claim(plan: Plan) -> list[Worker]:
                 except RuntimeError:  # no more threads available: the batch runs with fewer
                     break
                 _spawned.append(worker)
-            taken.append(worker)
-    return taken
+            workers.append(worker)
+    return workers
 
 
 def give_back(workers: list[Worker]) -> None:
@@ -164,8 +164,8 @@ def _forget() -> None:
     """Resets the pool in a forked child: a fork copies memory but not threads. Workers held by the parent's threads are leaked."""
     global _spawning
     _spawning = threading.Lock()
-    for kept in (_idle, _spawned, _jobs):
-        kept.clear()
+    for pool in (_idle, _spawned, _jobs):
+        pool.clear()
 
 
 atexit.register(_dismiss)

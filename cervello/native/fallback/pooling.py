@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.windows import Window, geometry
 
 
-@host("MaxPool", "AveragePool")
+@numpy_op("MaxPool", "AveragePool")
 def _pool(node: Node, x: Array) -> Array:
     """Stacks the elements of each window, masks those outside the picture, and reduces over them."""
     found = geometry(node, x.shape[2:])

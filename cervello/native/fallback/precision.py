@@ -57,16 +57,16 @@ def _result_types(node: Node, arrays: Sequence[Array | None]) -> list[np.dtype[A
 
 def rows_first(array: Array, place: RowAxis, n_rows: int) -> Array:
     """[n_rows, one row's array], without gaps."""
-    axis, stretches = place
+    axis, row_repeats = place
     shape = array.shape
-    split = array.reshape(*shape[:axis], stretches, n_rows, shape[axis] // (stretches * n_rows), *shape[axis + 1:])
+    split = array.reshape(*shape[:axis], row_repeats, n_rows, shape[axis] // (row_repeats * n_rows), *shape[axis + 1:])
     moved = np.moveaxis(split, axis + 1, 0)
     return np.ascontiguousarray(moved).reshape(n_rows, *shape[:axis], shape[axis] // n_rows, *shape[axis + 1:])
 
 
 def rows_back(rows: Array, place: RowAxis) -> Array:
     """The inverse of `rows_first`."""
-    axis, stretches = place
+    axis, row_repeats = place
     n_rows, *shape = rows.shape
-    split = rows.reshape(n_rows, *shape[:axis], stretches, shape[axis] // stretches, *shape[axis + 1:])
+    split = rows.reshape(n_rows, *shape[:axis], row_repeats, shape[axis] // row_repeats, *shape[axis + 1:])
     return np.moveaxis(split, 0, axis + 1).reshape(*shape[:axis], shape[axis] * n_rows, *shape[axis + 1:])

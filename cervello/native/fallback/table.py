@@ -21,7 +21,7 @@ from cervello.native.graph.op_table import registers
 
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
-host = registers(NUMPY)
+numpy_op = registers(NUMPY)
 _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
 
 
@@ -64,14 +64,14 @@ NUMPY |= {
     "CastLike": lambda node, x, like: _cast_to(node, x, like.dtype)}
 
 
-@host("Equal")
+@numpy_op("Equal")
 def _equal(node: Node, a: Array, b: Array) -> Array:
     if a.dtype != object and b.dtype != object:
         return np.asarray(np.equal(a, b))
-    return np.asarray(np.frompyfunc(_same_size, 2, 1)(a, b)).astype(bool)
+    return np.asarray(np.frompyfunc(_equal_sizes, 2, 1)(a, b)).astype(bool)
 
 
-def _same_size(a: Any, b: Any) -> bool:
+def _equal_sizes(a: Any, b: Any) -> bool:
     """Whether two sizes are equal for every N ≥ 1."""
     const, slope = parts(a - b)
     if slope and -const % slope == 0 and -const // slope >= 1:
@@ -79,7 +79,7 @@ def _same_size(a: Any, b: Any) -> bool:
     return slope == 0 and const == 0
 
 
-@host("Div")
+@numpy_op("Div")
 def _div(node: Node, a: Array, b: Array) -> Array:
     if a.dtype == object or b.dtype == object:
         return np.asarray(np.floor_divide(a, b))
@@ -88,7 +88,7 @@ def _div(node: Node, a: Array, b: Array) -> Array:
     return np.asarray(np.divide(a, b))
 
 
-@host("Pow")
+@numpy_op("Pow")
 def _pow(node: Node, a: Array, b: Array) -> Array:
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
         whole = np.power(a, np.maximum(b, 0), dtype=a.dtype)
@@ -96,7 +96,7 @@ def _pow(node: Node, a: Array, b: Array) -> Array:
     return cast(np.asarray(np.power(a, b)), a.dtype)
 
 
-def _ordered(a: Any, b: Any) -> bool:
+def _at_least(a: Any, b: Any) -> bool:
     """Whether size a is at least size b for every N ≥ 1.
 
     Raises:
@@ -112,11 +112,11 @@ def _ordered(a: Any, b: Any) -> bool:
 
 
 _EXTREMES: dict[str, tuple[Function, Function]] = {  # of numbers, of sizes
-    "Max": (np.maximum, np.frompyfunc(lambda a, b: a if _ordered(a, b) else b, 2, 1)),
-    "Min": (np.minimum, np.frompyfunc(lambda a, b: b if _ordered(a, b) else a, 2, 1))}
+    "Max": (np.maximum, np.frompyfunc(lambda a, b: a if _at_least(a, b) else b, 2, 1)),
+    "Min": (np.minimum, np.frompyfunc(lambda a, b: b if _at_least(a, b) else a, 2, 1))}
 
 
-@host("Max", "Min")
+@numpy_op("Max", "Min")
 def _extreme(node: Node, *xs: Array) -> Array:
     of_numbers, of_sizes = _EXTREMES[node.op]
     result = xs[0]
@@ -125,7 +125,7 @@ def _extreme(node: Node, *xs: Array) -> Array:
     return result
 
 
-@host("Clip")
+@numpy_op("Clip")
 def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     if x.dtype.kind == "f":  # a bound that is missing is the type's own
         low, high = (np.finfo(x.dtype).min if low is None else low), (np.finfo(x.dtype).max if high is None else high)

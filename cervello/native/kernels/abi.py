@@ -26,12 +26,12 @@ from cervello.noise.words import FILL
 # clock: address of the interpreter's clock; clock_writes: 1 if it writes the time to its argument, 0 if it returns it; now: the time of
 # the last reading, in ns
 # deadline: of a chunked batch on that clock, 0 for none; row_ns: expected ns per row in all chunks except the first; n_run: rows that
-# have run; guaranteed_rows, guaranteed_end: rows of the first chunk, which always runs, and its end time
+# have run; guaranteed_rows, first_chunk_end: rows of the first chunk, which always runs, and its end time
 # links, n_links: of chained graphs; run_links: address of `links.run_links` where there are links; store_state: of `storing.store_state`
 # where wrappers store outputs
 CONTEXT: Final = record("context of a run", (
     "unused rows row slots keys steps deterministic save_thread restore_thread arguments all_deterministic dict_get dict_size dict_type "
-    "fused_ops n_fused_ops iterations clock clock_writes now deadline row_ns n_run guaranteed_rows guaranteed_end dict_next str_type "
+    "fused_ops n_fused_ops iterations clock clock_writes now deadline row_ns n_run guaranteed_rows first_chunk_end dict_next str_type "
     "position key value incref decref links n_links run_links store_state dict_set err_clear array_empty results_type ..."))
 CTX: Final = CONTEXT.index
 SPACES: Final[int] = CTX.more

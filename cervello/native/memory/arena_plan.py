@@ -109,13 +109,13 @@ def _spans(lives: Sequence[Lifetime]) -> list[Span]:
     return [(life.first, life.end) for life in lives]
 
 
-def rounded(n_bytes: int) -> int:
+def align_up(n_bytes: int) -> int:
     """A size rounded up to the alignment."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
-    return [rounded(at(life.buffer.n_bytes, n_rows)) for life in lives]
+    return [align_up(at(life.buffer.n_bytes, n_rows)) for life in lives]
 
 
 def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:

@@ -156,9 +156,9 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
             beginning[first].remove(best)
             offsets[best] = low
             placed += 1
-            pieces = [(left, first, low), (first, ends[best], low + sizes[best]), (ends[best], right, low)]
-            pieces = [piece for piece in pieces if piece[0] < piece[1]]
-            lefts[k:k + 1], rights[k:k + 1], heights[k:k + 1] = map(list, zip(*pieces, strict=True))
+            ranges = [(left, first, low), (first, ends[best], low + sizes[best]), (ends[best], right, low)]
+            ranges = [part for part in ranges if part[0] < part[1]]
+            lefts[k:k + 1], rights[k:k + 1], heights[k:k + 1] = map(list, zip(*ranges, strict=True))
         for j in range(min(k + 3, len(heights) - 1), max(k, 1) - 1, -1):
             if heights[j] == heights[j - 1]:
                 rights[j - 1] = rights[j]
@@ -180,16 +180,15 @@ class _Search:
         """Whether the best layout exceeds the peak by at most this fraction."""
         return 0 <= self.total <= self.peak * (1 + excess)
 
-    def keep(self, found: tuple[list[int], int]) -> None:
-        """Keeps a layout if it is the smallest so far."""
+    def update(self, found: tuple[list[int], int]) -> None:
         if self.total < 0 or found[1] < self.total:
             self.offsets, self.total = found
 
-    def try_first_fit(self, order: Sequence[int]) -> tuple[list[int], int]:
+    def first_fit(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.first_fit_work
         return first_fit(order, self.sizes, self.conflicts)
 
-    def try_skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
+    def skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.skyline_work
         return skyline(self.spans, self.sizes, order)
 
@@ -213,26 +212,26 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, bu
     by_size = sorted(every, key=lambda i: (-sizes[i], spans[i][0]))
     first_fit_work, skyline_work = found.first_fit_work, found.skyline_work
     attempts: tuple[tuple[int, Callable[[], tuple[list[int], int]]], ...] = (
-        (first_fit_work, lambda: found.try_first_fit(by_size)),
-        (skyline_work, lambda: found.try_skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i])))),
-        (skyline_work, lambda: found.try_skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i]))),
-        (skyline_work, lambda: found.try_skyline(by_size)),
-        (first_fit_work, lambda: found.try_first_fit(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0])))),
-        (first_fit_work, lambda: found.try_first_fit(_by_breadth(spans, sizes))),
-        (first_fit_work, lambda: found.try_first_fit(sorted(every, key=lambda i: (spans[i][0], -sizes[i])))),
-        (first_fit_work, lambda: found.try_first_fit(by_partitions(spans, sizes))))
+        (first_fit_work, lambda: found.first_fit(by_size)),
+        (skyline_work, lambda: found.skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i])))),
+        (skyline_work, lambda: found.skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i]))),
+        (skyline_work, lambda: found.skyline(by_size)),
+        (first_fit_work, lambda: found.first_fit(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0])))),
+        (first_fit_work, lambda: found.first_fit(_by_breadth(spans, sizes))),
+        (first_fit_work, lambda: found.first_fit(sorted(every, key=lambda i: (spans[i][0], -sizes[i])))),
+        (first_fit_work, lambda: found.first_fit(by_partitions(spans, sizes))))
     for cost, attempt in attempts:
         if found.total < 0 or (found.work > 0 and found.work >= cost and not found.within(0.0)):
-            found.keep(attempt())
+            found.update(attempt())
     rng = random.Random(len(sizes))
     while found.work > max(share // 2, found.skyline_work) and not found.within(0.01 if found.work > share * 7 // 8 else 0.025):
-        found.keep(found.try_skyline(_randomized_order(lengths, sizes, rng)))
+        found.update(found.skyline(_random_order(lengths, sizes, rng)))
     _local_search(found, rng)
     budget.left -= share - found.work
     return found.offsets, found.total
 
 
-def _randomized_order(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
+def _random_order(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
     """A random order between longest lifetime first and largest size first."""
     by_length, by_size = rng.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
     keys = [-(length ** by_length) * max(size, 1) ** by_size * rng.uniform(0.7, 1.3)
@@ -246,10 +245,10 @@ def _local_search(found: _Search, rng: random.Random) -> None:
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
         changed = _with_one_moved(order, offsets, found.sizes, found.conflicts, total, rng)
-        other, other_total = found.try_first_fit(changed)
+        other, other_total = found.first_fit(changed)
         if other_total <= total:
             order, offsets, total = changed, other, other_total
-            found.keep((offsets, total))
+            found.update((offsets, total))
 
 
 def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
@@ -269,19 +268,19 @@ def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
 def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
     """The order of the partitions of tract's memory schema, so that no plan is larger than tract's."""
     partitions: list[list[int]] = []
-    taken: list[tuple[int, int]] = []  # (bytes, steps as bits)
+    occupied: list[tuple[int, int]] = []  # (bytes, steps as bits)
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], spans[i][0])):
         first, end = spans[i]
         steps = (1 << end) - (1 << first)
-        fitting = [p for p, (_, others) in enumerate(taken) if not others & steps]
+        fitting = [p for p, (_, others) in enumerate(occupied) if not others & steps]
         if fitting:
-            p = max(fitting, key=lambda p: taken[p][0])
+            p = max(fitting, key=lambda p: occupied[p][0])
         else:
             p = len(partitions)
             partitions.append([])
-            taken.append((0, 0))
+            occupied.append((0, 0))
         partitions[p].append(i)
-        taken[p] = taken[p][0] + sizes[i], taken[p][1] | steps
+        occupied[p] = occupied[p][0] + sizes[i], occupied[p][1] | steps
     return [i for members in partitions for i in members]
 
 
@@ -290,10 +289,10 @@ def _with_one_moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequenc
     """The order with one buffer moved, mostly forward: a buffer at the top of the arena, or one that supports it."""
     i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])
     while offsets[i] and rng.random() < 0.5:
-        supports = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
-        if not supports:
+        supporting = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
+        if not supporting:
             break
-        i = rng.choice(supports)
+        i = rng.choice(supporting)
     changed = list(order)
     place = changed.index(i)
     del changed[place]

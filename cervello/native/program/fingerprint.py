@@ -11,7 +11,7 @@ from cervello.native.graph.tensors import PackedWeight, Space, Tensor
 from cervello.native.program.encode import Program
 
 
-def described(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
+def describe_steps(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
     """One text per step: kernel, operands, attributes; constants by content hash.
 
     Args:
@@ -20,7 +20,7 @@ def described(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
     for step in program.steps:
         operands = [_operand(tensor, program, hashes) for tensor in step.operands]
         words = [hashes[id(word.array)] if isinstance(word, PackedWeight) else repr(word) for word in step.words]
-        host = [_constant(operand) for operand in step.host.operands] if step.host is not None else []
+        host = [_constant(operand) for operand in step.fallback.operands] if step.fallback is not None else []
         yield repr((step.kernel, step.op, step.node, operands, words, host))
 
 

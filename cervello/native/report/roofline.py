@@ -25,12 +25,12 @@ _READ_BYTES = 1 << 27  # bytes per measurement
 def _least(call: Callable[[], object], rounds: int) -> float:
     """Seconds of the fastest call: other programs only make calls slower."""
     call()
-    taken = []
+    measured = []
     for _ in range(rounds):
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+        measured.append(time.perf_counter() - start)
+    return min(measured)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Every kernel declares the bytes that it accesses; the verifier refuses a step whose words would access others."""
+"""Every kernel declares what it touches, and the verifier refuses a step whose words would let it touch more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BLOCK_ARGUMENTS = {("target", "source"): 1, ("target", "a", "b"): 2, ("target",
 
 
 def _functions() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Functions of the kernel modules with the names of their arguments, by reference."""
+    """Functions of the kernels' rooms with their arguments' names, by reference."""
     for found in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
         for name, function in vars(importlib.import_module(found.name)).items():
             if inspect.isfunction(function) and not name.startswith("_"):
@@ -54,7 +54,7 @@ def _numbers(step: Step) -> list[int]:
 
 
 def _grown(step: Step, i: int) -> bool:
-    """Whether the verifier refuses a step with a word a million times larger, and accepts it again with the original word."""
+    """Whether the verifier refuses a step whose word is a million times larger, and still takes it when it is put back."""
     word = step.words[i]
     const, slope = parts(word)
     step.words[i] = affine(const * 1_000_003 + 1_000_003, slope)
@@ -190,7 +190,7 @@ def test_a_users_kernel_is_checked_by_its_tensors_only() -> None:
 @pytest.mark.parametrize("n_rows", [1, 7, 48, 64])
 @pytest.mark.parametrize("k", [16, 40, 70])
 def test_products_of_one_panel_read_no_second_one(n_rows: int, k: int) -> None:
-    """Regression: one row in two segments read a panel after the last one. `test_guard_pages` checks the access itself."""
+    """Declared, and watched in `test_guard_pages`: one row in two segments once read a panel behind the last."""
     c = Chain(x=rows(k))
     model = Model.load(c.model(c.dense("x", k, 20)))
     check_extents(model.program.steps, True)

@@ -1,4 +1,4 @@
-"""Plans of programs with very many buffers: no two live buffers overlap, for any N, and little memory is wasted."""
+"""Plans of programs with very many buffers: no two of the living overlap, for any N, and little is wasted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory plan, checked by an independent painter that marks every live byte at every step."""
+"""The memory plan, checked by a painter that knows nothing of the planner: it paints every living byte at every step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _programs(draw: Any) -> list[Step]:
 
 
 def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
-    """Fails if two buffers that are live at one step share a byte, or if one is outside the arena."""
+    """Fails where two buffers that live at one step share a byte, or one leaves the arena."""
     used: dict[int, list[int]] = {}
     buffers: dict[int, Buffer] = {}
     for i, step in enumerate(steps):

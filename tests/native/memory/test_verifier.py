@@ -36,7 +36,7 @@ def _program() -> tuple[list[Step], list[Tensor]]:
 
 
 def _with_stacking_order(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
-    """The layout with a single stacking order, in which buffer i is above the buffers `beneath[i]`."""
+    """The layout with a single stacking order of this order, in which buffer i lies on those of `beneath[i]`."""
     return replace(layout, orders=(StackingOrder(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
 
 
@@ -85,12 +85,12 @@ def test_conflicts_that_are_apart_only_for_some_sizes_are_refused() -> None:
     support_index, low_index, high_index = (layout.index[id(t.buffer)] for t in (support, low, high))
     beneath: list[tuple[int, ...]] = [(), (), ()]
     beneath[high_index] = (support_index,)
-    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to be above the other for every N, got neither"):
+    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to lie on the other for every N, got neither"):
         verify(steps, _with_stacking_order(layout, *beneath, order=(support_index, low_index, high_index)), True)
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1), (0, 0, 1, 2)])
-def test_a_stacking_order_that_is_not_topological_is_refused(order: tuple[int, ...]) -> None:
+def test_a_stacking_order_that_does_not_resolve_is_refused(order: tuple[int, ...]) -> None:
     steps, _ = _program()
     layout = _with_stacking_order(arena_plan.plan(steps), (), (0,), (1,), order=order)
     with pytest.raises(PlanError, match="expected"):

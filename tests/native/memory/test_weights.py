@@ -92,7 +92,7 @@ def test_packed_panels_hold_32_columns_padded_with_zeros() -> None:
 
 
 def test_a_loaded_model_holds_its_weights_once() -> None:
-    """A model keeps only the layout that kernels read, not also that of the file; its other memory is small."""
+    """Not as the file has them beside the form that kernels read; what else a model holds is small."""
     tracemalloc = pytest.importorskip("tracemalloc")
     c = Chain(x=rows(256))
     image = c.add("Conv", c.add("Reshape", "x", np.array([-1, 64, 2, 2])), weights(128, 64, 2, 2))

@@ -1,40 +1,59 @@
-"""Ops that demand no more than ranks of operands, single numbers and choices of attributes; and some with little more."""
+"""Ops that demand no more than ranks, operands of one number, an axis, and choices and minima of attributes; and some with little more."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from cervello.native.frontend.operand_rules.table import Operands, operands_of
 
-_PICTURE, _MATRIX, _MATRICES = ("a picture", 2, None), ("a matrix", 2, 2), ("a vector or matrices", 1, None)
-_RANKS: dict[str, list[tuple[str, int, int | None]]] = {  # by operand: what it is, its least and its most axes
-    "Concat": [("operands", 1, None)], "EyeLike": [_MATRIX], "Gemm": [_MATRIX, _MATRIX], "GlobalAveragePool": [_PICTURE],
-    "GlobalLpPool": [_PICTURE], "GlobalMaxPool": [_PICTURE], "MatMul": [_MATRICES, _MATRICES],
-    "NonMaxSuppression": [("boxes", 3, 3), ("scores", 3, 3)], "Trilu": [("matrices", 2, None)]}
-_SINGLE: dict[str, dict[int, str]] = {  # operands that are one number
-    "Clip": {1: "the least value", 2: "the largest value"}, "Trilu": {1: "a diagonal"},
-    "NonMaxSuppression": {2: "the most boxes of a class", 3: "the threshold of overlap", 4: "the threshold of scores"}}
-_CHOICES = {  # attributes: the default and the values there are
-    "BitShift": ("direction", None, ("LEFT", "RIGHT")), "Gelu": ("approximate", "none", ("none", "tanh")), "Mod": ("fmod", 0, (0, 1))}
+_Check = Callable[[Operands], Any]
 
 
-@operands_of(*dict.fromkeys((*_RANKS, *_SINGLE, *_CHOICES)))
+def _rank(index: int, name: str, least: int, most: int | None = None) -> _Check:
+    return lambda o: o.rank(index, name, least, most)
+
+
+def _one(index: int, name: str) -> _Check:
+    return lambda o: o.has_one(index, name)
+
+
+def _axis(default: int) -> _Check:
+    return lambda o: o.axis(len(o.shape(0)), default)
+
+
+def _choice(name: str, default: Any, *values: Any) -> _Check:
+    return lambda o: o.choice(name, default, values)
+
+
+_PICTURE, _DATA = _rank(0, "a picture", 2), _rank(0, "data", 1)
+_CHECKS: dict[str, tuple[_Check, ...]] = {  # in this order
+    "BitShift": (_choice("direction", None, "LEFT", "RIGHT"),),
+    "Clip": (_one(1, "the least value"), _one(2, "the largest value")),
+    "Concat": (_rank(0, "operands", 1),),
+    "EyeLike": (_rank(0, "a matrix", 2, 2),),
+    "Gather": (_DATA, _axis(0)),
+    "Gelu": (_choice("approximate", "none", "none", "tanh"),),
+    "Gemm": (_rank(0, "a matrix", 2, 2), _rank(1, "a matrix", 2, 2)),
+    "GlobalAveragePool": (_PICTURE,),
+    "GlobalLpPool": (_PICTURE,),
+    "GlobalMaxPool": (_PICTURE,),
+    "LRN": (_PICTURE, lambda o: o.at_least("size", 1)),
+    "LpNormalization": (_DATA, _axis(-1), _choice("p", 2, 1, 2)),
+    "MatMul": (_rank(0, "a vector or matrices", 1), _rank(1, "a vector or matrices", 1)),
+    "Mod": (_choice("fmod", 0, 0, 1),),
+    "NonMaxSuppression": (_rank(0, "boxes", 3, 3), _rank(1, "scores", 3, 3), _one(2, "the most boxes of a class"),
+                          _one(3, "the threshold of overlap"), _one(4, "the threshold of scores")),
+    "PRelu": (lambda o: o.broadcasts(1, "slopes", o.shape(0)),),
+    "TopK": (_DATA, _axis(-1), _one(1, "k")),
+    "Trilu": (_rank(0, "matrices", 2), _one(1, "a diagonal")),
+    "Unsqueeze": (_rank(1, "axes", 0, 1),)}
+
+
+@operands_of(*_CHECKS)
 def _tabled(o: Operands) -> None:
-    op = o.node.op
-    for index, (name, least, most) in enumerate(_RANKS.get(op, ())):
-        o.rank(index, name, least, most)
-    for index, name in _SINGLE.get(op, {}).items():
-        o.has_one(index, name)
-    if op in _CHOICES:
-        o.choice(*_CHOICES[op])
-
-
-@operands_of("Unsqueeze")
-def _unsqueeze(o: Operands) -> None:
-    o.rank(1, "axes", 0, 1)
-
-
-@operands_of("PRelu")
-def _p_relu(o: Operands) -> None:
-    o.spreads(1, "slopes", o.shape(0))
+    for check in _CHECKS[o.node.op]:
+        check(o)
 
 
 @operands_of("Celu")

@@ -62,10 +62,10 @@ def _is_in_time(ctx, first, n_rows):
     context, now = Context(ctx), _read_clock(ctx)
     if context.guaranteed_rows == 0:
         context.guaranteed_rows = first
-        context.guaranteed_end = now
+        context.first_chunk_end = now
     n_run, row_ns = first - context.guaranteed_rows, context.row_ns
     if n_run > 0:
-        row_ns = (now - context.guaranteed_end) // n_run
+        row_ns = (now - context.first_chunk_end) // n_run
     return now + row_ns * n_rows <= context.deadline
 
 

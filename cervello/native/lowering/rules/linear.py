@@ -83,7 +83,7 @@ def _matrix(lowering: Lowering, tensor: Tensor) -> Tensor:
     return lowering.materialised(tensor).dense_view((rows, k), tensor.name)
 
 
-def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
+def _target_matrix(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
     """The target of a product, as a matrix."""
     target = lowering.output(name, contiguous=False)
     view = reshaped(target, name, (rows, width))
@@ -123,9 +123,9 @@ def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None
             act = activation(lowering, reader) if reader.inputs[0] == name else None
             if act is None:
                 break
-        lowering.absorb(reader)
+        lowering.mark_fused(reader)
         name = reader.outputs[0]
-    emit_gemm(lowering, source, w, bias, _place(lowering, name, rows, width), act, rows, residual)
+    emit_gemm(lowering, source, w, bias, _target_matrix(lowering, name, rows, width), act, rows, residual)
 
 
 def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width: int) -> Tensor | None:
@@ -163,7 +163,7 @@ def _gemm(lowering: Lowering, node: Node) -> None:
             scaled = lowering.scratch(extra.shape, F32)
             emit_binary(lowering, "binary:mul", (extra, lowering.stored(f"{name}/beta", np.array([beta], F32))), scaled)
             extra = scaled
-        target = _place(lowering, name, matrix.shape[0], w.shape[1])
+        target = _target_matrix(lowering, name, matrix.shape[0], w.shape[1])
         emit_gemm(lowering, matrix, w, None, target, None, matrix.shape[0])
         whole = lowering.tensors[name]
         emit_binary(lowering, "binary:add", (whole, extra), whole)

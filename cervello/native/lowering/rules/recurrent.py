@@ -74,8 +74,8 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         "wants_y": int(y is not None), "y_step": 0 if y is None else y.strides[0], "lda": x.strides[0], "rows_first": rows_first}
     for d in range(directions):
         reverse = int(node.attributes.get("direction", "forward") == "reverse" or d == 1)
-        h0_d, c0_d, h_d, c_d = (None if state is None else state.picked(0, d) for state in (h0, c0, last_h, last_c))
-        y_d = h_d if y is None else y.picked(1, d)
+        h0_d, c0_d, h_d, c_d = (None if state is None else state.select(0, d) for state in (h0, c0, last_h, last_c))
+        y_d = h_d if y is None else y.select(1, d)
         w, r, b = (each[d] for each in constants)
         words = {**common, "reverse": reverse}
         if node.op == "LSTM":
@@ -88,9 +88,9 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
 def _lstm(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: Any, words: dict[str, Any]) -> None:
     rows, hidden = words["rows"], words["hidden"]
     width = 4 * hidden
-    gates, hidden_gates = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
+    gates, recurrent_products = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
     lowering.emit(
-        "recurrent:lstm", reads, writes, (gates, hidden_gates), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:lstm", reads, writes, (gates, recurrent_products), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(b[:width] + b[width:], width)), r=Weight(r.T.astype(F32), "panels"), zeros=Weight(padded_bias(None, width)),
         w_segments=segments_for(w.shape[1], width), r_segments=segments_for(hidden, width), **words)
 
@@ -99,11 +99,11 @@ def _gru(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: A
     rows, hidden = words["rows"], words["hidden"]
     width, both = 3 * hidden, 2 * hidden  # columns of all three gates, and of the two that share a product
     gates = lowering.scratch((product((words["steps"], rows)), width), F32)
-    hidden_gates, reset_hidden = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
+    recurrent_products, reset_state = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
     w_bias, r_bias = b[:width].copy(), b[width:]
     w_bias[:both] += r_bias[:both]
     lowering.emit(
-        "recurrent:gru", reads, writes, (gates, hidden_gates, reset_hidden), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:gru", reads, writes, (gates, recurrent_products, reset_state), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(w_bias, width)), r_gates=Weight(r[:both].T.astype(F32), "panels"),
         r_new=Weight(r[both:].T.astype(F32), "panels"), zeros=Weight(padded_bias(None, both)),
         r_bias=Weight(padded_bias(r_bias[both:], hidden)), w_segments=segments_for(w.shape[1], width),

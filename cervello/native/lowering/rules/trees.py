@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.frontend.trees import FOREST
 from cervello.native.graph.dims import written
 from cervello.native.graph.dtypes import F32, F64, Array
@@ -49,7 +49,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
         result_is_float64=int(result.dtype == F64))
 
 
-@host("Trees")
+@numpy_op("Trees")
 def _on_arrays(node: Node, x: Array) -> Array:
     """The definition, for constants."""
     forest: Forest = node.attributes[FOREST]

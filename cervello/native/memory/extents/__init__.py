@@ -5,12 +5,11 @@ One file per family registers its kernels. The verifier calls `check_extents`.
 
 from cervello.native.memory.extents import (  # noqa: F401  (importing a module registers its kernels)
     control_flow,
-    coupling,
     gather_scatter,
     loops,
     products,
     random,
-    trees,
+    traditional,
     windows,
 )
 from cervello.native.memory.extents.check import check_extents

@@ -26,7 +26,7 @@ class Block:
     Attributes:
       n_sources: operands besides the target.
       spans_of: (count, parameters by name) → spans of target and sources.
-      elementwise: whether it maps float32 elements independently, so that it may run in place on the result of a product.
+      elementwise: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
       parameters: the words that it reads after those of the loop; a word of kind `weight` is the address of `count` float32.
     """
 
@@ -68,34 +68,19 @@ def _float_pair(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
     return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
 
-def _pair(item: int, result: int) -> SpanFunction:
+def _broadcasting(result: int | None, *items: int | None) -> SpanFunction:
+    """Operands of these bytes per element, each of which may be broadcast; None: as the parameter `itemsize` says. Nothing is read for 0
+    elements.
+    """
     def spans_of(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
-        broadcast_mask, run = _broadcast_mask(parameters), contiguous(count * item)
-        a, b = (contiguous(item) if run and broadcast_mask & bit else run for bit in (1, 2))
-        return contiguous(count * result), a, b
-
-    return spans_of
-
-
-def _choice(item: int | None) -> SpanFunction:
-    def spans_of(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
-        broadcast_mask, size = _broadcast_mask(parameters), parameters["itemsize"] if item is None else item
+        broadcast_mask, size = _broadcast_mask(parameters), parameters["itemsize"] if result is None else result
         if type(size) is not int or size < 1:
             raise PlanError(f"expected the size of an element, got {size!r}")
         spans = [contiguous(count * size)]
-        for bit, n_bytes in ((1, 1), (2, size), (4, size)):
-            spans.append(contiguous(n_bytes) if count > 0 and broadcast_mask & bit else contiguous(count * n_bytes))
+        for i, item in enumerate(items):
+            n_elements = min(count, 1) if broadcast_mask >> i & 1 else count
+            spans.append(contiguous(n_elements * (size if item is None else item)))
         return tuple(spans)
-
-    return spans_of
-
-
-def _triple(result: int, *items: int) -> SpanFunction:
-    """Three operands with elements of these sizes in bytes, each of which may be broadcast; nothing is read for 0 elements."""
-    def spans_of(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
-        broadcast_mask = _broadcast_mask(parameters)
-        return contiguous(count * result), *(contiguous(item if count > 0 and broadcast_mask & bit else count * item)
-                                        for bit, item in zip((1, 2, 4), items, strict=True))
 
     return spans_of
 
@@ -124,26 +109,26 @@ for _kind in ("f16", "bf16"):
     _declare("casts", f"{_kind}_to_f32", 1, _elements(4, 2))
     _declare("casts", f"f32_to_{_kind}", 1, _elements(2, 4))
 _declare("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero", 2, _float_pair, elementwise=True)
-_declare("binary", "less less_equal greater greater_equal equal", 2, _pair(4, 1))
-_declare("binary", "and_ or_ xor", 2, _pair(1, 1))
-_declare("binary", "where", 3, _choice(4))
+_declare("binary", "less less_equal greater greater_equal equal", 2, _broadcasting(1, 4, 4))
+_declare("binary", "and_ or_ xor", 2, _broadcasting(1, 1, 1))
+_declare("binary", "where", 3, _broadcasting(4, 1, 4, 4))
 for _item, _kind in ((8, "i64"), (4, "i32")):
     for _name in ("add", "sub", "mul", "div", "mod", "fmod", "max", "min"):
-        _declare("integers", f"{_name}_{_kind}", 2, _pair(_item, _item))
+        _declare("integers", f"{_name}_{_kind}", 2, _broadcasting(_item, _item, _item))
     for _name in ("less", "less_equal", "greater", "greater_equal", "equal"):
-        _declare("integers", f"{_name}_{_kind}", 2, _pair(_item, 1))
+        _declare("integers", f"{_name}_{_kind}", 2, _broadcasting(1, _item, _item))
     for _name in ("neg", "abs", "sign", "relu"):
         _declare("integers", f"{_name}_{_kind}", 1, _elements(_item, _item))
     _declare("integers", f"clip_{_kind}", 1, _elements(_item, _item))
     for _name in ("sum", "prod", "max", "min", "l1", "sum_square"):
         _declare("integers", f"row_{_name}_{_kind}", 1, _row_to(_item, item=_item))
-_declare("integers", "equal_bool", 2, _pair(1, 1))
-_declare("integers", "where", 3, _choice(None))
+_declare("integers", "equal_bool", 2, _broadcasting(1, 1, 1))
+_declare("integers", "where", 3, _broadcasting(None, 1, None, None))
 for _kind, _item in (("u8", 1), ("i8", 1), ("u16", 2), ("i16", 2), ("i32", 4)):
-    _declare("quantisation", f"dequantize_{_kind}", 3, _triple(4, _item, 4, _item))
+    _declare("quantisation", f"dequantize_{_kind}", 3, _broadcasting(4, _item, 4, _item))
     if _kind != "i32":
-        _declare("quantisation", f"quantize_{_kind} requantize_{_kind}", 3, _triple(_item, 4, 4, _item))
-        _declare("quantisation", f"fake_quantize_{_kind} fake_requantize_{_kind}", 3, _triple(4, 4, 4, _item))
+        _declare("quantisation", f"quantize_{_kind} requantize_{_kind}", 3, _broadcasting(_item, 4, 4, _item))
+        _declare("quantisation", f"fake_quantize_{_kind} fake_requantize_{_kind}", 3, _broadcasting(4, 4, 4, _item))
 _declare("quantisation", "dynamic_scale", 1, _row_to(4))
 _declare("quantisation", "dynamic_zero_point", 1, _row_to(1))
 _declare("reduce_last", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", 1, _row_to(4))

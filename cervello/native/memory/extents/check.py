@@ -22,7 +22,7 @@ def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
     """
     known = {id(step) for step in steps}
     for step in steps:
-        bounds = KERNELS.get(step.kernel) if step.host is None else None
+        bounds = KERNELS.get(step.kernel) if step.fallback is None else None
         if bounds is None:
             continue
         for n_rows in (1, MAX_ROWS) if rows_vary else (1,):

@@ -24,7 +24,7 @@ _OPS = (
     "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "TopK", "Upsample")
 
 
-def _widened(s: GraphBuilder) -> Results:
+def _in_float32(s: GraphBuilder) -> Results:
     results = [s.graph.get(name) for name in s.node.outputs]
     kinds = [None if value is None else value.dtype for value in results]
     drawn = s.node.op in RANDOM
@@ -45,6 +45,6 @@ def _widened(s: GraphBuilder) -> Results:
     return tuple(s.add("Cast", name, to=kind) if kind in NARROW else name for name, kind in zip(own_results, kinds, strict=True))
 
 
-_DECOMPOSITION = applied(_widened)
+_DECOMPOSITION = applied(_in_float32)
 for _op in _OPS:
     register_first("", _op, _DECOMPOSITION)

@@ -26,7 +26,7 @@ from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 
 @dataclass(frozen=True, slots=True)
-class HostCall:
+class FallbackCall:
     """One node on a fallback tier.
 
     Attributes:
@@ -71,8 +71,8 @@ def check_ops(nodes: Iterable[Node]) -> None:
       UnsupportedError: names the first one.
     """
     for node in nodes:
-        runs = (node.domain, node.op) in DECOMPOSITIONS or (not node.domain and (node.op in LOWER or _has_tier(node)))
-        if not runs:
+        is_supported = (node.domain, node.op) in DECOMPOSITIONS or (not node.domain and (node.op in LOWER or _has_tier(node)))
+        if not is_supported:
             raise _refusal(node, "no kernel for this op")
 
 
@@ -91,7 +91,7 @@ def _refusal(node: Node, reason: str) -> UnsupportedError:
     return UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
 
 
-def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
+def lower_fallback(lowering: Lowering, node: Node, reason: str) -> None:
     """Adds a host step for a node.
 
     Raises:
@@ -116,25 +116,25 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
             results.append(None)
             continue
         value = lowering.values[name]
-        if value.shape is None or not _fits(value):
+        if value.shape is None or not _is_affine(value):
             results.append(name)
             continue
         tensor = lowering.output(name, contiguous=False)
         results.append(tensor)
         writes.append(tensor)
     row_axes = tuple(_row_axis(lowering, name) for name in (*node.inputs, *node.outputs))
-    call = HostCall(node, tuple(operands), tuple(results), tier, row_axes)
-    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.trip_counts)))
+    call = FallbackCall(node, tuple(operands), tuple(results), tier, row_axes)
+    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), fallback=call, times=prod(lowering.trip_counts)))
 
 
 def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:
     """The batch axis of a value and its repetitions; None if it has no batch axis."""
     shape = lowering.values[name].shape if name else None
     axis = next((i for i, size in enumerate(shape or ()) if isinstance(size, Affine)), None)
-    return None if axis is None else (axis, lowering.stretches.get(name, 1))
+    return None if axis is None else (axis, lowering.row_repeats.get(name, 1))
 
 
-def _fits(value: Value) -> bool:
+def _is_affine(value: Value) -> bool:
     try:
         product(value.shape or ())
     except NotAffine:

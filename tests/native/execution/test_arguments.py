@@ -367,7 +367,7 @@ def test_long_runs_hold_the_arrays_they_read(model: Model) -> None:
     """Other threads run meanwhile and may take them out of the dicts."""
     n = 200_000
     plan = model.program.resolve(n)
-    assert plan.long
+    assert plan.releases_gil
     x, y = np.ones((n, 4), np.float32), np.zeros((n, 2), np.float32)
     run = model.acquire()
     run.reserve(plan.arena_bytes)

@@ -1,4 +1,4 @@
-"""Extents of tree ensembles. Nodes are constants, so all paths are checked at load."""
+"""Extents of tree ensembles, whose nodes are constants, so that all paths are checked at load; and of pairwise coupling."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ def _trees(w: Any) -> Mapping[str, Span]:
             "result": contiguous(w.rows * w.n_targets * (8 if w.result_is_float64 else 4)), "scores": block, "voted": block,
             "nodes": contiguous(nodes.nbytes), "roots": contiguous(w.trees * 4), "starts": contiguous(starts.nbytes),
             "targets": contiguous(targets.nbytes), "values": contiguous(values.nbytes), "base": contiguous(w.n_targets * 8)}
+
+
+@kernel("coupling:couple")
+def _couple(w: Any) -> Mapping[str, Span]:
+    return {"pairs": contiguous(w.rows * (w.classes * (w.classes - 1) // 2) * 4), "result": contiguous(w.rows * w.classes * 4),
+            "work": contiguous((w.classes + 2) * w.classes * 8)}

@@ -1,4 +1,4 @@
-"""Batches in pieces, on one thread and on several."""
+"""Batches in chunks, on one thread and on several."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _rows(plan: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_pieces_cover_the_batch_and_are_nearly_equal(wide: Model, threads: int) -> None:
+def test_chunks_cover_the_batch_and_are_nearly_equal(wide: Model, threads: int) -> None:
     for n_rows in (*range(1, 70), 500, 512, 513, 1000, 12_345):
         plan = wide.resolve(n_rows, threads)
         sizes = _rows(plan)
@@ -54,15 +54,15 @@ def test_pieces_cover_the_batch_and_are_nearly_equal(wide: Model, threads: int) 
         assert plan.helpers == 0 or (threads > 1 and plan.helpers < min(threads, len(sizes)))
 
 
-def test_a_batch_whose_values_outgrow_the_cache_runs_in_pieces(wide: Model) -> None:
+def test_a_batch_whose_values_outgrow_the_cache_runs_in_chunks(wide: Model) -> None:
     rows = chunking.rows_in_cache(wide.program)
     assert rows % 16 == 0
     assert wide.program.layout.arena_bytes(rows) <= chunking.CACHE_BYTES
     assert _rows(wide.resolve(rows)) == [rows]
     assert max(_rows(wide.resolve(10 * rows))) <= rows
     assert wide.plan(10 * rows).arena_bytes <= chunking.CACHE_BYTES
-    assert "in pieces of" in str(wide.plan(10 * rows))
-    assert "in pieces of" not in str(wide.plan(rows))
+    assert "in chunks of" in str(wide.plan(10 * rows))
+    assert "in chunks of" not in str(wide.plan(rows))
 
 
 def test_plans_of_plans_run_in_order(wide: Model) -> None:
@@ -149,7 +149,7 @@ def test_workers_are_not_woken_for_little(wide: Model) -> None:
     thread_pool.give_back(taken)
 
 
-def test_a_failing_piece_is_reported_and_harms_nobody(eager: None) -> None:
+def test_a_failing_chunk_is_reported_and_harms_nobody(eager: None) -> None:
     model = Model.load(named("Gather-table").build(3))
     policy = Policy(model, threads=3)
     policy.begin_agents(range(90))

@@ -1,4 +1,4 @@
-"""Offset search: conflicts do not overlap in any layout, and a stacking order keeps them apart for other sizes too."""
+"""Packing: neighbours stay apart whatever builds the layout, and a stacking order keeps them apart for sizes it was not built for."""
 
 from __future__ import annotations
 
