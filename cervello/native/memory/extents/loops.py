@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cervello.native.graph.tensors import PackedWeight, Weight
@@ -33,20 +34,15 @@ def in_place_activation(w: Any) -> None:
         block_spans(w.activation, 1, 0, w.more)
 
 
-def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any]) -> Mapping[str, Span]:
-    """A block over the elements of these operands, in the loops around it."""
-    spans = zip(("target", *sources), block_spans(w.block, len(sources), w.count, parameters), strict=True)
+def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any] | None = None) -> Mapping[str, Span]:
+    """A block over the elements of these operands, in the loops around it; `parameters`: of the block, those of the step by default."""
+    found = block_spans(w.block, len(sources), w.count, w.more if parameters is None else parameters)
+    spans = zip(("target", *sources), found, strict=True)
     return {name: covered(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
 
 
-@kernel("maps:map1")
-def _map1(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, ["source"], w.more)
-
-
-@kernel("maps:map2")
-def _map2(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, "ab", w.more)
+for _name, _sources in (("map1", ["source"]), ("map2", "ab"), ("map3", "abc")):
+    kernel(f"maps:{_name}")(partial(_mapped, sources=_sources))
 
 
 @kernel("maps:map2_then")
@@ -54,11 +50,6 @@ def _map2_then(w: Any) -> Mapping[str, Span]:
     expect(w.block.elementwise, "a block on float32", w.block)
     in_place_activation(w)
     return _mapped(w, "ab", [w.mask])
-
-
-@kernel("maps:map3")
-def _map3(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, "abc", w.more)
 
 
 def _sixteen_rows(w: Any, result: Span) -> Mapping[str, Span]:
