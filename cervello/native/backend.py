@@ -26,7 +26,7 @@ from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]
 _MODELS_KEPT = 8
-# Operands that say how an op works, by position: shapes, axes, and weights, which are packed.
+# Operands that configure an op, by position: shapes, axes, and weights, which are packed.
 _SETTINGS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Pad": (1, 2, 3), "Tile": (1,),
              "Split": (1,), "ConstantOfShape": (0,), "OneHot": (1, 2), "CumSum": (1,), "Range": (0, 1, 2), "Resize": (1, 2, 3),
              "Upsample": (1,), "TopK": (1,), "Clip": (1, 2), "Trilu": (1,), "CenterCropPad": (1,), "Dropout": (1, 2),
@@ -135,7 +135,7 @@ class Prepared(BackendRep):
 
 
 def _settings(graph: Graph) -> frozenset[str]:
-    """Inputs that only say how ops work."""
+    """Inputs that only configure ops."""
     found: set[str] = set()
     data: set[str] = set()
     for node in graph.nodes:

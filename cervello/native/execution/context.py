@@ -17,7 +17,7 @@ from cervello.errors import CervelloError, ExecutionError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.native.execution.c_api import api, array_empty
 from cervello.native.graph.dims import at
-from cervello.native.graph.tensors import Tensor
+from cervello.native.graph.tensors import Space, Tensor
 from cervello.native.kernels import abi
 from cervello.native.lowering.rules.fallback import FallbackCall
 from cervello.native.program.encode import Plan, Program
@@ -274,8 +274,6 @@ def operand_view(program: Program, run: ExecutionContext, plan: Plan, operand: A
         return operand
     if isinstance(operand, str):
         return run.values[operand]
-    from cervello.native.graph.tensors import Space
-
     buffer, n = operand.buffer, plan.n_rows
     if buffer.space is Space.ARENA:
         return run.arena_view(operand, int(plan.buffer_offsets[1 + program.layout.index[id(buffer)]]), n)

@@ -18,7 +18,7 @@ from cervello.native.graph.windows import Window, geometry
 
 @numpy_op("MaxPool", "AveragePool")
 def _pool(node: Node, x: Array) -> Array:
-    """Stacks the elements of each window, masks those outside the picture, and reduces over them."""
+    """Stacks the elements of each window, masks those outside the image, and reduces over them."""
     found = geometry(node, x.shape[2:])
     taps, counted, inside = _taps(found, x)
     if node.op == "MaxPool":
@@ -30,7 +30,7 @@ def _pool(node: Node, x: Array) -> Array:
 
 
 def _taps(found: Window, x: Array) -> tuple[Array, Array, Array]:
-    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded picture, and within the picture."""
+    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded image, and within the image."""
     taps, counted, inside = [], [], []
     for offsets in itertools.product(*map(range, found.kernel)):
         places = [np.arange(out) * stride - pad + k * dilation

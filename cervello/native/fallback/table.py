@@ -42,12 +42,8 @@ def _unary(function: Function) -> Function:
     return lambda node, x: function(x).astype(x.dtype, copy=False)
 
 
-def _binary(function: Function) -> Function:
-    return lambda node, a, b: function(a, b)
-
-
 _ONE = np.float32(1)
-NUMPY |= {op: _binary(function) for op, function in {
+NUMPY |= {op: lambda node, a, b, function=function: function(a, b) for op, function in {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Less": np.less, "Greater": np.greater, "LessOrEqual": np.less_equal,
     "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}.items()}
 _UNARY: dict[str, Function] = {
@@ -135,7 +131,7 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
 
 def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype != object and (dtype.kind == "V" or x.dtype.kind == "V" or dtype.name.startswith(_SMALL)):
-        from cervello.native.fallback.reference import run_reference  # it knows how each of them rounds and saturates
+        from cervello.native.fallback.reference import run_reference  # it implements the rounding and saturation of each
 
         attributes: dict[str, Any] = {"to": dtype, **{k: v for k, v in node.attributes.items() if k in ("saturate", "round_mode")}}
         return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]

@@ -64,8 +64,8 @@ class _Flat:
         placed = replace(node, inputs=inputs, outputs=outputs)
         if not node.bodies():
             if loop and node.op in RANDOM and not node.domain:
-                raise UnsupportedError(f"{self._where}, node {placed}: expected no random op in {loop}, whose turns would all draw the "
-                                       "same; export the policy with its draws outside")
+                raise UnsupportedError(f"{self._where}, node {placed}: expected no random op in {loop}, whose iterations would all draw "
+                                       "the same; export the policy with its draws outside")
             self.nodes.append(placed)
         elif CALL in node.attributes:
             self._call(placed, loop)
@@ -141,7 +141,7 @@ class _Flat:
         if n_states < 0 or n_given < 0 or n_sequences < 0 or not fits:
             raise GraphError(f"{self._where}, node {node}: expected a body that takes {n_body_inputs} values and gives those of "
                              f"{len(node.outputs)} results, got one of {len(body.inputs)} and {len(body.outputs)}")
-        counter, count, iteration, active = (self._fresh(node, what) for what in ("counter", "turns", "turn", "going"))
+        counter, count, iteration, active = (self._fresh(node, what) for what in ("counter", "trip_count", "iteration", "active"))
         trips, condition = ("", "") if scan else node.inputs[:2]
         initial = node.inputs[:n_states] if scan else node.inputs[2:]
         sequences = node.inputs[len(node.inputs) - n_sequences:] if scan else ()

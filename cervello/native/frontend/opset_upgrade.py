@@ -101,7 +101,7 @@ def _without_dropout(node: Node, constants: Mapping[str, Any]) -> list[Node]:
     nodes = [replace(node, op="Identity", inputs=node.inputs[:1], outputs=node.outputs[:1], attributes={})]
     if len(node.outputs) > 1 and node.outputs[1]:
         mask, number = node.outputs[1], -3 * (node.index + 1)  # numbers no node of the file has
-        sizes, mask_bools = f"{mask}/sizes", mask if node.opset >= 10 else f"{mask}/kept"
+        sizes, mask_bools = f"{mask}/sizes", mask if node.opset >= 10 else f"{mask}/bool"
         nodes += [Node("Shape", node.inputs[:1], (sizes,), {}, node.name, index=number),
                   Node("ConstantOfShape", (sizes,), (mask_bools,), {"value": _TRUE}, node.name, index=number + 1)]
         if mask_bools != mask:  # once, a mask had the type of the values

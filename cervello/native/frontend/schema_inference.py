@@ -23,7 +23,7 @@ from cervello.native.graph.values import Value
 
 Inferred = list[tuple[Shape | None, np.dtype[Any] | None]]
 _PROBED_ROWS = (1, 2, 5, 12, 1000, 1_000_003)  # past any bound that a rule might cut sizes at
-_MOST_DATA = 1024  # elements of a constant that may say a shape
+_MOST_DATA = 1024  # elements of a constant that may hold a shape
 
 
 def infer_by_schema(node: Node, inputs: Sequence[Value | None]) -> Inferred:

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class NotAffine(ArithmeticError):
-    """The result depends on N in a way that `const + slope * N` cannot say."""
+    """The result depends on N in a way that `const + slope * N` cannot express."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,16 +24,16 @@ class Arena:
       capacity: bytes.
     """
 
-    __slots__ = ("_high_water", "_memory", "address", "capacity")
+    __slots__ = ("_memory", "_water", "address", "capacity")
 
     def __init__(self) -> None:
         self._memory: Array = np.empty(0, np.uint8)
-        self._high_water = HighWater()
+        self._water = HighWater()
         self.address = self.capacity = 0
 
     def fit(self, n_bytes: int) -> None:
         """Grows the arena to at least n_bytes, or shrinks it if it is far larger than recent requests; the contents are lost."""
-        capacity = self._high_water.keep(n_bytes, max(self.capacity, n_bytes))
+        capacity = self._water.keep(n_bytes, max(self.capacity, n_bytes))
         if capacity != self.capacity:
             self._allocate(capacity)
 

@@ -23,8 +23,8 @@ from cervello.native.memory.offset_search import (
     Span,
     StackingOrder,
     by_partitions,
-    find_conflicts,
     first_fit,
+    neighbours,
     peak,
     search,
     stacking_order,
@@ -32,9 +32,9 @@ from cervello.native.memory.offset_search import (
 
 ALIGNMENT = 64
 _PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # row counts that the search optimises for
-_MAX_ORDERS = 6
-_MAX_PAIRS = 1_000_000  # buffers × maximal number of live buffers; above it, each probe uses `linear_scan` instead of a search
-_MAX_SEARCHED = 20_000  # buffers; above it, likewise
+_MOST_ORDERS = 6
+_MOST_PAIRS = 1_000_000  # buffers × maximal number of live buffers; above it, each probe uses `linear_scan` instead of a search
+_MOST_SEARCHED = 20_000  # buffers; above it, likewise
 _BUDGET = 1_500_000  # examined conflicts, about 0.3 s; spent only if hundreds of buffers stay far above the peak
 
 
@@ -128,12 +128,12 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
     if not lives:
         return Layout((), ())
     spans = _spans(lives)
-    max_alive = peak(spans, [1] * len(lives))
-    use_search = len(lives) <= _MAX_SEARCHED and max(len(lives), len(steps)) * max_alive <= _MAX_PAIRS
-    conflicts = find_conflicts(spans) if use_search else []
+    most_alive = peak(spans, [1] * len(lives))
+    searched = len(lives) <= _MOST_SEARCHED and max(len(lives), len(steps)) * most_alive <= _MOST_PAIRS
+    conflicts = neighbours(spans) if searched else []
     budget = Budget(_BUDGET)
     orders: list[StackingOrder] = []
-    worst_ratio = 1.0
+    hardest = 1.0
     for n_rows in _PROBES if rows_vary else (1,):
         least = min(at(life.buffer.n_bytes, n_rows) for life in lives)
         if least < 0:
@@ -141,16 +141,16 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
         sizes = _sizes(lives, n_rows)
         best = min((stacking.resolve_offsets(sizes) for stacking in orders), key=lambda found: found[1], default=None)
         least = peak(spans, sizes)
-        if best is not None and (best[1] <= least or len(orders) == _MAX_ORDERS):
+        if best is not None and (best[1] <= least or len(orders) == _MOST_ORDERS):
             continue
-        if not use_search:
+        if not searched:
             orders.append(linear_scan(spans, sizes))
             if best is not None and orders[-1].resolve_offsets(sizes)[1] >= best[1]:
                 orders.pop()
             continue
-        if best is None or best[1] > least * (worst_ratio + 0.002):
+        if best is None or best[1] > least * (hardest + 0.002):
             found = search(spans, sizes, conflicts, budget, best)
-            worst_ratio = max(worst_ratio, found[1] / max(least, 1))
+            hardest = max(hardest, found[1] / max(least, 1))
         else:  # as close to the peak as the searches at other N: only partitions are tried
             found = first_fit(by_partitions(spans, sizes), sizes, conflicts)
         if best is None or found[1] < best[1]:

@@ -55,7 +55,7 @@ class StackingOrder:
         return offsets, total
 
 
-def find_conflicts(spans: Sequence[Span]) -> list[list[int]]:
+def neighbours(spans: Sequence[Span]) -> list[list[int]]:
     """For each buffer, its conflicts: the buffers that are live at a common step."""
     conflicts: list[list[int]] = [[] for _ in spans]
     alive: list[int] = []
@@ -199,7 +199,7 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, bu
     grows with the spent work.
 
     Args:
-      conflicts: of each buffer, from `find_conflicts`.
+      conflicts: of each buffer, from `neighbours`.
       budget: the search spends at most half of it.
       start: an initial layout.
     Returns:
@@ -244,7 +244,7 @@ def _local_search(found: _Search, rng: random.Random) -> None:
     offsets, total = found.offsets, found.total
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
-        changed = _with_one_moved(order, offsets, found.sizes, found.conflicts, total, rng)
+        changed = _moved(order, offsets, found.sizes, found.conflicts, total, rng)
         other, other_total = found.first_fit(changed)
         if other_total <= total:
             order, offsets, total = changed, other, other_total
@@ -284,7 +284,7 @@ def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
     return [i for members in partitions for i in members]
 
 
-def _with_one_moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Conflicts, total: int,
+def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Conflicts, total: int,
            rng: random.Random) -> list[int]:
     """The order with one buffer moved, mostly forward: a buffer at the top of the arena, or one that supports it."""
     i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])

@@ -108,7 +108,7 @@ def _check_order(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], stack
     ranks: dict[int, int] = {}
     for rank, key in enumerate(stacking.order):
         if any(below not in ranks for below in stacking.supports[key]) or key in ranks:
-            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after the buffers below it, got another order")
+            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those below it, got another order")
         ranks[key] = rank
     if len(ranks) != len(buffers):
         raise PlanError(f"stacking order: expected {len(buffers)} buffers, got {len(ranks)}")

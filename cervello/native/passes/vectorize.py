@@ -181,7 +181,7 @@ def _concat(v: _Vectorizer, node: Node) -> None:
     v.append(node, inputs, axis=0)
 
 
-_AXES = {  # ops along one axis: what it is unless the node says it
+_AXES = {  # ops along one axis: the default axis
     "ArgMax": 0, "ArgMin": 0, "DequantizeLinear": 1, "Gather": 0, "Hardmax": -1, "LayerNormalization": -1, "LogSoftmax": -1,
     "LpNormalization": -1, "QuantizeLinear": 1, "RMSNormalization": -1, "Softmax": -1, "Split": 0}
 

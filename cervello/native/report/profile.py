@@ -36,7 +36,7 @@ class StepTime:
     Attributes:
       node: the node it stands for; op: the node's type, the kind by which steps are summed.
       runs: kernel ("gemm:gemm") or slower tier ("numpy", "reference"); tier: "planned" or that tier.
-      times: how often it runs in loops of a known number of turns, else 1; all that follows is of all times together.
+      times: how often it runs in loops of a known trip count, else 1; all that follows is of all times together.
       seconds: median of `rounds_s`, [rounds] seconds; share: of the sum over all steps.
       multiply_adds: of products, else 0; elements: written to its first result.
       read_bytes: distinct bytes of operands and weights; weight_bytes of them are weights and other constants.

@@ -14,7 +14,7 @@ from cervello.native.graph.dtypes import BOOL, I64, Array
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 
-ENDLESS = np.iinfo(np.int64).max  # turns of a loop that only its condition ends
+ENDLESS = np.iinfo(np.int64).max  # trip count of a loop that only its condition ends
 
 
 def infer_control_flow(node: Node, values: Mapping[str, Value], decomposed: bool = False) -> list[Value]:
@@ -179,8 +179,8 @@ def _loop_end(node: Node, values: Mapping[str, Value], decomposed: bool) -> list
             results.append(Value(name, None, None))
             continue
         if value.shape is None or trip_count is None or int(trip_count) > 1 << 31:
-            raise GraphError(f"node {node}, result {name!r}: expected a number of turns and a shape that are known ahead, got ones that "
-                             "depend on data; export the policy with a fixed number of steps, or without what each turn gives")
+            raise GraphError(f"node {node}, result {name!r}: expected a trip count and a shape that are known ahead, got ones that "
+                             "depend on data; export the policy with a fixed number of steps, or without the results of each iteration")
         rank = len(value.shape) + 1
         if not -rank <= axis < rank:
             raise GraphError(f"node {node}, result {name!r}: expected an axis of {rank}, got {axis}")

@@ -33,7 +33,7 @@ def _assert_apart(spans: list[Span], sizes: list[int], offsets: list[int], total
 def test_first_fit_keeps_conflicts_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
-    _assert_apart(spans, sizes, *offset_search.first_fit(order, sizes, offset_search.find_conflicts(spans)))
+    _assert_apart(spans, sizes, *offset_search.first_fit(order, sizes, offset_search.neighbours(spans)))
 
 
 @settings(max_examples=80, deadline=None)
@@ -48,7 +48,7 @@ def test_the_skyline_keeps_conflicts_apart(blocks: _Blocks, seed: int) -> None:
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
 def test_a_stacking_order_is_valid_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
-    conflicts = offset_search.find_conflicts(spans)
+    conflicts = offset_search.neighbours(spans)
     offsets, total = offset_search.search(spans, sizes, conflicts, Budget(3000))
     stacking = offset_search.stacking_order(offsets, sizes, conflicts)
     resolved, needed = stacking.resolve_offsets(sizes)
@@ -65,11 +65,11 @@ def test_the_peak_is_the_fullest_step(blocks: _Blocks) -> None:
     spans, sizes = _split(blocks)
     expected = max(sum(size for (first, end), size in zip(spans, sizes, strict=True) if first <= step < end) for step in range(30))
     assert offset_search.peak(spans, sizes) == expected
-    assert offset_search.search(spans, sizes, offset_search.find_conflicts(spans), Budget(3000))[1] >= expected
+    assert offset_search.search(spans, sizes, offset_search.neighbours(spans), Budget(3000))[1] >= expected
 
 
 def test_conflicts_are_buffers_that_share_a_step() -> None:
-    conflicts = offset_search.find_conflicts([(0, 2), (1, 3), (2, 4), (5, 6)])
+    conflicts = offset_search.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
     assert [sorted(others) for others in conflicts] == [[1], [0, 2], [1], []]
 
 
@@ -77,7 +77,7 @@ def test_the_same_buffers_get_the_same_layout() -> None:
     rng = random.Random(1)
     spans = [(first, first + rng.randint(1, 30)) for first in range(60)]
     sizes = [rng.randint(1, 4000) for _ in spans]
-    conflicts = offset_search.find_conflicts(spans)
+    conflicts = offset_search.neighbours(spans)
     assert offset_search.search(spans, sizes, conflicts, Budget(50_000)) == offset_search.search(spans, sizes, conflicts, Budget(50_000))
 
 
@@ -86,6 +86,6 @@ def test_a_search_spends_no_more_than_half_its_budget_and_one_layout(work: int) 
     rng = random.Random(2)
     spans = [(first, first + rng.randint(1, 20)) for first in range(40)]
     sizes = [rng.randint(1, 4000) for _ in spans]
-    conflicts, budget = offset_search.find_conflicts(spans), Budget(work)
+    conflicts, budget = offset_search.neighbours(spans), Budget(work)
     offset_search.search(spans, sizes, conflicts, budget)
     assert budget.left >= work // 2 - 3 * (sum(map(len, conflicts)) + 40 * 40)

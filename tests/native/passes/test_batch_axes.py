@@ -119,7 +119,7 @@ _LSTM = (weights(1, 8, 3), weights(1, 8, 2), weights(1, 16))
 @pytest.mark.parametrize(("model", "message"), [
     (lambda: _lstm(_LSTM[0][:, :, :2], *_LSTM[1:]), "expected weights"), (lambda: _lstm(_LSTM[0][:, :4], *_LSTM[1:]), "expected weights"),
     (lambda: _lstm(*_LSTM[:2], _LSTM[2][:, :8]), r"expected biases of shape \(1, 16\), got \(1, 8\)"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), r"expected a picture of 2 channels, got \(1, 3, 5\)"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), r"expected an image of 2 channels, got \(1, 3, 5\)"),
     (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), weights(1)), r"expected a bias of shape \(2,\), got \(1,\)"),
     (lambda: one("Conv", rows(4, 5), weights(3, 2, 3), group=2), "expected channels that 2 groups share evenly, got 3"),
     (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), kernel_shape=[4]), r"expected kernel_shape \(3,\), as the filters have it"),

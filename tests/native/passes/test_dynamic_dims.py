@@ -43,7 +43,7 @@ def test_models_of_other_sizes_share_the_weights() -> None:
     model = Model.load(_lstm("T", "batch", 4))
     model.run({"x": _normal(7, 2, 4)})
     assert model._open is not None
-    (other,) = model._open._others.values()
+    (other,) = model._open._models.values()
     assert other.weights.shared_bytes == other.weights.n_bytes
     assert other.inputs["x"].shape == (7, 4)
 

@@ -20,14 +20,14 @@ def _batch(o: Operands) -> None:
 
 @operands_of("InstanceNormalization")
 def _instance(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
+    o.rank(0, "an image", 2)
     for index, name in ((1, "a scale"), (2, "a bias")):
         o.has_shape(index, name, (o.shape(0)[1],))
 
 
 @operands_of("GroupNormalization")
 def _groups(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
+    o.rank(0, "an image", 2)
     channels, groups = o.shape(0)[1], o.at_least("num_groups", 1)
     if isinstance(channels, Affine) or channels % groups:
         o.fail(f"channels that {groups} groups share evenly", written(o.shape(0)))

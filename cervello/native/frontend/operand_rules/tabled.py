@@ -26,7 +26,7 @@ def _choice(name: str, default: Any, *values: Any) -> _Check:
     return lambda o: o.choice(name, default, values)
 
 
-_PICTURE, _DATA = _rank(0, "a picture", 2), _rank(0, "data", 1)
+_IMAGE, _DATA = _rank(0, "an image", 2), _rank(0, "data", 1)
 _CHECKS: dict[str, tuple[_Check, ...]] = {  # in this order
     "BitShift": (_choice("direction", None, "LEFT", "RIGHT"),),
     "Clip": (_one(1, "the least value"), _one(2, "the largest value")),
@@ -35,10 +35,10 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {  # in this order
     "Gather": (_DATA, _axis(0)),
     "Gelu": (_choice("approximate", "none", "none", "tanh"),),
     "Gemm": (_rank(0, "a matrix", 2, 2), _rank(1, "a matrix", 2, 2)),
-    "GlobalAveragePool": (_PICTURE,),
-    "GlobalLpPool": (_PICTURE,),
-    "GlobalMaxPool": (_PICTURE,),
-    "LRN": (_PICTURE, lambda o: o.at_least("size", 1)),
+    "GlobalAveragePool": (_IMAGE,),
+    "GlobalLpPool": (_IMAGE,),
+    "GlobalMaxPool": (_IMAGE,),
+    "LRN": (_IMAGE, lambda o: o.at_least("size", 1)),
     "LpNormalization": (_DATA, _axis(-1), _choice("p", 2, 1, 2)),
     "MatMul": (_rank(0, "a vector or matrices", 1), _rank(1, "a vector or matrices", 1)),
     "Mod": (_choice("fmod", 0, 0, 1),),

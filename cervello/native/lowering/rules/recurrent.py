@@ -13,19 +13,13 @@ from cervello.native.graph.tensors import Space, Tensor, Weight, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
-
-_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
+from cervello.native.passes.decompositions.recurrent import unsupported
 
 
 def _checked(lowering: Lowering, node: Node) -> tuple[Array, Array, Array]:
     """Weights, recurrent weights and biases of a form the kernels run."""
-    activations, defaults = tuple(node.attributes.get("activations") or ()), _DEFAULTS[node.op]
-    if activations not in ((), defaults, defaults * 2):
-        raise NoKernelError(f"activations {activations}")
-    if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
-        raise NoKernelError("clip, layout 1 or input_forget")
-    if node.input(4) or node.input(7):
-        raise NoKernelError("sequence_lens or peepholes")
+    if reason := unsupported(node):
+        raise NoKernelError(reason)
     w, r, b = (lowering.constant(node.input(i)) for i in (1, 2, 3))
     if w is None or r is None or (node.input(3) and b is None) or lowering.dtype(node.inputs[0]) != F32:
         raise NoKernelError("weights that are not constant float32")

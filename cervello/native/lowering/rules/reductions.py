@@ -198,7 +198,7 @@ def _cum_sum(lowering: Lowering, node: Node) -> None:
 @lowers("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(lowering: Lowering, node: Node) -> None:
     source = lowering.float_tensor(node.inputs[0])
-    if len(source.shape) == 2:  # a picture without axes: its own mean and maximum
+    if len(source.shape) == 2:  # an image without axes: its own mean and maximum
         lowering.alias(node.outputs[0], source)
         return
     block = "mean" if node.op == "GlobalAveragePool" else "max_"

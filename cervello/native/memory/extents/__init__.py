@@ -8,7 +8,6 @@ from cervello.native.memory.extents import (  # noqa: F401  (importing a module 
     gather_scatter,
     loops,
     products,
-    random,
     traditional,
     windows,
 )

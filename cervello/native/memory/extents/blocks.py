@@ -14,9 +14,9 @@ from cervello.codegen.schema import Schema
 from cervello.errors import PlanError
 from cervello.native.kernels.parameters import NONE, PARAMETERS
 from cervello.native.kernels.schema import PREFIX
-from cervello.native.memory.extents.spans import Span, contiguous
+from cervello.native.memory.extents.spans import Span, dense
 
-SpanFunction = Callable[[int, Mapping[str, Any]], tuple[Span, ...]]
+Reach = Callable[[int, Mapping[str, Any]], tuple[Span, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class Block:
 
     Attributes:
       n_sources: operands besides the target.
-      spans_of: (count, parameters by name) → spans of target and sources.
+      reach: (count, parameters by name) → spans of target and sources.
       elementwise: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
       parameters: the words that it reads after those of the loop; a word of kind `weight` is the address of `count` float32.
     """
 
     n_sources: int
-    spans_of: SpanFunction
+    reach: Reach
     elementwise: bool = False
     parameters: Schema = NONE
 
@@ -50,9 +50,9 @@ class Block:
 BLOCKS: dict[str, Block] = {}
 
 
-def _elements(target: int, *sources: int) -> SpanFunction:
+def _elements(target: int, *sources: int) -> Reach:
     """Contiguous elements of these sizes in bytes."""
-    return lambda count, parameters: (contiguous(count * target), *(contiguous(count * source) for source in sources))
+    return lambda count, parameters: (dense(count * target), *(dense(count * source) for source in sources))
 
 
 def _broadcast_mask(parameters: Mapping[str, Any]) -> int:
@@ -64,44 +64,46 @@ def _broadcast_mask(parameters: Mapping[str, Any]) -> int:
 
 def _float_pair(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
     """Spans of `kernels.binary._block`: at most one operand is broadcast, and it is read even for 0 elements."""
-    broadcast_mask, run = _broadcast_mask(parameters), contiguous(count * 4)
+    broadcast_mask, run = _broadcast_mask(parameters), dense(count * 4)
     return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
 
-def _broadcasting(result: int | None, *items: int | None) -> SpanFunction:
+def _broadcasting(result: int | None, *items: int | None) -> Reach:
     """Operands of these bytes per element, each of which may be broadcast; None: as the parameter `itemsize` says. Nothing is read for 0
     elements.
     """
-    def spans_of(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
+    def reach(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
         broadcast_mask, size = _broadcast_mask(parameters), parameters["itemsize"] if result is None else result
         if type(size) is not int or size < 1:
             raise PlanError(f"expected the size of an element, got {size!r}")
-        spans = [contiguous(count * size)]
+        spans = [dense(count * size)]
         for i, item in enumerate(items):
             n_elements = min(count, 1) if broadcast_mask >> i & 1 else count
-            spans.append(contiguous(n_elements * (size if item is None else item)))
+            spans.append(dense(n_elements * (size if item is None else item)))
         return tuple(spans)
 
-    return spans_of
+    return reach
 
 
-def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> SpanFunction:
+def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
     """A reduction of a row to n_bytes; `least`: minimal number of elements that are read; `item`: bytes of an element."""
-    return lambda count, parameters: (contiguous(n_bytes), contiguous(max(count, least) * item))
+    return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
 
 
-def _declare(module: str, names: str, n_sources: int, spans_of: SpanFunction, elementwise: bool = False) -> None:
+def _declare(module: str, names: str, n_sources: int, reach: Reach, elementwise: bool = False) -> None:
     for name in names.split():
         reference = f"{PREFIX}{module}:{name}"
-        BLOCKS[reference] = Block(n_sources, spans_of, elementwise, PARAMETERS.get(reference, NONE))
+        BLOCKS[reference] = Block(n_sources, reach, elementwise, PARAMETERS.get(reference, NONE))
 
 
 _FLOATS = _elements(4, 4)
 _declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos atan sinh cosh asinh acosh atanh sqrt abs_ floor ceil "
          "round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", 1, _FLOATS, elementwise=True)
-_declare("unary", "leaky_relu elu celu swish thresholded_relu selu clip hard_sigmoid", 1, _FLOATS, elementwise=True)
+_declare("unary", "leaky_relu elu celu swish thresholded_relu", 1, _FLOATS, elementwise=True)
+_declare("unary", "selu clip hard_sigmoid", 1, _FLOATS, elementwise=True)
 _declare("unary", "not_", 1, _elements(1, 1))
-_declare("unary", "is_nan is_inf", 1, _elements(1, 4))
+_declare("unary", "is_nan", 1, _elements(1, 4))
+_declare("unary", "is_inf", 1, _elements(1, 4))
 _SIZES = {"bool": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
 for _source, _target in permutations(_SIZES, 2):
     _declare("casts", f"{_source}_to_{_target}", 1, _elements(_SIZES[_target], _SIZES[_source]))

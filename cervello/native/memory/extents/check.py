@@ -9,9 +9,9 @@ from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import Jump, Space, Step
 from cervello.native.kernels.schemas import SCHEMAS
 from cervello.native.memory.arena_plan import extent
-from cervello.native.memory.extents.declaration import KERNELS, Bounds, constant_bytes, constants, values
+from cervello.native.memory.extents.declaration import KERNELS, Bounds, constants, held_bytes, values
 
-MAX_ROWS = 1 << 40  # more than fits any memory; a bound that is valid at N = 1 and here is valid for all N between, see `declaration`
+MOST_ROWS = 1 << 40  # more than fits any memory; a bound that is valid at N = 1 and here is valid for all N between, see `declaration`
 
 
 def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
@@ -25,7 +25,7 @@ def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
         bounds = KERNELS.get(step.kernel) if step.fallback is None else None
         if bounds is None:
             continue
-        for n_rows in (1, MAX_ROWS) if rows_vary else (1,):
+        for n_rows in (1, MOST_ROWS) if rows_vary else (1,):
             try:
                 _check_step(step, bounds, n_rows)
             except PlanError as error:
@@ -58,6 +58,6 @@ def _check_step(step: Step, bounds: Bounds, n_rows: int) -> None:
                             f"got [{span[0]}, {span[1]})")
     for name in constants(schema):
         span = spans.get(name)
-        if span is not None and (span[0] < 0 or span[1] > constant_bytes(getattr(words, name))):
-            raise PlanError(f"constant {name!r}: expected bytes within [0, {constant_bytes(getattr(words, name))}), "
+        if span is not None and (span[0] < 0 or span[1] > held_bytes(getattr(words, name))):
+            raise PlanError(f"constant {name!r}: expected bytes within [0, {held_bytes(getattr(words, name))}), "
                             f"got [{span[0]}, {span[1]})")

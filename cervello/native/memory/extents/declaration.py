@@ -103,7 +103,7 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     return const + slope * n_rows
 
 
-def constant_bytes(word: Weight | PackedWeight) -> int:
+def held_bytes(word: Weight | PackedWeight) -> int:
     """The size in bytes of the constant that a word refers to, in the layout that its kernel reads."""
     if isinstance(word, PackedWeight):
         return int(word.array.nbytes)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 Span = tuple[int, int] | None
 
 
-def contiguous(n_bytes: int) -> Span:
+def dense(n_bytes: int) -> Span:
     """n_bytes, starting at the address."""
     return (0, n_bytes) if n_bytes > 0 else None
 
 
-def cover_loops(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
+def covered(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
     """The range that nested loops of these sizes and strides access, if each iteration accesses `span`."""
     if span is None:
         return None
@@ -20,15 +20,15 @@ def cover_loops(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Spa
     for size, stride in zip(sizes, strides, strict=True):
         if size <= 0:
             return None
-        extent = (size - 1) * stride
-        if extent < 0:
-            low += extent
+        reach = (size - 1) * stride
+        if reach < 0:
+            low += reach
         else:
-            high += extent
+            high += reach
     return low, high
 
 
-def union(*spans: Span) -> Span:
+def joined(*spans: Span) -> Span:
     """The smallest range that contains all spans."""
     some = [span for span in spans if span is not None]
     return (min(low for low, _ in some), max(high for _, high in some)) if some else None

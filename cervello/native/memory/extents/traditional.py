@@ -10,7 +10,7 @@ import numpy as np
 from cervello.native.graph.forest import NODE
 from cervello.native.kernels.sizes import TREE_ROWS
 from cervello.native.memory.extents.declaration import content, expect, kernel
-from cervello.native.memory.extents.spans import Span, contiguous, cover_loops
+from cervello.native.memory.extents.spans import Span, covered, dense
 
 
 def _within(values: Any, low: int, high: int, what: str) -> None:
@@ -37,14 +37,14 @@ def _trees(w: Any) -> Mapping[str, Span]:
     _within(targets, 0, w.n_targets, "targets of votes")
     features = int(nodes["feature"].max(initial=-1)) + 1
     _within(nodes["feature"], 0, features, "features")
-    block = contiguous(min(w.rows, TREE_ROWS) * w.n_targets * 8)
-    return {"x": cover_loops(contiguous(features * (8 if w.x_is_float64 else 4)), [w.rows], [w.row_by]),
-            "result": contiguous(w.rows * w.n_targets * (8 if w.result_is_float64 else 4)), "scores": block, "voted": block,
-            "nodes": contiguous(nodes.nbytes), "roots": contiguous(w.trees * 4), "starts": contiguous(starts.nbytes),
-            "targets": contiguous(targets.nbytes), "values": contiguous(values.nbytes), "base": contiguous(w.n_targets * 8)}
+    block = dense(min(w.rows, TREE_ROWS) * w.n_targets * 8)
+    return {"x": covered(dense(features * (8 if w.x_is_float64 else 4)), [w.rows], [w.row_by]),
+            "result": dense(w.rows * w.n_targets * (8 if w.result_is_float64 else 4)), "scores": block, "voted": block,
+            "nodes": dense(nodes.nbytes), "roots": dense(w.trees * 4), "starts": dense(starts.nbytes), "targets": dense(targets.nbytes),
+            "values": dense(values.nbytes), "base": dense(w.n_targets * 8)}
 
 
 @kernel("coupling:couple")
 def _couple(w: Any) -> Mapping[str, Span]:
-    return {"pairs": contiguous(w.rows * (w.classes * (w.classes - 1) // 2) * 4), "result": contiguous(w.rows * w.classes * 4),
-            "work": contiguous((w.classes + 2) * w.classes * 8)}
+    return {"pairs": dense(w.rows * (w.classes * (w.classes - 1) // 2) * 4), "result": dense(w.rows * w.classes * 4),
+            "work": dense((w.classes + 2) * w.classes * 8)}

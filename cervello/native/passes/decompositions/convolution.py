@@ -1,4 +1,4 @@
-"""ConvTranspose: inserts zeros between the elements of the picture, then convolves with the flipped filters.
+"""ConvTranspose: inserts zeros between the elements of the image, then convolves with the flipped filters.
 
 Source: ONNX operator specification, ConvTranspose-22.
 """
@@ -81,7 +81,7 @@ def _output_pads(s: GraphBuilder, sizes: list[int], strides: list[int], reach: l
 
 
 def _with_zeros_between(s: GraphBuilder, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
-    """The picture with stride - 1 zeros after every element, none after the last."""
+    """The image with stride - 1 zeros after every element, none after the last."""
     n = len(sizes)
     apart = [size for pair in zip(sizes, (1,) * n, strict=True) for size in pair]
     behind = [size for stride in strides for size in (0, stride - 1)]

@@ -18,36 +18,21 @@ def _sum(s: GraphBuilder) -> Results:
     return total if s.node.op == "Sum" else s.add("Div", total, s.constant(len(s.node.inputs), F32))
 
 
-def _image_sizes(s: GraphBuilder) -> list[int] | None:
-    """Channels, rows and columns of the first input; None where one of them depends on N."""
-    sizes = [size for size in s.shape(0)[1:] if isinstance(size, int)]
-    return sizes if len(sizes) == 3 else None
-
-
-@decomposes("DepthToSpace")
-def _depth_to_space(s: GraphBuilder) -> Results:
-    sizes = _image_sizes(s)
-    if sizes is None:
+@decomposes("DepthToSpace", "SpaceToDepth")
+def _blocks(s: GraphBuilder) -> Results:
+    sizes, b = [size for size in s.shape(0)[1:] if isinstance(size, int)], s.attribute("blocksize")
+    if len(sizes) != 3:  # one of them depends on N
         return None
-    c, h, w = sizes
-    b = s.attribute("blocksize")
-    if s.attribute("mode", "DCR") == "DCR":
-        x = s.transpose(s.reshape(s.input(0), 0, b, b, c // (b * b), h, w), 0, 3, 4, 1, 5, 2)
+    (c, h, w), depth_first = sizes, s.attribute("mode", "DCR") == "DCR"
+    if s.node.op == "SpaceToDepth":
+        x = s.reshape(s.input(0), 0, c, h // b, b, w // b, b)
+        return s.reshape(s.transpose(x, 0, *((3, 5, 1, 2, 4) if depth_first else (1, 3, 5, 2, 4))), 0, c * b * b, h // b, w // b)
+    c //= b * b
+    if depth_first:
+        x = s.transpose(s.reshape(s.input(0), 0, b, b, c, h, w), 0, 3, 4, 1, 5, 2)
     else:
-        x = s.transpose(s.reshape(s.input(0), 0, c // (b * b), b, b, h, w), 0, 1, 4, 2, 5, 3)
-    return s.reshape(x, 0, c // (b * b), h * b, w * b)
-
-
-@decomposes("SpaceToDepth")
-def _space_to_depth(s: GraphBuilder) -> Results:
-    sizes = _image_sizes(s)
-    if sizes is None:
-        return None
-    c, h, w = sizes
-    b = s.attribute("blocksize")
-    order = (0, 3, 5, 1, 2, 4) if s.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    x = s.transpose(s.reshape(s.input(0), 0, c, h // b, b, w // b, b), *order)
-    return s.reshape(x, 0, c * b * b, h // b, w // b)
+        x = s.transpose(s.reshape(s.input(0), 0, c, b, b, h, w), 0, 1, 4, 2, 5, 3)
+    return s.reshape(x, 0, c, h * b, w * b)
 
 
 @decomposes("MeanVarianceNormalization")

@@ -10,6 +10,7 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine
 from cervello.native.graph.dtypes import F32, I64, Array
+from cervello.native.graph.graph import Node
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -105,18 +106,20 @@ def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[
     return [found[d * n:(d + 1) * n] for d in range(directions)]
 
 
-def _has_kernel(s: GraphBuilder) -> bool:
-    """Whether a compiled kernel runs the layer as it is."""
-    defaults = _DEFAULTS[s.node.op]
-    default_activations = tuple(s.attribute("activations") or ()) in ((), defaults, defaults * 2)
-    unsupported = s.attribute("clip") or s.attribute("layout", 0) or s.attribute("input_forget", 0) or s.input(4) or s.input(7)
-    return s.node.op != "RNN" and default_activations and not unsupported
+def unsupported(node: Node) -> str:
+    """What the kernel of a layer does not support, in words; "" if there is a kernel for it."""
+    activations, defaults = tuple(node.attributes.get("activations") or ()), _DEFAULTS[node.op]
+    if node.op == "RNN" or activations not in ((), defaults, defaults * 2):
+        return f"activations {activations}"
+    if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
+        return "clip, layout 1 or input_forget"
+    return "sequence_lens or peepholes" if node.input(4) or node.input(7) else ""
 
 
 @decomposes("LSTM", "GRU", "RNN")
 def _recurrent(s: GraphBuilder) -> Results:
     recurrent = s.data(2)
-    if _has_kernel(s) or s.dtype(0) != F32 or s.data(1) is None or recurrent is None or any(
+    if not unsupported(s.node) or s.dtype(0) != F32 or s.data(1) is None or recurrent is None or any(
             s.input(i) and s.data(i) is None for i in (3, 7)):
         return None
     flat = bool(s.attribute("layout", 0))

@@ -1,7 +1,7 @@
 """Convolutions and poolings over three spatial axes, decomposed into two-dimensional ones.
 
-A convolution treats the depths under a window as channels of a picture, and each depth of the result as a separate picture. A pooling first
-pools pictures, then the depth: a maximum of maxima, or a mean of means over equally many elements.
+A convolution treats the depths under a window as channels of an image, and each depth of the result as a separate picture. A pooling first
+pools images, then the depth: a maximum of maxima, or a mean of means over equally many elements.
 Source: ONNX operator specification, Conv-22, MaxPool-22, AveragePool-22.
 """
 

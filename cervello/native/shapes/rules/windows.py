@@ -1,4 +1,4 @@
-"""Result shapes of ops that slide a window over a picture, or take all of it."""
+"""Result shapes of ops that slide a window over an image, or take all of it."""
 
 from __future__ import annotations
 
