@@ -62,8 +62,8 @@ def make_kernel(reduce_rows):
         for i in range(w.sizes[0]):
             for j in range(w.sizes[1]):
                 reduce_rows(target + i * w.target_by[0] + j * w.target_by[1], w.target_by[2],
-                        source + i * w.source_by[0] + j * w.source_by[1], w.source_by[2],
-                        w.sizes[2], w.count, transposed, w.more, w.block)
+                            source + i * w.source_by[0] + j * w.source_by[1], w.source_by[2],
+                            w.sizes[2], w.count, transposed, w.more, w.block)
         return 0
 
     return kernel

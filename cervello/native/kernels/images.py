@@ -94,8 +94,8 @@ def planes_from_pixels(target, image, channels, xh, xw, height, width, rows, col
             while u < end:
                 source, to = image + h * xh + (first + u * sw) * xw, target + (a * sw + b) * plane + (r * columns + u) * 4
                 for c in range(0, channels, 16):
-                    transpose_16x16(source + c * 4, sw * xw, to + c * sh * sw * plane, sh * sw * plane, min(16, end - u), min(16,
-                                                                                                                              channels - c))
+                    transpose_16x16(source + c * 4, sw * xw, to + c * sh * sw * plane, sh * sw * plane,
+                                    min(16, end - u), min(16, channels - c))
                 u += 16
     return 0
 

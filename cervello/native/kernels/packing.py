@@ -23,8 +23,8 @@ def pack(target, source, k, n, row_bytes, column_bytes):
             while r < k:
                 transpose_16x16(first + r * 4, column_bytes, target + r * PANEL * 4, PANEL * 4, min(16, width), min(16, k - r))
                 if width > 16:
-                    transpose_16x16(first + 16 * column_bytes + r * 4, column_bytes, target + r * PANEL * 4 + 64, PANEL * 4, width - 16,
-                         min(16, k - r))
+                    transpose_16x16(first + 16 * column_bytes + r * 4, column_bytes, target + r * PANEL * 4 + 64, PANEL * 4,
+                                    width - 16, min(16, k - r))
                 r += 16
         else:
             for r in range(k):

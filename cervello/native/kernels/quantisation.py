@@ -137,8 +137,8 @@ def _make_fake_quantize(kind, scaled):
         while i < count:
             n = count - i
             scale = _floats(b, i, broadcast_mask & 2, n)
-            result = to_float(to_int(rounded(_floats(a, i, broadcast_mask & 1, n), scale, zeros(c, i, broadcast_mask & 4,
-                                                                                                n))))  # through int32, so that -0 becomes 0
+            z = zeros(c, i, broadcast_mask & 4, n)
+            result = to_float(to_int(rounded(_floats(a, i, broadcast_mask & 1, n), scale, z)))  # through int32, so that -0 becomes 0
             if times != 0:
                 result = result * scale
             if n >= 16:

@@ -114,7 +114,7 @@ def _layer_norm_group(target, target_row, source, source_row, rows, count, scrat
     store(factors, splat(_F(1.0)) / sqrt(sum_vectors(scratch, partials) / n + splat(p.epsilon)))
     for r in range(rows):
         normalize_row(target + r * target_row, source + r * source_row, count, splat(read_f32(centers, r)), splat(read_f32(factors, r)),
-                   p.scale, p.bias)
+                      p.scale, p.bias)
     return 0
 
 
