@@ -30,7 +30,7 @@ interleave_low, interleave_high = _interleaver(0), _interleaver(LANES // 2)
 
 @intrinsic
 def mul_wide(typing_context, a, b):
-    """Low and high 32 bits of the unsigned products, two i32s; even and odd lanes are computed apart, so that no lane moves far."""
+    """Low and high 32 bits of the unsigned products, two i32x16; even and odd lanes are computed apart, so that no lane moves far."""
     def codegen(context, builder, sig, args):
         halves = ir.VectorType(I64, LANES // 2)
         low, high = (ir.Constant(halves, [value] * (LANES // 2)) for value in (0xFFFFFFFF, 0xFFFFFFFF << 32))
@@ -60,7 +60,7 @@ def gather_by_slot(typing_context, base, slots, stride, count):
 
 @intrinsic
 def lane_word(typing_context, value, index):
-    """One lane of i32s as an int64, zero-extended."""
+    """One lane of i32x16 as an int64, zero-extended."""
     def codegen(context, builder, sig, args):
         return builder.zext(builder.extract_element(args[0], args[1]), I64)
     return types.int64(i32x16, types.int64), codegen
