@@ -85,7 +85,7 @@ def test_conflicts_that_are_apart_only_for_some_sizes_are_refused() -> None:
     support_index, low_index, high_index = (layout.index[id(t.buffer)] for t in (support, low, high))
     beneath: list[tuple[int, ...]] = [(), (), ()]
     beneath[high_index] = (support_index,)
-    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to lie on the other for every N, got neither"):
+    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to be above the other for every N, got neither"):
         verify(steps, _with_stacking_order(layout, *beneath, order=(support_index, low_index, high_index)), True)
 
 
