@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.fallback.precision import run_wide
-from cervello.native.graph.dims import Affine, NotAffine, parts
+from cervello.native.graph.dims import NotAffine, depends_on_rows, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.op_table import registers
@@ -158,4 +158,4 @@ def cast(x: Array, dtype: np.dtype[Any]) -> Array:
 
 def symbolic(data: Array) -> bool:
     """Whether an array holds sizes that depend on N."""
-    return data.dtype == object and any(isinstance(v, Affine) for v in data.reshape(-1))
+    return data.dtype == object and depends_on_rows(data.reshape(-1))
