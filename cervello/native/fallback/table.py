@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.precision import run_wide
+from cervello.native.fallback.precision import run_in_float32
 from cervello.native.graph.dims import NotAffine, depends_on_rows, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
@@ -27,7 +27,7 @@ _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Runs one node; outputs keep the dtype numpy gives unless the function decides. 16-bit floats are computed in float32."""
-    return run_wide(_run, node, inputs)
+    return run_in_float32(_run, node, inputs)
 
 
 def _run(node: Node, inputs: list[Array | None]) -> list[Array]:

@@ -192,8 +192,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, open_dims
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
     return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.fallback_nodes),
-                       tuple(dynamic_outputs),
-                 random_nodes, len(lowering.fused_nodes))
+                       tuple(dynamic_outputs), random_nodes, len(lowering.fused_nodes))
 
 
 def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
