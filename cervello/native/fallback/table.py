@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.fallback.precision import run_in_float32
+from cervello.native.fallback.reference import run_reference
 from cervello.native.graph.dims import NotAffine, depends_on_rows, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
@@ -131,10 +132,8 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
 
 def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype != object and (dtype.kind == "V" or x.dtype.kind == "V" or dtype.name.startswith(_SMALL)):
-        from cervello.native.fallback.reference import run_reference  # it implements the rounding and saturation of each
-
         attributes: dict[str, Any] = {"to": dtype, **{k: v for k, v in node.attributes.items() if k in ("saturate", "round_mode")}}
-        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]
+        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]  # it rounds and saturates as each type demands
     return cast(x, dtype)
 
 
