@@ -71,7 +71,7 @@ MUTATIONS = [
              "add_incoming_all(segment_starts, zeros, added)\n", "add_incoming_all(segment_starts, starts, added)\n",
              f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("what turns read from around them lasts for one turn", "native/lowering/rules/control_flow.py",
-             "    body_start.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)\n", "",
+             "    loop_next.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)\n", "",
              f"{FLOW}::test_rows_run_as_in_onnxruntime[7-loop-that-reads-around-it]"),
     Mutation("states that change places overwrite each other", "native/lowering/rules/control_flow.py",
              "any(last.buffer is other.buffer for other in states)", "False",
