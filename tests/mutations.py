@@ -273,7 +273,7 @@ MUTATIONS = [
              "copy_bytes(rows + word(slots, 0) * row_bytes, initial, row_bytes)",
              f"{AGENTS}/test_restart_in_place.py::test_restarted_agents_stay_where_a_look_up_finds_them"),
     Mutation("agents: a running batch stores to the next episode", "agents/membership/table.py",
-             "return self._renew is not None and not self._running", "return self._renew is not None",
+             "return self._restart_in_place is not None and not self._running_batches", "return self._restart_in_place is not None",
              f"{AGENTS}/test_restart_in_place.py::test_a_restart_while_a_batch_runs_leaves_its_slots_alone"),
     Mutation("agents: a restored agent begins its noise again", "agents/policy/membership.py", "0 if saved is None else saved.steps", "0",
              f"{AGENTS}/test_snapshot.py::test_after_a_restore_everything_is_decided_again_bit_for_bit[recurrent_epsilon]"),

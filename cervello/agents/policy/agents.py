@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cervello.agents.membership.error_context import PolicyErrorContext
 from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
 from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import Membership, Numbers
@@ -48,7 +48,7 @@ class PolicyAgents:
         self.game.bind(self.name, self.engine)
         self.lock = ExclusiveLock(self.name)
         self.table = AgentTable(int(seed))
-        self.lock.after_fork = self.table.forget_running
+        self.lock.after_fork = self.table.clear_running_batches
         self.membership = Membership(self.table, self.engine, self.lock)
 
     # Inputs and outputs -------------------------------------------------------------------------------------------------
@@ -115,32 +115,32 @@ class PolicyAgents:
         return f"<policy {self.name!r}, {len(self)} agents>"
 
     @property
-    def naming(self) -> NamesPolicy:
+    def error_context(self) -> PolicyErrorContext:
         """A context that adds this policy's name to errors."""
-        return NamesPolicy(self.name)
+        return PolicyErrorContext(self.name)
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
     def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
         """As `Policy.begin_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.begin(ids, stream, episode)
 
     def end_agents(self, ids: Ids) -> None:
         """As `Policy.end_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """As `Policy.restart_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all of `ids` are active."""
-        with self.naming:
+        with self.error_context:
             if None in (generations := self.generations(ids)):
-                self.table.rows([ids[generations.index(None)]])
+                self.table.slots_of([ids[generations.index(None)]])
 
     def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
         """Generation of each of the agents `ids`, a number that grows with every begin; None for an agent that is not active."""
@@ -157,7 +157,7 @@ class PolicyAgents:
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
         """Looks up distinct agents `ids` in advance, for the next batch with the same ids."""
         with suppress(KeyError):  # an agent that has ended meanwhile is reported by the batch itself
-            self.lock.read(self.table.known, ids)
+            self.lock.read(self.table.slots_of_active, ids)
 
     @property
     def must_defer(self) -> bool:
@@ -183,11 +183,11 @@ class PolicyAgents:
         """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can
         read them."""
         table = self.table
-        return RowReader.of(specs, Directory(table.slots, self.lock.writer_word, table.births_at))
+        return RowReader.of(specs, Directory(table.slots, self.lock.writer_word, table.generations_address))
 
     def rename(self, name: str) -> None:
         """Sets the name used in messages, before agents begin."""
-        self.name = self.lock.where = name
+        self.name = self.lock.policy = name
         self.use(self.engine.as_version(self.engine.version, name))
 
     def use(self, engine: Engine) -> None:

@@ -88,5 +88,5 @@ class ByName:
 
     def _flags(self, ids: tuple[AgentId, ...], deterministic: Any) -> Any:
         """As `by_row`."""
-        with self._core.naming:
+        with self._core.error_context:
             return by_row(ids, deterministic)

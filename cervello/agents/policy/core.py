@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cervello.agents.membership.deferred import catch_up, holds_last, notes
+from cervello.agents.membership.deferred import deferred_calls, holds_leaf_lock, run_deferred
 from cervello.agents.membership.ids import Ids, Subset, as_id_list
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
@@ -85,12 +85,12 @@ class PolicyCore(PolicyAgents):
 
     def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
-        with self.naming:
+        with self.error_context:
             return self.membership.save(ids, out)
 
     def restore(self, state: Any, ids: Ids | None = None) -> None:
         """As `Policy.restore`."""
-        with self.naming:
+        with self.error_context:
             self.membership.restore(state, ids)
 
     def checked_snapshot(self, state: Any) -> Saved:
@@ -142,7 +142,7 @@ class PolicyCore(PolicyAgents):
         """As `infer_batch`, for any agents."""
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
-            with self.naming:
+            with self.error_context:
                 ids = as_id_list(ids)  # once, and before any lookup: an iterator may run any code
         table = self.table
         engine = self.engine
@@ -160,11 +160,11 @@ class PolicyCore(PolicyAgents):
                         raise ChangedError(expected_version, table.membership_version)
                     engine = self.engine  # read here: a swap waits for the lock too
                     fast_path = engine.fast_path
-                    last, slots, version = table.last  # `rows`, inlined to save a call
+                    last, slots, version = table.last  # `slots_of`, inlined to save a call
                     same = (version == table.slots_version and (kind is list or kind is tuple)
                             and table.equal_ids(kind is tuple, 0, ids, last) == 2)
                     if not same:
-                        slots = table.rows(ids) if expected_version is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
+                        slots = table.slots_of(ids) if expected_version is None or kind is not tuple else table.slots_of_active(ids)  # type: ignore[arg-type]
                     n_rows = len(slots)
                     if fast_path is None:
                         results = None
@@ -177,8 +177,8 @@ class PolicyCore(PolicyAgents):
                         self._call.prepare(last, slots, table.steps, table.keys)
                         self._prepared = self._call
                     del holder[0]
-                    if notes:
-                        catch_up()
+                    if deferred_calls:
+                        run_deferred()
                     if results is not None:
                         actions = results if type(results) is Actions else Actions(results)
                         if engine.version != 1:
@@ -191,31 +191,31 @@ class PolicyCore(PolicyAgents):
             except BaseException as error:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
                     del holder[0]
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
                 if isinstance(error, CervelloError):
                     error.name_policy(self.name, engine.model.name)
                 raise
         lock = self.lock.state_lock
         batch = object()
-        if holds_last():
+        if holds_leaf_lock():
             raise AgentError(f"policy {self.name!r}: expected a decision outside of changes of agents and of a runtime's queues, got one "
                              "from a finalizer or a signal handler inside; decide afterwards")
         try:
             with lock:
-                table.enter(batch)  # first: slots of agents that end from here on are not reused
+                table.begin_batch(batch)  # first: slots of agents that end from here on are not reused
                 if expected_version is not None and expected_version != table.membership_version:
                     raise ChangedError(expected_version, table.membership_version)
-                slots, engine = table.rows(ids), self.engine
+                slots, engine = table.slots_of(ids), self.engine
             return engine.decide(table, self.lock, slots, inputs, deterministic, out)
         except CervelloError as error:
             error.name_policy(self.name, engine.model.name)
             raise
         finally:
             with lock:
-                table.leave(batch)
-            if notes:
-                catch_up()
+                table.end_batch(batch)
+            if deferred_calls:
+                run_deferred()
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
@@ -275,7 +275,7 @@ class PolicyCore(PolicyAgents):
             engine = self.engine
             if engine.deadline_path is None:
                 return None
-            results = engine.deadline_path.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
+            results = engine.deadline_path.infer(len(ids), limit, inputs, table.slots_of_active(ids), table.steps, table.keys)
             return None if results is None else engine.actions(results)
 
         try:

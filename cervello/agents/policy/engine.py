@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.agents.membership.in_place_restart import InitialRows
 from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.open_sizes import OpenSizes, decide_in_groups

@@ -28,9 +28,9 @@ def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: 
         names: Sequence[AgentId] = tuple(table.slots)
         slots = np.fromiter(table.slots.values(), np.int64, len(names))
     else:
-        slots = table.rows(ids)
+        slots = table.slots_of(ids)
         names = [agent if isinstance(agent, str) else int(agent) for agent in ids]
-    streams, episodes = table.history(slots)
+    streams, episodes = table.streams_and_episodes(slots)
     saved = Saved(engine.name, engine.model.structure, engine.stack.kinds, table.seed, ids is None, names, streams, episodes,
                   table.steps[slots], {}, table.past if ids is None else None)
     slabs, others = engine.stack.slabs(), engine.stack.others_state(slots)

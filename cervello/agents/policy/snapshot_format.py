@@ -25,7 +25,7 @@ import msgpack
 import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.agents.membership.ids import numbers_of
+from cervello.agents.membership.ids import noise_numbers
 from cervello.errors import AgentError, SnapshotError
 from cervello.spec import AgentId, Array
 
@@ -101,7 +101,7 @@ def _packed(past: PastEpisodes | None) -> list[list[list[Any]]] | None:
 def _unpacked(floor: Any, past: Any) -> PastEpisodes:
     older, newer = (dict(zip(ids, episodes, strict=True)) for ids, episodes in past)
     for table in (older, newer):
-        numbers_of(list(table))
+        noise_numbers(list(table))
     if older and not newer:
         raise ValueError("agents that have ended before nobody")
     return PastEpisodes(floor, (older, newer))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import note
-from cervello.agents.membership.ids import Ids, as_id_list, check_kinds, is_many, plain
+from cervello.agents.membership.deferred import defer
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, check_id_types, is_per_agent
 from cervello.agents.policy.membership import Numbers
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -21,7 +21,7 @@ class RuntimeAgents(PolicyRegistry):
 
     def __init__(self) -> None:
         super().__init__()
-        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents whose end is deferred, with their generation
+        self._deferred_ends: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents whose end is deferred, with their generation
 
     def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int | None = None, *, every: int = 1,
                     priority: float = 1.0, hold: str = "none") -> None:
@@ -45,7 +45,7 @@ class RuntimeAgents(PolicyRegistry):
         """
         queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
-        names = as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        names = as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
         before = queue.policy.membership_version
         queue.policy.begin_agents(names, stream, episode)
         with self._locked("begin"):
@@ -62,40 +62,40 @@ class RuntimeAgents(PolicyRegistry):
         """Ends the agents `ids` of the policy `name`, all or none. Deferred inside another call, as `Policy.end_agents`."""
         queue, names = self._queue_of(name), as_id_list(ids, ordered=False)
         if queue.policy.must_defer:
-            self._note_end(queue, names)
+            self._defer_end(queue, names)
             return
         with self._leaving(queue, names):
             queue.policy.end_agents(names)
 
-    def _note_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
+    def _defer_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
         """Defers the end of the agents until this thread releases its locks.
 
         Raises:
           AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
         """
-        check_kinds(names)
+        check_id_types(names)
         queue.policy.check_distinct(names)
         generations = queue.policy.generations(names)
         if not queue.policy.is_changing:  # otherwise its table is incomplete at this point; unknown agents are left out later
-            unknown = [agent for agent, generation in zip(names, generations, strict=True) if generation is None or (queue,
-                                                                                                                     agent) in self._noted]
+            unknown = [agent for agent, generation in zip(names, generations, strict=True)
+                       if generation is None or (queue, agent) in self._deferred_ends]
             if unknown:
                 raise AgentError(f"policy {queue.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
                                  "never begun")
-        self._noted.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
-        note(self._catch_up)
+        self._deferred_ends.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
+        defer(self._run_deferred_ends)
 
-    def _catch_up(self) -> None:
+    def _run_deferred_ends(self) -> None:
         """Ends the agents whose end was deferred and that are still active."""
-        while self._noted:
-            (queue, agent), then = self._noted.popitem()
+        while self._deferred_ends:
+            (queue, agent), then = self._deferred_ends.popitem()
             now = queue.policy.generations((agent,))[0]
             if now is not None and then in (None, now):
                 try:
                     with self._leaving(queue, (agent,)):
                         queue.policy.end_agents((agent,))
                 except Exception as error:  # raised by a hook; the remaining agents still end
-                    deferred.log(error)
+                    deferred.log_error(error)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins agents in one step. Levels stay; queued observations are dropped.
@@ -104,7 +104,7 @@ class RuntimeAgents(PolicyRegistry):
           name: of the policy.
           ids, stream, episode: as in `Policy.restart_agents`.
         """
-        queue, names = self._queue_of(name), as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        queue, names = self._queue_of(name), as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
         with self._leaving(queue, names, keep_levels=True):
             queue.policy.restart_agents(names, stream, episode)
 
@@ -148,7 +148,7 @@ class RuntimeAgents(PolicyRegistry):
         """
         queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
-        agent = plain(agent)
+        agent = builtin_id(agent)
         queue.policy.check_agents((agent,))
         with self._locked("set_level"):
             queue.set_level(agent, int(every), float(priority), hold)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
 
-from cervello.agents.membership.deferred import catch_up, notes
+from cervello.agents.membership.deferred import deferred_calls, run_deferred
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.runtime.frame import Frame
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -69,5 +69,5 @@ def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractCont
             with lock:
                 queue.decided_in_place(ids, results, frame.number)
                 frame.add(queue, ids, results)
-        if notes:
-            catch_up()
+        if deferred_calls:
+            run_deferred()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cervello.agents.membership.deferred import catch_up, notes, writers
+from cervello.agents.membership.deferred import deferred_calls, run_deferred, writers
 from cervello.agents.policy.core import core_of
 from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import calibration
@@ -122,8 +122,8 @@ class PolicyRegistry:
             with self._lock:
                 yield
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def _check_outside(self, what: str) -> None:
         """Raises AgentError if this thread is inside this runtime's queues, or inside a change of agents."""

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import catch_up, notes, register_last, writers
-from cervello.agents.membership.ids import Ids, as_id_list, plain
+from cervello.agents.membership.deferred import deferred_calls, register_leaf_lock, run_deferred, writers
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id
 from cervello.agents.runtime import snapshot
 from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
@@ -72,7 +72,7 @@ class Runtime(RuntimeAgents):
     def _start(self) -> None:
         """Sets the state without threads and frames in flight: initially, and in the child of a fork."""
         self._lock = threading.RLock()
-        register_last(self._lock)
+        register_leaf_lock(self._lock)
         self._flight: Flight | None = None  # the frame in flight
         self._standing: Standing | None = None  # the save or restore in progress
         self._recover()
@@ -100,7 +100,7 @@ class Runtime(RuntimeAgents):
         """General path of `push`."""
         queue = self._queue_of(name)
         _check_flag(name, deterministic)
-        agent = plain(agent)
+        agent = builtin_id(agent)
         arrays = queue.checked(agent, observation)
         lock = self._lock
         if lock._is_owned() or writers:
@@ -109,8 +109,8 @@ class Runtime(RuntimeAgents):
             with lock:
                 queue.push(agent, arrays, self.frame, bool(deterministic))
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
         """Queues the newest observations of many agents, as columns: row i belongs to ids[i]. All are queued or none.
@@ -129,8 +129,8 @@ class Runtime(RuntimeAgents):
             with lock:
                 queue.push_batch(names, arrays, self.frame, bool(deterministic))
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Waiting agents of the policy `name`, in their current order of urgency."""
@@ -220,8 +220,8 @@ class Runtime(RuntimeAgents):
                 self._flight = None
         if not is_over:
             self._close(frame)
-        elif notes:
-            catch_up()
+        elif deferred_calls:
+            run_deferred()
         return frame
 
     def _collect(self) -> None:
@@ -336,8 +336,8 @@ class Runtime(RuntimeAgents):
                     queue.noticed()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
-        if notes:
-            catch_up()
+        if deferred_calls:
+            run_deferred()
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -383,8 +383,8 @@ class Runtime(RuntimeAgents):
         finally:
             self._standing = None
             standing[0].set_result(None)
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     @staticmethod
     def _wait_for(standing: Standing, what: str) -> None:
@@ -393,7 +393,7 @@ class Runtime(RuntimeAgents):
         Raises:
           ConfigurationError: the other thread waits for this one.
         """
-        if standing[1] == threading.get_ident() or deferred.holds_any():
+        if standing[1] == threading.get_ident() or deferred.holds_lock():
             raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
                                      "while the runtime is saved or restored; call afterwards")
         standing[0].result()

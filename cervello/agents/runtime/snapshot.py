@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from cervello.agents.membership.ids import check_kinds
+from cervello.agents.membership.ids import check_id_types
 from cervello.agents.policy import snapshot_format
 from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime import level_of_detail
@@ -170,7 +170,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     for agents in (ids, entry["resting"], treated, held):
         if type(agents) is not list or len(set(agents)) != len(agents):
             raise ValueError("agents that come twice")
-        check_kinds(agents)
+        check_id_types(agents)
         if not saved.whole or not set(agents) <= set(saved.ids):
             raise ValueError("agents that have not begun")
     if not set(held) <= set(treated):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 
-from cervello.agents.membership.deferred import catch_up, notes
+from cervello.agents.membership.deferred import deferred_calls, run_deferred
 from cervello.agents.runtime.frame import Frame, Picked
 
 _WORTH_HELP_S = 1e-3  # minimum work for a second thread: waking one through Python takes a tenth of that
@@ -55,8 +55,8 @@ class Workers:
             else:
                 with self._lock:
                     picked = next(picks, None)
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
             if picked is None:
                 return
             queue, in_flight = picked
@@ -65,16 +65,16 @@ class Workers:
             except Exception as error:
                 with self._lock:
                     frame.fail(queue, queue.failed(in_flight, frame.number), error)
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
                 continue
             with self._lock:
                 queue.decided(in_flight, ids, columns, frame.number)
                 frame.add(queue, ids, columns)
                 if deadline is not None and in_flight.ids:
                     in_flight.ended_s = time.perf_counter()
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def close(self) -> None:
         """Ends the threads; a later frame creates new ones."""
