@@ -66,9 +66,9 @@ class ActionDecoder:
         self.dtype = np.dtype(space.dtype)
         self._check(spec, spaces)
         self._start: Any = getattr(space, "start", 0)
-        self._started = bool(np.any(self._start))
+        self._has_start = bool(np.any(self._start))
         self._limits = self._bounds(spaces.box) if self._kind == "Box" else None
-        as_drawn = self._drawn and self._kind != "Box" and not self._started
+        as_drawn = self._drawn and self._kind != "Box" and not self._has_start
         self.is_unchanged = as_drawn and spec.shape == self._shape and spec.dtype == self.dtype
 
     def _check(self, spec: TensorSpec, spaces: Spaces) -> None:
@@ -114,7 +114,7 @@ class ActionDecoder:
         array = results[self.output]
         if array.shape[1:] != self._shape:
             array = array.reshape(len(array), *self._shape)
-        return array + self._start if self._started else array
+        return array + self._start if self._has_start else array
 
     def executed(self, sampled: Array) -> Array:
         """[N, *shape] of the space's dtype: clipped or unscaled as `spaces` says.
@@ -139,7 +139,7 @@ class ActionDecoder:
             good = (actions == 0) | (actions == 1)
         else:
             counts = self.space.n if self._kind == "Discrete" else self.space.nvec
-            zero_based = actions - self._start if self._started else actions
+            zero_based = actions - self._start if self._has_start else actions
             good = (zero_based >= 0) & (zero_based < counts)
         if not good.all():
             row = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))

@@ -78,7 +78,7 @@ def _branches(spec: PolicySpec) -> list[int] | None:
     return [int(size) for size in found.reshape(-1)]
 
 
-def marked(inputs: Specs) -> Specs:
+def mark_masks(inputs: Specs) -> Specs:
     """Inputs, with is_mask set on those named as masks that hold bools or integers."""
     if not any(_MASK.search(name) for name in inputs):
         return inputs

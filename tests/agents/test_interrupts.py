@@ -147,11 +147,11 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
     queue = runtime._queues["a"]
     for agent in range(14):
         runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
-    batch = queue.take(5, 0)
+    batch = queue.dequeue(5, 0)
     ids, columns = queue.decide(batch)
     queue.requeue(batch, None)
     queue.decided(batch, ids, columns, 0)
-    following = queue.take(10, 0)
+    following = queue.dequeue(10, 0)
     for agent in range(100, 140):
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)

@@ -267,7 +267,7 @@ def test_groups_may_run_on_several_threads() -> None:
     threaded.begin_agents("crowd", list(SIZES))
     for step, expected in enumerate(alone(4)):
         push(threaded, observations(step))
-        queue_of(threaded).costs.set((1, 1.0), (2, 2.0))  # so much that a second thread pays
+        queue_of(threaded).costs.initialize((1, 1.0), (2, 2.0))  # so much that a second thread pays
         found = threaded.run()["crowd"]
         assert_same({agent: found[agent] for agent in SIZES}, expected)
     threaded.close()
@@ -586,7 +586,7 @@ def test_rows_that_have_left_are_given_back_where_others_always_wait(runtime: Ru
 
 def test_policies_without_open_sizes_have_queues_that_know_nothing_of_them() -> None:
     one, runtime = policy(dims={"n": 5}), Runtime()
-    assert not Batcher(one)._are_open
+    assert not Batcher(one)._has_open_axes
     runtime.add("crowd", one)
     assert type(runtime._queues["crowd"]) is not SizedQueue
     runtime.push("crowd", 1, observations()[1])

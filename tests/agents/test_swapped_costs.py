@@ -198,7 +198,7 @@ def test_a_swap_without_a_runtime_measures_nothing(monkeypatch: pytest.MonkeyPat
 
 def doubted() -> CostModel:
     costs = CostModel()
-    costs.set((1, 11e-6), (101, 111e-6))
+    costs.initialize((1, 11e-6), (101, 111e-6))
     costs.learn(100, None, 0.0, 1.0, False, 0.5)
     assert (costs.measured, costs.rows_within(1.0)) == (0, 1)
     return costs
@@ -222,7 +222,7 @@ def test_a_line_that_is_doubted_goes_when_a_row_takes_longer() -> None:
 
 def test_a_batch_that_is_long_and_yet_within_its_budget_is_learnt_as_before() -> None:
     costs = CostModel()
-    costs.set((1, 11e-6), (101, 111e-6))
+    costs.initialize((1, 11e-6), (101, 111e-6))
     costs.learn(100, None, 0.0, 1.0, False, 2.0)
     assert costs.measured == 2
     assert costs.expected_s(100) < 5e-4

@@ -126,7 +126,7 @@ def test_a_row_is_the_same_in_every_batch_and_place(kind: str) -> None:
 @pytest.mark.parametrize("kind", HEADS)
 def test_no_rows_give_empty_columns(kind: str) -> None:
     found = HEADS[kind].act(given(0), normals(0))
-    assert set(found) == set(HEADS[kind].offers)
+    assert set(found) == set(HEADS[kind].supports)
     assert all(len(column) == 0 for column in found.values())
     assert len(HEADS[kind].log_prob(given(0), found["action"])) == len(HEADS[kind].mode(given(0))) == 0
 
@@ -152,7 +152,7 @@ def test_a_squashed_normal_has_no_entropy() -> None:
 def test_a_tensor_that_is_the_action_has_nothing_else() -> None:
     head = Deterministic("mean")
     columns = given(3)
-    assert head.offers == ("action",)
+    assert head.supports == ("action",)
     assert same_bits(head.act(columns)["action"], columns["mean"])
     assert same_bits(head.mode(columns), columns["mean"])
     assert head.act(columns)["action"] is not columns["mean"]

@@ -16,7 +16,7 @@ from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import Membership, Numbers
 from cervello.agents.policy.open_sizes import OpenSizes
-from cervello.agents.policy.spaces_binding import GameInterface
+from cervello.agents.policy.spaces_binding import EnvironmentInterface
 from cervello.errors import AgentError, ConfigurationError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
@@ -33,7 +33,7 @@ class PolicyAgents:
       engine: the current engine; a swap replaces it.
       table: the active agents. lock: exclusive access to them.
       membership: begins and ends agents.
-      game: the environment's spaces, and decisions without agents.
+      environment: the environment's spaces, and decisions without agents.
     """
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
@@ -43,9 +43,9 @@ class PolicyAgents:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
         self.name = model.name
-        self.game = GameInterface.of(model, wrappers, spaces)
-        self.engine = Engine(model, self.name, inferer, self.game.wrappers, threads)
-        self.game.bind(self.name, self.engine)
+        self.environment = EnvironmentInterface.of(model, wrappers, spaces)
+        self.engine = Engine(model, self.name, inferer, self.environment.wrappers, threads)
+        self.environment.bind(self.name, self.engine)
         self.lock = ExclusiveLock(self.name)
         self.table = AgentTable(int(seed))
         self.lock.after_fork = self.table.clear_running_batches
@@ -99,7 +99,7 @@ class PolicyAgents:
         Raises:
           ConfigurationError: the policy was loaded without `spaces`.
         """
-        return self.game.binding(self.name)
+        return self.environment.binding(self.name)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -38,24 +38,24 @@ class Measure(Protocol):
     def __call__(self, policy: PolicyCore, engine: Engine | None = None) -> Measured | None: ...
 
 
-class Follower(Protocol):
+class SwapListener(Protocol):
     """Is notified of the measured costs after a swap."""
 
     measure: Measure | None
 
-    def swapped(self, version: int, measured: Measured | None) -> None: ...
+    def on_swap(self, version: int, measured: Measured | None) -> None: ...
 
 
 class PolicyCore(PolicyAgents):
     """A policy without its public face. Its arguments are those of `Policy`; `core_of` gets that of a policy.
 
     Attributes:
-      followers: notified of swaps for as long as they are alive.
+      swap_listeners: notified of swaps for as long as they are alive.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self.followers: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Follower
+        self.swap_listeners: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind SwapListener
         self._holder = self.lock.holder
         self._call = PreparedCall.of(self.engine, self.table, self._holder)
         self._prepared: PreparedCall | None = None  # `_call`, if the last batch had the agents that it knows
@@ -67,10 +67,10 @@ class PolicyCore(PolicyAgents):
           engine: the engine of the clone; None for the current one.
         """
         engine = self.engine if engine is None else engine
-        if engine.stack.custom or not isinstance(engine.choice, (str, InfererConfig)):
+        if engine.stack.custom or not isinstance(engine.inferer_choice, (str, InfererConfig)):
             return None
-        clone = PolicyCore(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
-        clone.engine.stack.silence()
+        clone = PolicyCore(engine.model, inferer=engine.inferer_choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        clone.engine.stack.disable_reports()
         return clone
 
     def use(self, engine: Engine) -> None:
@@ -79,7 +79,7 @@ class PolicyCore(PolicyAgents):
         self.engine = self.membership.engine = engine  # no call up to the last line: an interrupt comes before or after all of it
         self._call, self._prepared = call, None
         if old.fast_path is not None:
-            old.fast_path.forget()  # another thread may be about to make its prepared call
+            old.fast_path.invalidate()  # another thread may be about to make its prepared call
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class PolicyCore(PolicyAgents):
             version = -1 if expected_version is None else expected_version
             actions: Any = Actions() if out is None else out
             if deterministic:
-                status = prepared.decide(version, 0, ids, inputs, actions, prepared.fast_path.every)
+                status = prepared.decide(version, 0, ids, inputs, actions, prepared.fast_path.all_true)
             else:
                 status = prepared.decide(version, 0, ids, inputs, actions)
             if status == 0:
@@ -220,7 +220,7 @@ class PolicyCore(PolicyAgents):
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
         """As `Policy.predict`, with all outputs besides the actions; `envs.RecordedPolicy` converts them to a `Decision`."""
-        return self.game.decide(self.name, self.engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+        return self.environment.decide(self.name, self.engine, self.seed, observation, state, episode_start, deterministic, action_masks)
 
     def repeat(self, ids: list[int], deterministic: Array | None) -> RepeatedBatch | None:
         """A batch to be run repeatedly; None if it does not fit into one compiled call.

@@ -136,7 +136,7 @@ class Membership:
     def _initial_rows(self) -> InitialRows | None:
         """Current addresses of the slabs' initial rows; None if a hook must be called at a begin."""
         engine = self.engine
-        if engine.initial_rows is None and not engine.stack.custom and not notified(engine.inferer, (0,)):
+        if engine.initial_rows is None and not engine.stack.custom and not slots_with_hooks(engine.inferer, (0,)):
             engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
         return engine.initial_rows
 
@@ -185,7 +185,7 @@ class Membership:
         slots = table.free_slots(len(names))
         capacity = table.required_capacity(slots)
         if capacity > table.capacity:
-            engine.forget_slabs()  # also if reserving fails halfway: slabs may have moved
+            engine.invalidate_slabs()  # also if reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)
         table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
@@ -195,7 +195,7 @@ class Membership:
             for wrapper in engine.stack.inner_first:
                 wrapper.begin(slots.copy())
                 undo.append(partial(wrapper.end, slots))
-            for slot in notified(engine.inferer, slots.tolist()):
+            for slot in slots_with_hooks(engine.inferer, slots.tolist()):
                 engine.inferer.begin_agent(slot)
                 undo.append(partial(engine.inferer.end_agent, slot))
             if saved is not None:
@@ -212,7 +212,7 @@ class Membership:
         """Calls every hook, also after an error, then raises the first error."""
         engine = self.engine
         hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
-        hooks += [partial(engine.inferer.end_agent, slot) for slot in notified(engine.inferer, slots.tolist())]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in slots_with_hooks(engine.inferer, slots.tolist())]
         errors: list[BaseException] = []
         for hook in hooks:
             try:
@@ -223,11 +223,11 @@ class Membership:
             raise errors[0]
 
 
-def notify(inferer: Inferer, slots: Sequence[int]) -> None:
+def begin_in_inferer(inferer: Inferer, slots: Sequence[int]) -> None:
     """Notifies an inferer of its agents, all or none."""
     begun: list[int] = []
     try:
-        for slot in notified(inferer, slots):
+        for slot in slots_with_hooks(inferer, slots):
             inferer.begin_agent(slot)
             begun.append(slot)
     except BaseException:
@@ -237,7 +237,7 @@ def notify(inferer: Inferer, slots: Sequence[int]) -> None:
         raise
 
 
-def notified(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
+def slots_with_hooks(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
     """The slots that an inferer must be notified of: none if its hooks do nothing."""
     has_no_hooks = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
     return () if has_no_hooks else slots

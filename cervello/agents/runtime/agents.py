@@ -49,8 +49,8 @@ class RuntimeAgents(PolicyRegistry):
         before = queue.policy.membership_version
         queue.policy.begin_agents(names, stream, episode)
         with self._locked("begin"):
-            queue.saw(before)
-            if queue.levels.of or (every, priority, hold) != (1, 1.0, "none"):
+            queue.note_own_change(before)
+            if queue.levels.by_agent or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
                     queue.set_level(agent, int(every), float(priority), hold)
 
@@ -64,7 +64,7 @@ class RuntimeAgents(PolicyRegistry):
         if queue.policy.must_defer:
             self._defer_end(queue, names)
             return
-        with self._leaving(queue, names):
+        with self._ending(queue, names):
             queue.policy.end_agents(names)
 
     def _defer_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
@@ -92,7 +92,7 @@ class RuntimeAgents(PolicyRegistry):
             now = queue.policy.generations((agent,))[0]
             if now is not None and then in (None, now):
                 try:
-                    with self._leaving(queue, (agent,)):
+                    with self._ending(queue, (agent,)):
                         queue.policy.end_agents((agent,))
                 except Exception as error:  # raised by a hook; the remaining agents still end
                     deferred.log_error(error)
@@ -105,15 +105,15 @@ class RuntimeAgents(PolicyRegistry):
           ids, stream, episode: as in `Policy.restart_agents`.
         """
         queue, names = self._queue_of(name), as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
-        with self._leaving(queue, names, keep_levels=True):
+        with self._ending(queue, names, keep_levels=True):
             queue.policy.restart_agents(names, stream, episode)
 
     @contextmanager
-    def _leaving(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
+    def _ending(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
         """Agents end or restart inside this context. Their queued observations are dropped afterwards, also when a hook raises."""
         policy = queue.policy
         with self._lock:
-            queue.leaving.update(names)
+            queue.ending.update(names)
         try:
             before, generations = policy.membership_version, policy.generations(names)
             try:
@@ -122,19 +122,19 @@ class RuntimeAgents(PolicyRegistry):
                 with self._lock:
                     for agent, was, now in zip(names, generations, policy.generations(names), strict=True):
                         if was != now:
-                            self._left(queue, agent, keep_levels)
-                    queue.saw(before)
+                            self._forget_ended(queue, agent, keep_levels)
+                    queue.note_own_change(before)
         finally:
             with self._lock:
-                queue.leaving -= set(names)
+                queue.ending -= set(names)
 
-    def _left(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
+    def _forget_ended(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
         """Drops the runtime's state of an agent that has ended or restarted."""
-        kept = queue.levels.of.get(agent)
+        kept = queue.levels.by_agent.get(agent)
         queue.forget(agent)
         if keep_level and kept is not None:
             kept.next_frame = self.frame
-            queue.levels.of[agent] = kept
+            queue.levels.by_agent[agent] = kept
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
         """Sets how often and how urgently an agent decides: in each frame near the player, in every eighth far away.

@@ -21,12 +21,12 @@ from cervello.spec import AgentId, Array
 _SIZES = 8
 _TRIAL_SHARE = 0.5
 _FIRST_SHARE = 0.5  # of the budget goes to the first batch, however much has passed when it begins: no agent starves
-_LEAST_S = 15e-6  # minimum seconds of a batch
+_MIN_S = 15e-6  # minimum seconds of a batch
 Picked = tuple[PolicyQueue, InFlightBatch]
 Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # ids of the rows, columns, batch axes of outputs where not 0
 
 
-class _Decided:
+class _PolicyResults:
     """Decisions of one policy in a frame, by batch."""
 
     __slots__ = ("batches", "failed", "held", "version")
@@ -58,11 +58,11 @@ class Frame(Mapping[str, Actions]):
         self.elapsed_s = 0.0
         self.skipped: dict[str, tuple[AgentId, ...]] = {}
         self.errors: dict[str, Exception] = {}
-        self._decided: dict[str, _Decided] = {}
-        self._made: dict[str, Actions] = {}
+        self._decided: dict[str, _PolicyResults] = {}
+        self._by_agent: dict[str, Actions] = {}
 
     def __getitem__(self, name: str) -> Actions:
-        made = self._made.get(name)
+        made = self._by_agent.get(name)
         if made is None:
             self._check(name)
             made = Actions()
@@ -75,7 +75,7 @@ class Frame(Mapping[str, Actions]):
                 made.version = decided.version
                 if decided.failed:
                     made.errors = decided.failed
-                self._made[name] = made
+                self._by_agent[name] = made
         return made
 
     def _check(self, name: str) -> None:
@@ -116,10 +116,10 @@ class Frame(Mapping[str, Actions]):
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 
-    def _of(self, queue: PolicyQueue) -> _Decided:
+    def _of(self, queue: PolicyQueue) -> _PolicyResults:
         found = self._decided.get(queue.name)
         if found is None:
-            found = self._decided[queue.name] = _Decided(queue.policy.version)
+            found = self._decided[queue.name] = _PolicyResults(queue.policy.version)
         return found
 
     def add(self, queue: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
@@ -137,9 +137,9 @@ class Frame(Mapping[str, Actions]):
           whether the next frame must check again, even if no agent begins, ends or is pushed.
         """
         name = queue.name
-        if queue.gone:
-            gone, queue.gone = queue.gone, []
-            self.fail(queue, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
+        if queue.stale:
+            stale, queue.stale = queue.stale, []
+            self.fail(queue, stale, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {stale}; end "
                                               "them with the runtime, or push anew those that have begun again"))
         levels = queue.levels
         again = bool(levels.held or levels.not_due)
@@ -162,18 +162,18 @@ class Frame(Mapping[str, Actions]):
         self.errors[queue.name] = error
 
 
-def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
+def choose_by_rows(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
     """Chooses batches by number of rows only, the same on every machine: all agents, or the most urgent ones across all policies."""
     ready_queue.finalize()
     for queue in queues:
-        if queue.policy.membership_version != queue.seen:
+        if queue.policy.membership_version != queue.pruned_version:
             queue.prune_stale()
     order = ready_queue.order(frame)
     if rows is None:
         for queue in order:
             left = queue.wait_queue.eligible(frame)
             while left:
-                in_flight = queue.take(left, frame)
+                in_flight = queue.dequeue(left, frame)
                 left -= len(in_flight.ids)
                 yield queue, in_flight
         return
@@ -185,12 +185,13 @@ def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue],
     for queue, n_rows in zip(order, counts, strict=True):
         left = n_rows
         while left:
-            in_flight = queue.take(left, frame)
+            in_flight = queue.dequeue(left, frame)
             left -= len(in_flight.ids)
             yield queue, in_flight
 
 
-def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
+def choose_by_time(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float,
+                   ) -> Iterator[Picked]:
     """Chooses batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. The first takes as many rows as fit. Of the others, policies all of whose agents
@@ -200,47 +201,48 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
     """
     left = 1 << 62 if rows is None else rows
     ready_queue.finalize()
-    order, pace = ready_queue.order(frame), ready_queue.pace
-    first, whole = True, True
+    order, slowdown = ready_queue.order(frame), ready_queue.slowdown
+    first, whole_queues = True, True
     gross_s = deadline + GROSS_SHARE * budget_s
     now = time.perf_counter()  # updated after every batch; skipping a policy takes negligible time
     while left and order:
-        some = False
+        any_ran = False
         seconds = deadline - now
-        fitted_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
-        last_s = pace.last(seconds, budget_s)
+        available_s = max(seconds - slowdown.first_s, _FIRST_SHARE * budget_s) if first else seconds - slowdown.later_s
+        fitted_s = slowdown.fitted_within(available_s, budget_s)
+        last_s = slowdown.fitted_at_end(seconds, budget_s)
         for queue in order:
             costs = queue.costs
             if not first:
-                if seconds < _LEAST_S:
+                if seconds < _MIN_S:
                     return
-                if costs.fixed_s > fitted_s if whole else costs.fixed_s > last_s:
+                if costs.fixed_s > fitted_s if whole_queues else costs.fixed_s > last_s:
                     continue
             n_waiting = min(queue.wait_queue.eligible(frame), left)
-            if not first and not (costs.fitted_s(n_waiting) <= fitted_s if whole else costs.last_fits(last_s)):
+            if not first and not (costs.fitted_s(n_waiting) <= fitted_s if whole_queues else costs.is_worthwhile_last(last_s)):
                 continue
-            if queue.policy.membership_version != queue.seen:
+            if queue.policy.membership_version != queue.pruned_version:
                 queue.prune_stale()
                 n_waiting = min(queue.wait_queue.eligible(frame), left)
             if not n_waiting or queue.in_flight:
                 continue  # they have ended meanwhile, or some of them are in flight
-            n_rows = _rows(costs, n_waiting, fitted_s, first, whole)
+            n_rows = _rows(costs, n_waiting, fitted_s, first, whole_queues)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
             limit = None
-            if rows is None and costs.measured and queue.divisible(frame):
+            if rows is None and costs.measured and queue.supports_limit(frame):
                 if n_rows == n_waiting:
                     limit = Limit(deadline, n_waiting)
-                elif (first or not whole) and (n_last := costs.rows_within(last_s)):
+                elif (first or not whole_queues) and (n_last := costs.rows_within(last_s)):
                     limit, n_rows = costs.limit(n_waiting, n_rows if first else n_last, deadline, budget_s), n_waiting
-            first, opens = False, first
+            first, is_first = False, first
             if not n_rows:
-                if opens:
+                if is_first:
                     queue.postpone(fitted_s, frame)
                 continue
-            some = True
-            in_flight = queue.take(n_rows, frame, limit)
-            in_flight.picked_s, in_flight.opens, in_flight.gross_s = now, opens, gross_s
+            any_ran = True
+            in_flight = queue.dequeue(n_rows, frame, limit)
+            in_flight.picked_s, in_flight.is_first, in_flight.gross_s = now, is_first, gross_s
             left -= len(in_flight.ids)
             yield queue, in_flight
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
@@ -249,27 +251,27 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
                 queue.finalize()  # it used the general path and ran only the guaranteed rows; there may be time for more
             now = time.perf_counter()
             seconds = deadline - now
-            fitted_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
-        if not some and not whole:
+            fitted_s, last_s = slowdown.fitted_within(seconds - slowdown.later_s, budget_s), slowdown.fitted_at_end(seconds, budget_s)
+        if not any_ran and not whole_queues:
             return
-        whole = False
+        whole_queues = False
         order = [queue for queue in order if ready_queue.waits(queue, frame) and queue.costs.fixed_s <= last_s]
 
 
-def _rows(costs: CostModel, n_waiting: int, fitted_s: float, first: bool, whole: bool) -> int:
+def _rows(costs: CostModel, n_waiting: int, fitted_s: float, first: bool, whole_queues: bool) -> int:
     """Number of rows of a policy that run; 0 for none.
 
     Args:
       fitted_s: fitted seconds that are available.
       first: first batch of the frame, which takes what fits.
-      whole: all rows run or none.
+      whole_queues: all rows run or none.
     """
     n_fits = costs.rows_within(fitted_s)
     if n_fits >= n_waiting:
         return n_waiting
     if first:
         if not n_fits:
-            costs.relax()
-    elif whole or not costs.pays(n_fits):
+            costs.lower()
+    elif whole_queues or not costs.is_worthwhile(n_fits):
         return 0
     return n_fits - n_fits % _SIZES if n_fits > 2 * _SIZES else n_fits  # few sizes, so that their plans stay cached

@@ -70,10 +70,10 @@ class PolicyRegistry:
         core = core_of(policy)
         make = SizedQueue if any(spec.open_axes for spec in core.all_inputs.values()) else PolicyQueue
         queue = make(name, core, self._ready_queue, calibration.measure if measure else None)
-        core.followers.add(queue)
+        core.swap_listeners.add(queue)
         costs = queue.costs  # of the measured model, in case another one replaces it meanwhile
         if measure and (measured := calibration.measure(core)) is not None:
-            costs.set(*measured)
+            costs.initialize(*measured)
         with self._locked("add"):
             if name in self._queues:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")

@@ -22,8 +22,8 @@ from cervello.agents.membership.deferred import deferred_calls, register_leaf_lo
 from cervello.agents.membership.ids import Ids, as_id_list, builtin_id
 from cervello.agents.runtime import snapshot
 from cervello.agents.runtime.agents import RuntimeAgents
-from cervello.agents.runtime.frame import Frame, Picked, counted, timed
-from cervello.agents.runtime.plain_frame import decide_in_place, waiting_queues
+from cervello.agents.runtime.frame import Frame, Picked, choose_by_rows, choose_by_time
+from cervello.agents.runtime.in_place_frame import decide_in_place, waiting_queues
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.workers import Workers
 from cervello.errors import ConfigurationError, InputError
@@ -32,7 +32,7 @@ from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
 Flight = FrameType | Future[Frame]
-Standing = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
+Pause = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -65,18 +65,18 @@ class Runtime(RuntimeAgents):
         super().__init__()
         self.threads = thread_count("runtime, threads", threads)
         self._closing_s = 5e-5  # recent seconds to close a frame
-        self._collects = False  # whether to enable garbage collection again after this frame
-        self._start()
+        self._reenable_gc = False  # whether to enable garbage collection again after this frame
+        self._initialize()
         _runtimes.add(self)
 
-    def _start(self) -> None:
+    def _initialize(self) -> None:
         """Sets the state without threads and frames in flight: initially, and in the child of a fork."""
         self._lock = threading.RLock()
         register_leaf_lock(self._lock)
         self._flight: Flight | None = None  # the frame in flight
-        self._standing: Standing | None = None  # the save or restore in progress
+        self._pause: Pause | None = None  # the save or restore in progress
         self._recover()
-        self._collect()
+        self._resume_gc()
         self._submitting: ThreadPoolExecutor | None = None
         self._workers = Workers(self._lock, self.threads)
 
@@ -93,7 +93,7 @@ class Runtime(RuntimeAgents):
           AgentError, InputError: an unknown agent, or an observation that does not fit. Nothing has changed then.
         """
         queue = self._queues.get(name) if type(name) is str else None
-        if queue is None or deterministic is not False or not queue.accept(0, 0, agent, observation, self.frame, self._lock):
+        if queue is None or deterministic is not False or not queue.fast_push(0, 0, agent, observation, self.frame, self._lock):
             self._push(name, agent, observation, deterministic)
 
     def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
@@ -137,7 +137,7 @@ class Runtime(RuntimeAgents):
         queue = self._queue_of(name)
         with self._locked("waiting"):
             agents = queue.wait_queue.queue.ids
-            if queue.even:
+            if queue.is_sorted:
                 return agents
             urgencies = queue.urgencies(self.frame)
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
@@ -175,14 +175,14 @@ class Runtime(RuntimeAgents):
         """
         start = time.perf_counter()
         if budget_s is None and rows is None:
-            plain = self._run_plainly(sys._getframe())
+            plain = self._run_in_place(sys._getframe())
             if plain is not None:
                 plain.elapsed_s = time.perf_counter() - start
                 return plain
         frame = self._open(budget_s, rows, sys._getframe())
-        self._collects = budget_s is not None and gc.isenabled()
+        self._reenable_gc = budget_s is not None and gc.isenabled()
         try:
-            if self._collects:  # garbage collection may wait, a short budget may not
+            if self._reenable_gc:  # garbage collection may wait, a short budget may not
                 gc.disable()
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             self._workers.run(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
@@ -190,17 +190,17 @@ class Runtime(RuntimeAgents):
             try:
                 self._close(frame)
             finally:
-                self._collect()
-        self._judge(frame, start)
+                self._resume_gc()
+        self._record_elapsed(frame, start)
         return frame
 
-    def _run_plainly(self, flight: FrameType) -> Frame | None:
+    def _run_in_place(self, flight: FrameType) -> Frame | None:
         """Fast path of `run` without limits, if only waiting agents need work; otherwise None, without any change."""
         lock = self._lock
         if self._flight is not None or self._skipped or self.threads > 1 or lock._is_owned() or writers:
             return None
         with lock:
-            queues = None if self._standing else waiting_queues(self._ready_queue, self._queues.values())
+            queues = None if self._pause else waiting_queues(self._ready_queue, self._queues.values())
             if queues is None or self._flight is not None:
                 return None
             self._flight = flight  # first, so that an interrupt is noticed
@@ -214,7 +214,7 @@ class Runtime(RuntimeAgents):
             raise
         with lock:
             for queue in self._queues.values():
-                queue.reopen()
+                queue.reopen_fast_push()
             is_over = not self._ready_queue.changed
             if is_over:
                 self._flight = None
@@ -224,10 +224,10 @@ class Runtime(RuntimeAgents):
             run_deferred()
         return frame
 
-    def _collect(self) -> None:
+    def _resume_gc(self) -> None:
         """Enables garbage collection again, if it was enabled before."""
-        if self._collects:
-            self._collects = False
+        if self._reenable_gc:
+            self._reenable_gc = False
             gc.enable()
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
@@ -261,13 +261,13 @@ class Runtime(RuntimeAgents):
         except BaseException as error:
             future.set_exception(error)
             return
-        self._judge(frame, start)
+        self._record_elapsed(frame, start)
         future.set_result(frame)
 
-    def _judge(self, frame: Frame, start: float) -> None:
+    def _record_elapsed(self, frame: Frame, start: float) -> None:
         frame.elapsed_s = time.perf_counter() - start
         if frame.budget_s is not None:
-            self._ready_queue.pace.update_margin(frame.elapsed_s, frame.budget_s)
+            self._ready_queue.slowdown.update_margin(frame.elapsed_s, frame.budget_s)
 
     def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
@@ -278,11 +278,11 @@ class Runtime(RuntimeAgents):
             self._check_outside("run")
         while True:
             with self._lock:
-                standing = self._standing
-                if standing is None:
+                pause = self._pause
+                if pause is None:
                     frame = self._opened(budget_s, flight)
                     return frame
-            self._wait_for(standing, "run")
+            self._wait_for(pause, "run")
 
     def _opened(self, budget_s: float | None, flight: Flight) -> Frame:
         if self._flight is not None:
@@ -309,9 +309,9 @@ class Runtime(RuntimeAgents):
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         if deadline is not None:
-            return timed(self._ready_queue, frame.number, rows, deadline, frame.budget_s or 0.0)
+            return choose_by_time(self._ready_queue, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
-            picks = list(counted(self._ready_queue, list(self._queues.values()), frame.number, rows))
+            picks = list(choose_by_rows(self._ready_queue, list(self._queues.values()), frame.number, rows))
         return iter(picks)
 
     def _expected_s(self) -> float:
@@ -327,13 +327,13 @@ class Runtime(RuntimeAgents):
             start = time.perf_counter()
             self._recover()
             if frame.budget_s is None:
-                self._ready_queue.rest()
+                self._ready_queue.finalize_and_open()
             else:
-                self._ready_queue.gather()
+                self._ready_queue.collect_pushed()
             frame.skipped = self._skipped.copy()  # as in the last frame, except policies that changed
             for queue in list(self._ready_queue.changed):
                 if not frame.skip(queue):
-                    queue.noticed()
+                    queue.mark_reported()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if deferred_calls:
@@ -348,7 +348,7 @@ class Runtime(RuntimeAgents):
         Raises:
           ConfigurationError: a frame is in flight. WrapperError: a wrapper that does not expose its state.
         """
-        with self._still("snapshot") as queues:
+        with self._paused("snapshot") as queues:
             return snapshot.save(self.frame, queues, self._lock)
 
     def restore(self, state: Any) -> None:
@@ -359,44 +359,44 @@ class Runtime(RuntimeAgents):
         Raises:
           SnapshotError: damaged bytes, or those of a runtime with other policies; nothing has changed then.
         """
-        with self._still("restore") as queues:
+        with self._paused("restore") as queues:
             frame = snapshot.restore(state, queues, self._lock)
             with self._lock:
                 self.frame = frame
                 self._skipped.clear()
 
     @contextmanager
-    def _still(self, what: str) -> Iterator[list[PolicyQueue]]:
+    def _paused(self, what: str) -> Iterator[list[PolicyQueue]]:
         """The policies, while no frame is in flight and none can begin. Holds no lock, since policies call hooks inside."""
         self._check_outside(what)
         while True:
             with self._lock:
-                other = self._standing
+                other = self._pause
                 if other is None:
                     self._check_idle(what)
-                    standing = self._standing = Future(), threading.get_ident()
+                    pause = self._pause = Future(), threading.get_ident()
                     queues = list(self._queues.values())
                     break
             self._wait_for(other, what)
         try:
             yield queues
         finally:
-            self._standing = None
-            standing[0].set_result(None)
+            self._pause = None
+            pause[0].set_result(None)
             if deferred_calls:
                 run_deferred()
 
     @staticmethod
-    def _wait_for(standing: Standing, what: str) -> None:
+    def _wait_for(pause: Pause, what: str) -> None:
         """Waits until another thread has saved or restored the runtime.
 
         Raises:
           ConfigurationError: the other thread waits for this one.
         """
-        if standing[1] == threading.get_ident() or deferred.holds_lock():
+        if pause[1] == threading.get_ident() or deferred.holds_lock():
             raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
                                      "while the runtime is saved or restored; call afterwards")
-        standing[0].result()
+        pause[0].result()
 
     def _check_idle(self, what: str) -> None:
         if self._flight is not None and _is_in_flight(self._flight):
@@ -439,10 +439,10 @@ def _check_flag(name: str, deterministic: Any) -> None:
         raise InputError(f"policy {name!r}, push, deterministic: expected True or False, got {deterministic!r}")
 
 
-def _start_all() -> None:
+def _initialize_all() -> None:
     for runtime in list(_runtimes):
-        runtime._start()
+        runtime._initialize()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all)
+    os.register_at_fork(after_in_child=_initialize_all)

@@ -23,7 +23,7 @@ class Workers:
 
     def __init__(self, lock: AbstractContextManager[object], threads: int):
         self._lock, self._threads = lock, threads
-        self._helping: ThreadPoolExecutor | None = None
+        self._helpers: ThreadPoolExecutor | None = None
 
     def run(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
         """Runs all `picks` of the `frame`. The caller requeues batches that an interrupt has left in flight.
@@ -34,9 +34,9 @@ class Workers:
         """
         helpers: list[Future[None]] = []
         if self._threads > 1 and expected_s > _WORTH_HELP_S and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S):
-            if self._helping is None:
-                self._helping = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
-            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
+            helpers = [self._helpers.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
         try:
             self._work(frame, picks, deadline)
             for helper in helpers:
@@ -78,6 +78,6 @@ class Workers:
 
     def close(self) -> None:
         """Ends the threads; a later frame creates new ones."""
-        if self._helping is not None:
-            self._helping.shutdown()
-            self._helping = None
+        if self._helpers is not None:
+            self._helpers.shutdown()
+            self._helpers = None

@@ -98,20 +98,22 @@ class RowReader:
             return None
         return cls(specs, directory)
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+             capacity: int) -> None:
         """Lets `push` add agents to these dicts and write rows from `first` on, until `shut`.
 
         Args:
           generations, rows: generation and row of each waiting agent.
-          since: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
+          enqueued_frames: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
           first, capacity: the first free row, and the rows of the columns.
         """
-        if since is not None and not _locks_are_known():
+        if enqueued_frames is not None and not _locks_are_known():
             return
         table, last = self._table, self._open
-        if generations is not last[0] or rows is not last[1] or since is not last[2] or first != last[3] or capacity != last[4]:
-            self._open = generations, rows, since, first, capacity  # keepalive: compiled code holds their addresses
-            table[_W.generations:_W.more] = id(generations), id(rows), 0 if since is None else id(since), first, capacity
+        if generations is not last[0] or rows is not last[1] or enqueued_frames is not last[2] or first != last[3] or capacity != last[4]:
+            self._open = generations, rows, enqueued_frames, first, capacity  # keepalive: compiled code holds their addresses
+            table[_W.generations:_W.more] = (id(generations), id(rows), 0 if enqueued_frames is None else id(enqueued_frames), first,
+                                             capacity)
         table[_W.open] = 1
 
     def shut(self) -> None:
