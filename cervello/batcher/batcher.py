@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.pad import Observation, Reader, checked
+from cervello.batcher.observation import Observation, checked
+from cervello.batcher.pad import Reader
 from cervello.batcher.queue import Batched, Queue
 from cervello.batcher.rows import by_agent, find_non_leading_axes, owned
 from cervello.errors import AgentError, InputError

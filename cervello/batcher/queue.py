@@ -110,7 +110,7 @@ class Queue:
         """Writes an agent's row: a new one at the back, or its existing one.
 
         Args:
-          arrays: as `pad.checked` returned them.
+          arrays: as `observation.checked` returned them.
         """
         if self._fixed:
             self._allow_sizes(arrays, lambda spec: spec.shape)

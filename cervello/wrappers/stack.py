@@ -13,8 +13,9 @@ from cervello.spec import Array, FusedOp, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
 from cervello.wrappers.column_checks import check_flow
-from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.fill import Fill
 from cervello.wrappers.frame_stack import FrameStack
 from cervello.wrappers.guard import Guard
 from cervello.wrappers.image import Image

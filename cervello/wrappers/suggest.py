@@ -9,8 +9,9 @@ import numpy as np
 
 from cervello.heads import Categorical, MultiDiscrete
 from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
-from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.fill import Fill
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.sample import Sample

@@ -13,7 +13,8 @@ from stacks import model
 
 from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
 from cervello.agents.runtime import frame as frames
-from cervello.agents.runtime.cost_model import CostModel, SlowdownEstimate
+from cervello.agents.runtime.cost_model import CostModel
+from cervello.agents.runtime.slowdown import SlowdownEstimate
 
 
 def make(n_agents: int = 8, **level: Any) -> Runtime:
@@ -267,7 +268,7 @@ def test_a_pace_learnt_from_one_policy_holds_for_all() -> None:
     slowdown = SlowdownEstimate()
     often, rarely = CostModel(slowdown), CostModel(slowdown)
     for each in (often, rarely):
-        each.set((1, 10e-6), (32, 41e-6))
+        each.initialize((1, 10e-6), (32, 41e-6))
     for _ in range(60):
         often.observe(32, 82e-6)
     assert rarely.expected_s(32) > 1.1 * 41e-6

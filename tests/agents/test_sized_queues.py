@@ -488,7 +488,7 @@ def test_costs_are_learnt_by_size(runtime: Runtime) -> None:
 
 def test_costs_of_a_new_size_begin_as_those_of_a_near_one(runtime: Runtime) -> None:
     queue = queue_of(runtime)
-    queue._costs_of(sized(10)).set((1, 3e-3), (2, 5e-3))
+    queue._costs_of(sized(10)).initialize((1, 3e-3), (2, 5e-3))
     near, far = queue._costs_of(sized(15)), queue._costs_of(sized(100))
     assert near.fitted_s(10) == pytest.approx(1e-3 + 10 * 1.5 * 2e-3)
     assert not far.measured
@@ -504,7 +504,7 @@ def test_costs_of_a_new_size_begin_as_those_of_a_near_one(runtime: Runtime) -> N
 def test_agents_too_slow_for_the_budget_keep_no_others_from_deciding(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     for n, seconds in ((1, 1e-6), (2, 1e-6), (5, 1e-6), (7, 1e3)):
-        queue._costs_of(sized(n)).set((1, seconds), (2, 2 * seconds))
+        queue._costs_of(sized(n)).initialize((1, seconds), (2, 2 * seconds))
     push(runtime, observations(0, (2,)))
     for step in range(3):
         push(runtime, observations(step, (1, 3, "four", 5)))
@@ -519,7 +519,7 @@ def test_agents_too_slow_for_the_budget_keep_no_others_from_deciding(runtime: Ru
 def test_a_budget_goes_by_the_sizes_of_the_most_urgent_agent(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     for n, seconds in ((1, 0.2), (5, 0.2), (7, 1e3)):
-        queue._costs_of(sized(n)).set((1, seconds), (2, 2 * seconds))
+        queue._costs_of(sized(n)).initialize((1, seconds), (2, 2 * seconds))
     runtime.set_level("crowd", 2, priority=100.0)
     push(runtime, observations(0, (1, "four", 2)))
     assert 2 not in runtime.run(budget_s=0.5)["crowd"]
@@ -530,8 +530,8 @@ def test_a_budget_takes_what_fits_of_each_size(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     runtime.begin_agents("crowd", range(100, 140))
     costs = {n: queue._costs_of(sized(n)) for n in (1, 2)}
-    costs[1].set((1, 1e-5), (2, 2e-5))
-    costs[2].set((1, 0.3), (2, 0.6))
+    costs[1].initialize((1, 1e-5), (2, 2e-5))
+    costs[2].initialize((1, 0.3), (2, 0.6))
     given = {agent: {"obs": np.ones(3), "index": 0, "entities": np.ones((1 + agent % 2, 3))} for agent in range(100, 140)}
     push(runtime, given)
     frame = runtime.run(budget_s=1.0)

@@ -166,7 +166,7 @@ def test_a_mask_may_come_out_of_the_policy() -> None:
     (lambda: Sample(Categorical("l"), None, None, None), "expected a name for at least one of ['action', 'log_prob', 'entropy'], got None"),
     (lambda: Sample(Categorical("l"), "a", "a"), "expected different names, got ['a', 'a', 'entropy']"),
     (lambda: Sample(Categorical("l"), 3), "Sample: expected the name of an output, got 3"),  # type: ignore[arg-type]
-    (lambda: Sample(TanhGaussian("m", 0.5), entropy="h"), "expected entropy=None, got 'h'; the head offers ['action', 'log_prob'] only")])
+    (lambda: Sample(TanhGaussian("m", 0.5), entropy="h"), "expected entropy=None, got 'h'; the head supports ['action', 'log_prob'] only")])
 def test_arguments_that_make_no_sense_are_refused(make: Any, message: str) -> None:
     with pytest.raises(WrapperError, match=re.escape(message)):
         make()

@@ -14,12 +14,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.agents.membership.equal_ids import id_comparer
 from cervello.agents.membership.ids import (
-    Ids,
-    Subset,
     are_builtin,
-    as_id_list,
     builtin_id,
     check_id_types,
     first_duplicate,
@@ -27,6 +23,7 @@ from cervello.agents.membership.ids import (
     noise_numbers,
 )
 from cervello.agents.membership.in_place_restart import InitialRows, in_place_restart
+from cervello.agents.membership.slot_lookup import SlotLookup
 from cervello.codegen import entry
 from cervello.errors import AgentError
 from cervello.noise import Streams, derive_keys, layout
@@ -44,14 +41,13 @@ class ChangedError(AgentError):
                          "again")
 
 
-class AgentTable:
+class AgentTable(SlotLookup):
     """The agents of one policy. Mutable; changed by one thread at a time (Python's lock suffices).
 
     To begin agents, the caller takes slots, reserves, prepares them and publishes last: until then no visible state has changed.
 
     Attributes:
       seed: of all noise.
-      slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
       generations_address: [1] int64, address at which compiled code finds the int64 generations by slot.
@@ -59,19 +55,16 @@ class AgentTable:
       numbering: ids to the numbers that key their noise, [n] uint64; derived from the ids themselves, unless an owner of the policy
         names agents otherwise.
       membership_version: grows whenever agents begin or end, also if they keep their slots.
-      slots_version: grows with every change of `slots`.
       versions: [2] int64 for compiled code: one that also grows before every change of `slots` and when the arrays move, and
         `membership_version`.
-      last: ids, their slots and `slots_version` at the last lookup; one tuple, so that threads never mix them.
-      equal_ids: see `equal_ids.id_comparer`.
     """
 
     def __init__(self, seed: int = 0):
+        super().__init__()
         self.seed = seed
-        self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = noise_numbers
-        self.membership_version = self.slots_version = 0
+        self.membership_version = 0
         self.versions: Array = np.zeros(2, np.int64)
         self._free: list[int] = []
         self._first_reused = 0  # position of those that `free_slots` returned last
@@ -82,8 +75,6 @@ class AgentTable:
         self._last_generation = 0
         self._generations: Array = np.zeros(0, np.int64)
         self.generations_address: Array = np.zeros(1, np.int64)
-        self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
-        self.equal_ids = id_comparer()
         self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
@@ -261,6 +252,8 @@ class AgentTable:
         while self._retired and self._retired[0][0] < oldest:
             self._free += self._retired.popleft()[1]
 
+    # By slot --------------------------------------------------------------------------------------------------------------
+
     def streams_and_episodes(self, slots: Array) -> tuple[Array, Array]:
         """Stream and episode of agents, by slot: [n] int64 each."""
         return self._noise[0, slots], self._noise[1, slots]
@@ -279,82 +272,9 @@ class AgentTable:
         found = [slots.get(builtin_id(agent)) if is_id(agent) else None for agent in ids]
         return [None if slot is None else int(generations[slot]) for slot in found]
 
-    # Rows ---------------------------------------------------------------------------------------------------------------
-
-    def slots_of(self, ids: Ids) -> Array:
-        """[n] int64, read-only: slots of distinct active agents. The same agents in the same order again cost only a comparison.
-
-        Raises:
-          AgentError: an unknown agent, or one named twice.
-        """
-        kind = type(ids)
-        if kind is Subset:
-            return self.slots_of(ids.ids).take(ids.positions)  # type: ignore[union-attr]
-        last, last_slots, version = self.last
-        if version == self.slots_version and kind is type(last):
-            if kind is np.ndarray:
-                if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
-                    return last_slots
-            else:
-                equal_ids = self.equal_ids(kind is tuple, 0, ids, last)
-                if equal_ids == 2 or (equal_ids and ids == last):
-                    return last_slots
-        return self._look_up_and_cache(ids)
-
-    def slots_of_active(self, ids: tuple[AgentId, ...]) -> Array:
-        """As `slots_of`, for agents that the caller guarantees to be distinct and active."""
-        last, slots, version = self.last
-        if version == self.slots_version and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
-            return slots
-        version = self.slots_version
-        slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
-        slots.flags.writeable = False  # as in `_look_up_and_cache`
-        self.last = ids, slots, version
-        return slots
-
-    def _look_up_and_cache(self, ids: Ids, ending: bool = False) -> Array:
-        version, kind = self.slots_version, type(ids)
-        names = list(ids) if kind is list or kind is tuple else as_id_list(ids)
-        are_all_builtin = are_builtin(names)  # computed once for the usual case
-        if not are_all_builtin:
-            names = as_id_list(names)
-        slots = self._look_up(names, are_all_builtin, ending)
-        # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
-        if kind is np.ndarray:
-            self.last = ids.copy(), slots, version  # type: ignore[union-attr]
-        elif kind is list or kind is tuple:
-            self.last = names if kind is list else tuple(names), slots, version
-        return slots
-
-    def slots_uncached(self, names: list[AgentId]) -> Array:
-        """As `slots_of`, for agents that are not expected again in this order."""
-        return self._look_up(names, are_all_builtin=False)
-
-    def _look_up(self, names: list[AgentId], are_all_builtin: bool, ending: bool = False) -> Array:
-        try:
-            found = list(map(self.slots.__getitem__, names))
-        except (KeyError, TypeError):
-            unknown = next((a for a in names if not _is_active(self.slots, a)), None)
-            remedy = "it has ended already, or never begun" if ending else f"call begin_agent({unknown!r}) first"
-            raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; {remedy}") from None
-        if not are_all_builtin:
-            check_id_types(names)
-        slots = np.array(found, np.int64)
-        if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
-        slots.flags.writeable = False  # every wrapper gets it, and so does the next batch of the same agents
-        return slots
-
     def advance(self, slots: Array, n_rows: int) -> None:
         """Increments the step counters of the agents of a batch that has succeeded."""
         if self._count is None:
             self.steps[slots] += 1
         else:
             self._count(self._steps_address, id(slots), n_rows)
-
-
-def _is_active(slots: dict[AgentId, int], agent: Any) -> bool:
-    try:
-        return agent in slots
-    except TypeError:
-        return False

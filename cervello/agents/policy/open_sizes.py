@@ -14,8 +14,8 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
 from cervello.array_like import as_numpy
+from cervello.batcher.observation import checked, sole_input
 from cervello.batcher.open_pad import OpenPad, is_ragged, ragged
-from cervello.batcher.pad import checked, sole_input
 from cervello.errors import GraphError, InputError
 from cervello.inferers import InfererConfig
 from cervello.native import Model

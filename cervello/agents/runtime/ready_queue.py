@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
-from cervello.agents.runtime.cost_model import SlowdownEstimate
+from cervello.agents.runtime.slowdown import SlowdownEstimate
 
 
 class Member(Protocol):

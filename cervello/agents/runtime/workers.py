@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 
 from cervello.agents.membership.deferred import deferred_calls, run_deferred
-from cervello.agents.runtime.frame import Frame, Picked
+from cervello.agents.runtime.frame import Frame
+from cervello.agents.runtime.scheduler import Picked
 
 _WORTH_HELP_S = 1e-3  # minimum work for a second thread: waking one through Python takes a tenth of that
 
