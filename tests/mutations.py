@@ -299,7 +299,7 @@ MUTATIONS = [
              "        self.requeue(tried, None)\n", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_goes_to_the_back_of_the_line"),
     Mutation("sizes: groups of one size come in another order than their agents wait", "batcher/queue.py",
              "np.flatnonzero(~equal), np.arange",
-             "np.flatnonzero(~alike)[::-1], np.arange", f"{SIZED}::test_agents_of_one_size_run_as_one_batch"),
+             "np.flatnonzero(~equal)[::-1], np.arange", f"{SIZED}::test_agents_of_one_size_run_as_one_batch"),
     Mutation("sizes: a row is the caller's own memory", "batcher/open_pad.py", "return np.array(row, spec", "return np.asarray(row, spec",
              f"{SIZED}::test_what_was_pushed_is_a_copy"),
     Mutation("sizes: an agent too slow for a frame stops all others", "agents/runtime/sized_queue.py",

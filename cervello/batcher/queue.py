@@ -177,21 +177,13 @@ class Queue:
 
     def merge(self, newer: Queue) -> None:
         """Takes over the agents of another queue with their observations: agents in both keep their place here, the others are appended."""
-        ids = newer.ids
-        rows = newer.rows(len(ids))
+        self.put_rows(newer.ids, [*newer.generations.values()], newer.rows(len(newer)))
+
+    def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
+        """As `put_columns`, for the result of `rows`: [n, *row] for any batch axis."""
         if self._fixed:
             self._allow_sizes(rows, lambda spec: (len(ids), *spec.shape))
         self.pad.put_at(self._rows_for(ids), rows)
-        self.generations.update(newer.generations)
-
-    def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """As `put_columns`, for the result of `rows`: [n, *row] for any batch axis. The agents are not queued here."""
-        if self._fixed:
-            self._allow_sizes(rows, lambda spec: (len(ids), *spec.shape))
-        self._changed()
-        start = self._allocate_rows(len(ids))
-        self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
-        self.pad.put_at(slice(start, start + len(ids)), rows)
         self.generations.update(zip(ids, generations, strict=True))
 
     def _allow_sizes(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
@@ -235,16 +227,13 @@ class Queue:
         self._rows = {agent: row for row, agent in enumerate(self.generations, self._first)}
         self._has_tombstones = False
 
-    def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory. After `drop` they stay unchanged while `pad.pin_count` counts them.
+    def front(self, n: int) -> tuple[tuple[AgentId, ...], dict[str, Array]]:
+        """The first n agents and their columns, which are the pad's own memory. After `drop` they stay unchanged while `pad.pin_count`
+        counts them.
 
         Raises:
           InputError: they differ in a value that they share; see `gather_equal`.
         """
-        return Batched(*self.front(n))
-
-    def front(self, n: int) -> tuple[tuple[AgentId, ...], dict[str, Array]]:
-        """As `head`, as a plain pair."""
         if self._has_tombstones:
             self._compact()
         generations, ids = self.generations, self._ids
@@ -255,7 +244,7 @@ class Queue:
         return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
-        """Prepares the result of `head` for all rows, if it consists of views."""
+        """Prepares the result of `front` for all rows, if it consists of views."""
         if not self._shared:
             self.front(len(self.generations))
 

@@ -21,8 +21,14 @@ class _Choices(Head):
 
     noise = "uniform"
     extras = DRAWN
-    name: str
-    empty_mask: str
+
+    def __init__(self, kind: str, logits: str, mask: str | None, empty_mask: str):
+        if not isinstance(empty_mask, str) or empty_mask not in ("refuse", "ignore"):
+            raise ConfigurationError(f"{kind}: expected empty_mask as 'refuse' or 'ignore', got {empty_mask!r}")
+        self.empty_mask = empty_mask
+        self.name = tensor_name(kind, "logits", logits)
+        self.mask = None if mask is None else tensor_name(kind, "mask", mask)
+        self.tensors = (self.name,)
 
     def _sizes(self, width: int) -> tuple[int, ...]:
         """Number of logits of each choice, from their total."""
@@ -115,10 +121,7 @@ class Categorical(_Choices):
     """
 
     def __init__(self, logits: str, mask: str | None = None, empty_mask: str = "refuse"):
-        self.empty_mask = _empty_mask("Categorical", empty_mask)
-        self.name = tensor_name("Categorical", "logits", logits)
-        self.mask = None if mask is None else tensor_name("Categorical", "mask", mask)
-        self.tensors = (self.name,)
+        super().__init__("Categorical", logits, mask, empty_mask)
 
     def __repr__(self) -> str:
         return f"Categorical({self.name!r}{self._options()})"
@@ -162,10 +165,7 @@ class MultiDiscrete(_Choices):
     """
 
     def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):
-        self.empty_mask = _empty_mask("MultiDiscrete", empty_mask)
-        self.name = tensor_name("MultiDiscrete", "logits", name)
-        self.mask = None if mask is None else tensor_name("MultiDiscrete", "mask", mask)
-        self.tensors = (self.name,)
+        super().__init__("MultiDiscrete", name, mask, empty_mask)
         plain = isinstance(sizes, (Sequence, np.ndarray)) and not isinstance(sizes, str) and len(sizes) > 0
         if not plain or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes):
             raise ConfigurationError(f"MultiDiscrete({name!r}): expected sizes as a list of integers from 1, got {sizes!r}")
@@ -182,9 +182,3 @@ class MultiDiscrete(_Choices):
         if width != sum(self.sizes):
             raise ConfigurationError(f"head {self!r}: expected {sum(self.sizes)} logits, got {width}; sizes must add up to them")
         return self.sizes
-
-
-def _empty_mask(head: str, choice: Any) -> str:
-    if not isinstance(choice, str) or choice not in ("refuse", "ignore"):
-        raise ConfigurationError(f"{head}: expected empty_mask as 'refuse' or 'ignore', got {choice!r}")
-    return choice

@@ -65,7 +65,7 @@ class SlotLookup:
         are_all_builtin = are_builtin(names)  # computed once for the usual case
         if not are_all_builtin:
             names = as_id_list(names)
-        slots = self._look_up(names, are_all_builtin, ending)
+        slots = self.look_up(names, are_all_builtin, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
         if kind is np.ndarray:
             self.last = ids.copy(), slots, version  # type: ignore[union-attr]
@@ -73,11 +73,13 @@ class SlotLookup:
             self.last = names if kind is list else tuple(names), slots, version
         return slots
 
-    def slots_uncached(self, names: list[AgentId]) -> Array:
-        """As `slots_of`, for agents that are not expected again in this order."""
-        return self._look_up(names, are_all_builtin=False)
+    def look_up(self, names: list[AgentId], are_all_builtin: bool = False, ending: bool = False) -> Array:
+        """As `slots_of`, for agents that are not expected again in this order.
 
-    def _look_up(self, names: list[AgentId], are_all_builtin: bool, ending: bool = False) -> Array:
+        Args:
+          are_all_builtin: the type of every id is exactly int or str; False if unknown.
+          ending: they are about to end, for the message.
+        """
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):

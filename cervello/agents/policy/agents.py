@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import Membership, Numbers
-from cervello.agents.policy.open_sizes import OpenSizes
 from cervello.agents.policy.spaces_binding import EnvironmentInterface
 from cervello.errors import AgentError, ConfigurationError
 from cervello.inferers import InfererConfig
@@ -88,11 +86,6 @@ class PolicyAgents:
         return engine.inputs if engine.sizes is None else engine.sizes.for_observation(agent, observation).inputs
 
     @property
-    def open_sizes(self) -> OpenSizes | None:
-        """State of observations of open sizes; None for nearly all policies."""
-        return self.engine.sizes
-
-    @property
     def binding(self) -> SpaceBinding:
         """Converts observations and masks of the environment to columns, and outputs to its actions.
 
@@ -158,16 +151,6 @@ class PolicyAgents:
         """Looks up distinct agents `ids` in advance, for the next batch with the same ids."""
         with suppress(KeyError):  # an agent that has ended meanwhile is reported by the batch itself
             self.lock.read(self.table.slots_of_active, ids)
-
-    @property
-    def must_defer(self) -> bool:
-        """Whether this thread is inside an operation that a change of agents has to wait for."""
-        return self.lock.must_defer()
-
-    @property
-    def is_changing(self) -> bool:
-        """Whether this thread is writing to the table of agents."""
-        return self.lock.writer == get_ident()
 
     @property
     def membership_version(self) -> int:

@@ -17,7 +17,6 @@ from cervello.agents.policy.agents import PolicyAgents
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.prepared_call import PreparedCall
 from cervello.agents.policy.repeated import Call, RepeatedBatch
-from cervello.agents.policy.snapshot_format import Saved
 from cervello.agents.policy.spaces_binding import Prediction
 from cervello.batcher.rows import completed
 from cervello.errors import AgentError, CervelloError
@@ -92,10 +91,6 @@ class PolicyCore(PolicyAgents):
         """As `Policy.restore`."""
         with self.error_context:
             self.membership.restore(state, ids)
-
-    def checked_snapshot(self, state: Any) -> Saved:
-        """Parses the snapshot `state` if it is one of this policy; raises as `restore` does, and changes nothing."""
-        return self.membership.checked(state)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 

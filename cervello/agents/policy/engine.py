@@ -44,29 +44,9 @@ class Engine:
       UnsupportedError: outputs whose shapes depend on data, which cannot be assigned to agents.
     """
 
-    __slots__ = (
-        "_keys",
-        "_masks",
-        "_reads_inputs",
-        "custom",
-        "deadline_path",
-        "fast_path",
-        "inferer",
-        "inferer_choice",
-        "initial_rows",
-        "inputs",
-        "model",
-        "name",
-        "non_leading_axes",
-        "one_row",
-        "optional",
-        "outputs",
-        "sizes",
-        "stack",
-        "threads",
-        "version",
-        "wrappers",
-    )
+    __slots__ = ("_keys", "_masks", "_reads_inputs", "custom", "deadline_path", "fast_path", "inferer", "inferer_choice", "initial_rows",
+                 "inputs", "model", "name", "non_leading_axes", "one_row", "optional", "outputs", "sizes", "stack", "threads", "version",
+                 "wrappers")
 
     def __init__(self, model: Model, name: str, inferer_choice: str | InfererConfig | Inferer, wrappers: Sequence[Wrapper], threads: int,
                  version: int = 1,

@@ -72,23 +72,28 @@ class Membership:
         return self._lock.exclusive(after, otherwise)
 
     def _defer_end(self, names: Sequence[AgentId]) -> None:
-        """Defers the end until this thread releases its locks, or until the next change of agents by another thread.
+        """Defers the end until this thread releases its locks, or until the next change of agents by another thread."""
+        self.check_can_end(names, self._deferred_ends.__contains__)
+        self._deferred_ends.update(dict.fromkeys(names))
+        deferred.defer(self._run_deferred_ends)
 
+    def check_can_end(self, names: Sequence[AgentId], is_deferred: Callable[[AgentId], bool]) -> list[int | None]:
+        """The generations of agents whose end is to be deferred.
+
+        Args:
+          is_deferred: whether the end of an agent is deferred already.
         Raises:
-          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
+          AgentError: an unknown agent, or one that is named twice or whose end is deferred already.
         """
         check_id_types(names)
-        deferred_ends, lock = self._deferred_ends, self._lock
-        fresh = dict.fromkeys(names)
-        if lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
-            generations = lock.read(self._table.generations, list(fresh))
-            unknown = [agent for agent, generation in zip(fresh, generations, strict=True) if generation is None or agent in deferred_ends]
-            if unknown:
-                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
-        if len(fresh) != len(names):
+        if len(set(names)) != len(names):
             raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
-        deferred_ends.update(fresh)
-        deferred.defer(self._run_deferred_ends)
+        generations = self._lock.read(self._table.generations, names)
+        if self._lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
+            for agent, generation in zip(names, generations, strict=True):
+                if generation is None or is_deferred(agent):
+                    raise AgentError(f"agents: expected agents that have begun, got {agent!r}; it has ended already, or never begun")
+        return generations
 
     def _run_deferred_ends(self) -> None:
         if self._deferred_ends:
@@ -120,7 +125,7 @@ class Membership:
 
         def change() -> None:
             table = self._table
-            old = table.slots_of(ids) if some else table.slots_uncached(names)
+            old = table.slots_of(ids) if some else table.look_up(names)
             streams = table.streams_and_episodes(old)[0] if stream is None else broadcast("stream", stream, len(names))
             episodes = broadcast("episode", table.next_episodes(old) if episode is None else episode, len(names))
             rows = self._initial_rows() if table.can_restart_in_place else None

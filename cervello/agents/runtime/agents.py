@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import defer
-from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, check_id_types, is_per_agent
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, is_per_agent
 from cervello.agents.policy.membership import Numbers
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.registry import PolicyRegistry
-from cervello.errors import AgentError
 from cervello.spec import AgentId
 
 
@@ -61,27 +60,16 @@ class RuntimeAgents(PolicyRegistry):
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends the agents `ids` of the policy `name`, all or none. Deferred inside another call, as `Policy.end_agents`."""
         queue, names = self._queue_of(name), as_id_list(ids, ordered=False)
-        if queue.policy.must_defer:
+        if queue.policy.lock.must_defer():
             self._defer_end(queue, names)
             return
         with self._ending(queue, names):
             queue.policy.end_agents(names)
 
     def _defer_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
-        """Defers the end of the agents until this thread releases its locks.
-
-        Raises:
-          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
-        """
-        check_id_types(names)
-        queue.policy.check_distinct(names)
-        generations = queue.policy.generations(names)
-        if not queue.policy.is_changing:  # otherwise its table is incomplete at this point; unknown agents are left out later
-            unknown = [agent for agent, generation in zip(names, generations, strict=True)
-                       if generation is None or (queue, agent) in self._deferred_ends]
-            if unknown:
-                raise AgentError(f"policy {queue.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
-                                 "never begun")
+        """Defers the end of the agents until this thread releases its locks; raises as `Membership.check_can_end`."""
+        with queue.policy.error_context:
+            generations = queue.policy.membership.check_can_end(names, lambda agent: (queue, agent) in self._deferred_ends)
         self._deferred_ends.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
         defer(self._run_deferred_ends)
 

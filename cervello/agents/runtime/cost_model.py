@@ -62,19 +62,8 @@ class CostModel:
       after_s: seconds from the end of a batch's last row until its results are in the frame.
     """
 
-    __slots__ = (
-        "_confirmed",
-        "_lowered",
-        "_sums",
-        "_suspected",
-        "after_s",
-        "chunk_row_s",
-        "fixed_s",
-        "measured",
-        "per_row_s",
-        "slowdown",
-        "version",
-    )
+    __slots__ = ("_confirmed", "_lowered", "_sums", "_suspected", "after_s", "chunk_row_s", "fixed_s", "measured", "per_row_s", "slowdown",
+                 "version")
 
     def __init__(self, slowdown: SlowdownEstimate | None = None, version: int = 1):
         self.slowdown, self.version = SlowdownEstimate() if slowdown is None else slowdown, version

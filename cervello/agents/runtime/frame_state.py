@@ -104,7 +104,8 @@ class FrameState(RuntimeAgents):
             with self._lock:
                 other = self._pause
                 if other is None:
-                    self._check_idle(what)
+                    if self._flight is not None and _is_in_flight(self._flight):
+                        raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
                     pause = self._pause = Future(), threading.get_ident()
                     queues = list(self._queues.values())
                     break
@@ -129,9 +130,6 @@ class FrameState(RuntimeAgents):
                                      "while the runtime is saved or restored; call afterwards")
         pause[0].result()
 
-    def _check_idle(self, what: str) -> None:
-        if self._flight is not None and _is_in_flight(self._flight):
-            raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
 
 
 def _is_in_flight(flight: Flight) -> bool:

@@ -204,11 +204,17 @@ class PolicyQueue(WaitingAgents):
                     in_flight.interrupted = True  # detected if an interrupt comes
                     self._requeue_remainder(in_flight)
             self._release(in_flight)
-            if in_flight.ended_s and in_flight.version == self.costs.version:  # not of a model that has been replaced
-                self.costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.is_first,
-                                 in_flight.gross_s)
+            if in_flight.ended_s:
+                costs = self._costs_of_batch(in_flight)
+                if in_flight.version == costs.version:  # not of a model that has been replaced
+                    costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.is_first,
+                                in_flight.gross_s)
         self._wait_queue.look_at_head()  # an interrupt may have left nothing to finalize and the head not updated
         self._notify()
+
+    def _costs_of_batch(self, in_flight: InFlightBatch) -> CostModel:
+        """The cost model that learns from a batch."""
+        return self.costs
 
     def _requeue_remainder(self, in_flight: InFlightBatch) -> None:
         """Requeues the rows of a whole-queue batch that have not run. Agents pushed meanwhile keep their places and their newest

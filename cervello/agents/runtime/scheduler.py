@@ -27,21 +27,12 @@ def choose_by_rows(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[Policy
         if queue.policy.membership_version != queue.pruned_version:
             queue.prune_stale()
     order = ready_queue.order(frame)
-    if rows is None:
-        for queue in order:
-            left = queue.wait_queue.eligible(frame)
-            while left:
-                in_flight = queue.dequeue(left, frame)
-                left -= len(in_flight.ids)
-                yield queue, in_flight
-        return
     counts = [queue.wait_queue.eligible(frame) for queue in order]
-    if rows < sum(counts):
+    if rows is not None and rows < sum(counts):
         urgencies = np.concatenate([queue.urgencies(frame) for queue in order])
         whose = np.repeat(np.arange(len(order)), counts)
         counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()
-    for queue, n_rows in zip(order, counts, strict=True):
-        left = n_rows
+    for queue, left in zip(order, counts, strict=True):
         while left:
             in_flight = queue.dequeue(left, frame)
             left -= len(in_flight.ids)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cervello.agents.policy.core import Measure, PolicyCore
+from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -63,16 +64,8 @@ class SizedQueue(PolicyQueue):
             by_sizes.move_to_end(sizes)
         return found
 
-    def finalize(self) -> None:
-        """As `PolicyQueue.finalize`; batches update the costs of their sizes."""
-        for in_flight in self._ended:
-            if not in_flight.ended_s:
-                continue
-            costs = self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
-            if in_flight.version == costs.version:
-                costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.is_first, in_flight.gross_s)
-            in_flight.ended_s = 0.0  # nothing is left to learn
-        super().finalize()
+    def _costs_of_batch(self, in_flight: InFlightBatch) -> CostModel:
+        return self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
 
     def urgency(self, frame: int) -> float:
         """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first one, whose sizes determine the costs."""

@@ -167,7 +167,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
         raise ValueError("deterministic that is neither true nor false")
     held = [agent for agent, _ in entry["held"]]
     with_level = [level[0] for level in entry["levels"]]
-    saved = policy_queue.policy.checked_snapshot(entry["policy"])
+    saved = policy_queue.policy.membership.checked(entry["policy"])
     for agents in (ids, entry["resting"], with_level, held):
         if type(agents) is not list or len(set(agents)) != len(agents):
             raise ValueError("agents that come twice")

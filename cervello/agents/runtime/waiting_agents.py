@@ -49,7 +49,7 @@ class WaitingAgents(QueueState):
         if isinstance(columns, Mapping):  # anything else is rejected by the next line
             columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
-        open_sizes = self.policy.open_sizes
+        open_sizes = self.policy.engine.sizes
         if open_sizes is not None:
             return open_sizes.fitted(ids, columns)
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
