@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stacks import model
 
 from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
-from cervello.agents.runtime import frame as frames
+from cervello.agents.runtime import scheduler
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.slowdown import SlowdownEstimate
 
@@ -388,7 +388,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost_s: Any):
         self.now = 0.0
-        monkeypatch.setattr(frames.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(scheduler.time, "perf_counter", lambda: self.now)
         from cervello.agents.runtime.policy_queue import PolicyQueue
 
         decide = PolicyQueue.decide

@@ -14,7 +14,7 @@ import stacks
 import cervello
 from cervello import Policy, Runtime
 from cervello.agents.policy.core import PolicyCore
-from cervello.agents.runtime import calibration, frame, runtime, workers
+from cervello.agents.runtime import calibration, frame_state, runtime, scheduler, workers
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.wrappers import Passive
@@ -29,7 +29,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.costs: list[Callable[[int], float]] = [lambda n: 2e-5 + 5e-7 * n]  # by version: seconds of n rows
-        for module in (frame, workers, calibration, runtime):
+        for module in (scheduler, frame_state, workers, calibration, runtime):
             monkeypatch.setattr(module, "time", self)
         monkeypatch.setattr(PolicyCore, "supports_deadline", property(lambda policy: False))
         monkeypatch.setattr(calibration, "_GAME_BYTES", 1)
