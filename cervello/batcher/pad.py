@@ -278,6 +278,6 @@ def shared_value(spec: TensorSpec, rows: Array) -> Array:
     if not len(rows):
         return np.zeros(spec.shape, spec.dtype)
     if any(row.shape != rows[0].shape or row.tobytes() != rows[0].tobytes() for row in rows):
-        raise InputError(f"input {spec.name!r}: expected one value, which all agents of a batch share, got different ones; "
-                         "give the same to all or run apart")
+        raise InputError(f"input {spec.name!r}: expected the same value for all agents of a batch, got different ones; "
+                         "give all the same, or run them in separate batches")
     return np.array(rows[0], spec.dtype)

@@ -247,7 +247,7 @@ class Head:
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {name!r}")
         if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
-            raise ConfigurationError(f"head {self!r}: expected floats with rows in front, got {spec}")
+            raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}")
         return spec
 
 

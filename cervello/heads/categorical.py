@@ -99,8 +99,8 @@ class _Choices(Head):
         if not allowed.all():
             row, choice = np.argwhere(~allowed)[0].tolist()
             raise InputError(f"head {self!r}, mask {self.mask!r}: expected at least one allowed action in every row, got row {row}, which "
-                             f"allows none{f' in choice {choice}' if len(sizes) > 1 else ''}; mend the mask, or count it as none with "
-                             "empty_mask='ignore'")
+                             f"allows none{f' in choice {choice}' if len(sizes) > 1 else ''}; correct the mask, or let such rows allow "
+                             "everything with empty_mask='ignore'")
 
     def _options(self) -> str:
         masked = "" if self.mask is None else f", mask={self.mask!r}"

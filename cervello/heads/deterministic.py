@@ -34,7 +34,7 @@ class Deterministic(Head):
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {self.name!r}")
         if spec.batch_axis not in (0, None):
-            raise ConfigurationError(f"head {self!r}: expected rows in front, got {spec}")
+            raise ConfigurationError(f"head {self!r}: expected the batch on axis 0, got {spec}")
         return scalars(TensorSpec("action", spec.shape, spec.dtype), self.supports)
 
     def noise_width(self, given: Specs) -> int:

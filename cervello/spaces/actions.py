@@ -75,7 +75,7 @@ class ActionDecoder:
         space, where = self.space, f"{self._where}, spaces, output {spec.name!r}"
         size, wanted = (int(np.prod(shape, dtype=np.int64)) for shape in (spec.shape, self._shape))
         if spec.batch_axis != 0:
-            raise ConfigurationError(f"{where}: expected an output whose rows lie in front, got {spec}")
+            raise ConfigurationError(f"{where}: expected an output with the batch on axis 0, got {spec}")
         if self._kind == "Box":
             if size != wanted:
                 raise ConfigurationError(f"{where}: expected {wanted} numbers for {space}, got {spec}")
@@ -85,7 +85,7 @@ class ActionDecoder:
             elif self.dtype.kind != "f":
                 raise ConfigurationError(f"{where}: expected integers for {space}, got {spec}; a float never silently becomes an integer")
             elif spaces.box is None and (np.isfinite(space.low).any() or np.isfinite(space.high).any()):
-                raise ConfigurationError(f"{where}: expected to be told how float actions enter the bounds of {space}, got nothing; give "
+                raise ConfigurationError(f"{where}: expected box=, which maps float actions to the bounds of {space}, got none; give "
                                          "Spaces(env, box='clip') for a policy of PPO or A2C, box='unscale' for SAC, TD3 or DDPG")
             return
         if size == wanted and spec.dtype.kind in ("iub" if self._kind == "MultiBinary" else "iu"):

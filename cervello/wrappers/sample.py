@@ -123,7 +123,7 @@ class Sample(Passive):
                 inputs = Specs([*inputs.values(), own])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
             if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
-                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with rows in front, got {found}")
+                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with the batch on axis 0, got {found}")
             if mask not in inputs:
                 given[mask] = found
         bound.reads_inputs = bound._mask_flows or bound._mask_is_extra

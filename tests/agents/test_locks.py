@@ -175,7 +175,7 @@ def test_a_call_from_the_middle_of_a_runtimes_own_work_is_refused(what: str, cal
     before = runtime.snapshot()
 
     def inside() -> None:
-        with runtime._lock, pytest.raises(AgentError, match=f"runtime, {what}: expected a call from outside, got one from a finalizer"):
+        with runtime._lock, pytest.raises(AgentError, match=f"runtime, {what}: expected a call outside of other calls, got one from a fin"):
             call(runtime)
 
     in_time(inside)

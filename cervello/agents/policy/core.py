@@ -194,8 +194,8 @@ class PolicyCore(PolicyAgents):
         lock = self.lock.state_lock
         batch = object()
         if holds_leaf_lock():
-            raise AgentError(f"policy {self.name!r}: expected a decision outside of changes of agents and of a runtime's queues, got one "
-                             "from a finalizer or a signal handler inside; decide afterwards")
+            raise AgentError(f"policy {self.name!r}: expected a decision while this thread changes neither agents nor a runtime's queues, "
+                             "got one from a finalizer or a signal handler that interrupted such a change; decide afterwards")
         try:
             with lock:
                 table.begin_batch(batch)  # first: slots of agents that end from here on are not reused

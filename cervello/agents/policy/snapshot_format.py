@@ -103,7 +103,7 @@ def _unpacked(floor: Any, past: Any) -> PastEpisodes:
     for table in (older, newer):
         noise_numbers(list(table))
     if older and not newer:
-        raise ValueError("agents that have ended before nobody")
+        raise ValueError("older ended agents without newer ones")
     return PastEpisodes(floor, (older, newer))
 
 

@@ -126,8 +126,8 @@ class FrameState(RuntimeAgents):
           ConfigurationError: the other thread waits for this one.
         """
         if pause[1] == threading.get_ident() or deferred.holds_lock():
-            raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
-                                     "while the runtime is saved or restored; call afterwards")
+            raise ConfigurationError(f"runtime, {what}: expected a call outside of other calls, got one from a hook, a finalizer or a "
+                                     "signal handler while the runtime is saved or restored; call afterwards")
         pause[0].result()
 
 

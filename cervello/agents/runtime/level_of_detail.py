@@ -44,11 +44,11 @@ class LevelOfDetail:
 def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
     """Raises ConfigurationError for values that are no valid level."""
     if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 1 <= every <= _MAX_FRAMES:
-        raise ConfigurationError(f"{where}, every: expected a whole number of frames, at least 1, got {every!r}; at most 2³²")
+        raise ConfigurationError(f"{where}, every: expected a whole number of frames from 1 to 2³², got {every!r}")
     number = isinstance(priority, (int, float, np.integer, np.floating)) and not isinstance(priority, bool)
     if not number or not 0 < priority <= sys.float_info.max:
-        raise ConfigurationError(f"{where}, priority: expected a finite number above 0, got {priority!r}; an agent that never decides is "
-                                 "one that is not pushed")
+        raise ConfigurationError(f"{where}, priority: expected a finite number above 0, got {priority!r}; an agent that is not "
+                                 "pushed does not decide")
     if hold not in HOLDS:
         raise ConfigurationError(f"{where}, hold: expected one of {list(HOLDS)}, got {hold!r}")
 

@@ -128,8 +128,8 @@ class PolicyRegistry:
     def _check_outside(self, what: str) -> None:
         """Raises AgentError if this thread is inside this runtime's queues, or inside a change of agents."""
         if self._lock._is_owned() or threading.get_ident() in writers:
-            raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
-                             "this thread was in the middle of another call; set a flag there and call afterwards")
+            raise AgentError(f"runtime, {what}: expected a call outside of other calls, got one from a finalizer or a signal handler that "
+                             "interrupted another call of this thread; set a flag there and call afterwards")
 
     def _queue_of(self, name: str) -> PolicyQueue:
         queue = self._queues.get(name) if isinstance(name, str) else None

@@ -144,7 +144,8 @@ class Runtime(FrameState):
         policy = self._policies.get(name)
         if policy is None:
             self._queue_of(name)  # raises for an unknown name
-            raise ConfigurationError(f"runtime, infer_single: expected a policy, got {name!r}, which another thread removes")
+            raise ConfigurationError(f"runtime, infer_single: expected a policy of this runtime, got {name!r}, which another thread "
+                                     "is removing")
         return policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ def save(frame: int, policy_queues: Sequence[PolicyQueue], lock: AbstractContext
                 saved = [_saved(policy_queue, policy) for policy_queue, policy in zip(policy_queues, policies, strict=True)]
                 body: bytes = msgpack.packb({"frame": frame, "brains": saved}, unicode_errors="surrogatepass")
                 return snapshot_format.sealed(MAGIC, VERSION, body)
-    raise ConfigurationError(f"runtime, snapshot: expected a moment in which no agent begins or ends, got none in {_TRIES} tries; save "
-                             "while other threads leave agents alone")
+    raise ConfigurationError(f"runtime, snapshot: expected no agent to begin or end meanwhile, got changes by other threads in {_TRIES} "
+                             "tries; call it while no other thread begins or ends agents")
 
 
 def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
@@ -104,8 +104,8 @@ def restore(given: Any, policy_queues: Sequence[PolicyQueue], lock: AbstractCont
     except SnapshotError:
         raise
     except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
-                            f"{error}") from error
+        raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() returned, got bytes that fail with "
+                            f"{type(error).__name__}: {error}") from error
     _restore_policies(policy_queues, [entry["policy"] for entry in entries], lock)
     with lock:
         for policy_queue, entry, rows in zip(policy_queues, entries, ready, strict=True):
@@ -164,18 +164,18 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
     if not all(type(flag) is bool for flag in waiting["deterministic"]):
-        raise ValueError("deterministic that is neither true nor false")
+        raise ValueError("deterministic flags that are not bools")
     held = [agent for agent, _ in entry["held"]]
     with_level = [level[0] for level in entry["levels"]]
     saved = policy_queue.policy.membership.checked(entry["policy"])
     for agents in (ids, entry["resting"], with_level, held):
         if type(agents) is not list or len(set(agents)) != len(agents):
-            raise ValueError("agents that come twice")
+            raise ValueError("duplicate agents")
         check_id_types(agents)
         if not saved.whole or not set(agents) <= set(saved.ids):
             raise ValueError("agents that have not begun")
     if not set(held) <= set(with_level):
-        raise ValueError("decisions held for agents that do not ask for it")
+        raise ValueError("held decisions of agents without a level")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         level_of_detail.checked("runtime, restore", every, priority, hold)
         _check_frames([phase, every - 1 - phase])
@@ -183,7 +183,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
             raise ValueError(f"a next frame of {next_frame!r}")
     for _, outputs in entry["held"]:
         if [name for name, *_ in outputs] != list(policy_queue.policy.outputs):
-            raise ValueError("decisions held of other outputs")
+            raise ValueError("held decisions with other outputs")
         for name, *packed in outputs:
             spec, row = policy_queue.policy.outputs[name], _unpacked(*packed)
             if not spec.admits(row.shape) or row.dtype != spec.kept_dtype(row.dtype):
@@ -192,7 +192,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     for every, phase in entry["phases"]:
         _check_frames([every, phase, every - 1 - phase])
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
-        raise ValueError("two phases for one number of frames")
+        raise ValueError("two phases for one interval")
     return rows
 
 
@@ -212,7 +212,7 @@ def _check_frames(numbers: Sequence[Any]) -> None:
     """Raises ValueError unless all are valid frame numbers."""
     for number in numbers:
         if type(number) is not int or not 0 <= number < 1 << 62:
-            raise ValueError(f"a number of frames of {number!r}")
+            raise ValueError(f"an invalid frame number {number!r}")
 
 
 def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
