@@ -75,7 +75,7 @@ class AgentTable(SlotLookup):
         self._last_generation = 0
         self._generations: Array = np.zeros(0, np.int64)
         self.generations_address: Array = np.zeros(1, np.int64)
-        self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
+        self._advance = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
         self.steps: Array = np.zeros(0, np.int64)
@@ -274,7 +274,7 @@ class AgentTable(SlotLookup):
 
     def advance(self, slots: Array, n_rows: int) -> None:
         """Increments the step counters of the agents of a batch that has succeeded."""
-        if self._count is None:
+        if self._advance is None:
             self.steps[slots] += 1
         else:
-            self._count(self._steps_address, id(slots), n_rows)
+            self._advance(self._steps_address, id(slots), n_rows)

@@ -59,8 +59,8 @@ def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractCont
             results = owned(queue.policy.infer_batch(ids, columns, expected_version=version), columns)
         except ChangedError:
             with lock:
-                apart = queue.detach()
-            workers.run(frame, iter([(queue, apart)]), None, 0.0)
+                detached = queue.detach()
+            workers.run(frame, iter([(queue, detached)]), None, 0.0)
             continue
         except Exception as error:
             with lock:
