@@ -537,7 +537,7 @@ def test_in_a_forked_process_garbage_is_collected_again() -> None:
     runtime = counting()
     gc.disable()
     runtime._reenable_gc = True
-    runtime._start()  # as after a fork in the midst of a frame
+    runtime._initialize()  # as after a fork in the midst of a frame
     assert gc.isenabled()
 
 

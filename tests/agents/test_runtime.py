@@ -429,7 +429,7 @@ def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_obser
     runtime.end_agent("broken", 1)
     queue.requeue(taken, 1)
     assert runtime.waiting("broken") == (2, 3)
-    assert queue.wait_queue.queue.head(2).columns["index"].tolist() == [1, 99]
+    assert queue.wait_queue.queue.front(2)[1]["index"].tolist() == [1, 99]
 
 
 @pytest.mark.parametrize("change", ["end", "restart"])

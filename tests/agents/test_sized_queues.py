@@ -543,9 +543,9 @@ def test_a_crowd_of_the_size_that_the_specs_show_may_still_stop_in_time(runtime:
     push(runtime, specified())
     queue = queue_of(runtime)
     assert queue.policy.supports_deadline
-    assert queue.divisible(runtime.frame)
+    assert queue.supports_limit(runtime.frame)
     push(runtime, observations(0, (1,)))
-    assert not queue.divisible(runtime.frame)
+    assert not queue.supports_limit(runtime.frame)
 
 
 def test_agents_of_other_sizes_join_those_who_wait_on(runtime: Runtime) -> None:
@@ -556,7 +556,7 @@ def test_agents_of_other_sizes_join_those_who_wait_on(runtime: Runtime) -> None:
     for agent, generation in zip((2, 5), queue.policy.generations((2, 5)), strict=True):
         assert generation is not None
         newer.put(agent, generation, queue.checked(agent, other[agent]), 0)
-    queue.wait_queue.absorb(newer)
+    queue.wait_queue.merge(newer)
     assert runtime.waiting("crowd") == (1, 2, 3, 5)
     found = runtime.run()["crowd"]
     assert_same({agent: found[agent] for agent in (1, 2, 3, 5)}, policy().infer({1: same[1], 2: other[2], 3: same[3], 5: other[5]}))

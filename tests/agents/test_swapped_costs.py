@@ -143,14 +143,14 @@ def test_update_weights_and_watch_measure_too(tmp_path: Any) -> None:
         made, seen = Runtime(), []
         made.add("a", watched.policy)
         queue = made._queues["a"]
-        swapped = PolicyQueue.swapped
+        swapped = PolicyQueue.on_swap
 
         def note(self: PolicyQueue, version: int, measured: Any) -> None:
             seen.append((version, watched.policy.version, measured))
             swapped(self, version, measured)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(PolicyQueue, "swapped", note)
+            patch.setattr(PolicyQueue, "on_swap", note)
             watched.policy.update_weights({"action.b0": np.ones(16, np.float32)})
             path.write_bytes(small_models.scaled(small_models.feed_forward(), 0.5))
             assert watched.check()
