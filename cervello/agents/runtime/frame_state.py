@@ -131,7 +131,6 @@ class FrameState(RuntimeAgents):
         pause[0].result()
 
 
-
 def _is_in_flight(flight: Flight) -> bool:
     """Whether a frame is still in flight: its future is not done, or its call is on the stack of some thread."""
     if isinstance(flight, Future):
