@@ -183,7 +183,7 @@ def test_who_rested_once_is_skipped_once() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"every": 0}, "every: expected a whole number of frames, at least 1, got 0"), ({"every": 1.5}, "got 1.5"),
+    ({"every": 0}, "every: expected a whole number of frames from 1 to 2³², got 0"), ({"every": 1.5}, "got 1.5"),
     ({"every": True}, "got True"), ({"every": 10**30}, "from 1 to 2³², got 10+"), ({"priority": 10**400}, "finite number above 0, got 10+"),
     ({"priority": float("nan")}, "got nan"),
     ({"priority": 0}, "priority: expected a finite number above 0, got 0"), ({"priority": float("inf")}, "got inf"),
