@@ -112,8 +112,8 @@ class RowReader:
         table, last = self._table, self._open
         if generations is not last[0] or rows is not last[1] or enqueued_frames is not last[2] or first != last[3] or capacity != last[4]:
             self._open = generations, rows, enqueued_frames, first, capacity  # keepalive: compiled code holds their addresses
-            table[_W.generations:_W.more] = (id(generations), id(rows), 0 if enqueued_frames is None else id(enqueued_frames), first,
-                                             capacity)
+            frames = 0 if enqueued_frames is None else id(enqueued_frames)
+            table[_W.generations:_W.more] = id(generations), id(rows), frames, first, capacity
         table[_W.open] = 1
 
     def shut(self) -> None:
