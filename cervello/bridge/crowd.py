@@ -63,7 +63,7 @@ class Crowd:
 
     def begun(self, ids: Sequence[int]) -> list[int]:
         """The number of earlier begins of agents that have not begun."""
-        found = self.past.following(ids)
+        found = self.past.next_episodes(ids)
         return [found] * len(ids) if isinstance(found, int) else found
 
     def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class Crowd:
     def remove(self, ids: Sequence[int]) -> list[Member]:
         """Ends agents."""
         self.membership_version += 1
-        self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
+        self.past.record(ids, [self._begun.pop(agent) + 1 for agent in ids])
         return [self.members.pop(agent) for agent in ids]
 
     def forget(self, ids: Sequence[int]) -> list[Member]:
