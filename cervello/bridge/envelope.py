@@ -72,9 +72,13 @@ def _pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     return found
 
 
-def unpack(body: bytes | bytearray | memoryview) -> Any:
-    """Decodes a body that `scan` accepted. A str that is no UTF-8 keeps its bytes as surrogates."""
-    return msgpack.unpackb(body, raw=False, object_pairs_hook=_pairs, unicode_errors="surrogateescape", strict_map_key=False,
+def unpack(body: bytes | bytearray | memoryview, errors: str = "surrogateescape") -> Any:
+    """Decodes a body that `scan` accepted.
+
+    Args:
+      errors: what becomes of a str that is not UTF-8: by default it keeps its bytes as surrogates; "strict" raises ValueError.
+    """
+    return msgpack.unpackb(body, raw=False, object_pairs_hook=_pairs, unicode_errors=errors, strict_map_key=False,
                            max_str_len=len(body), max_bin_len=len(body), max_array_len=len(body), max_map_len=len(body))
 
 
