@@ -28,6 +28,7 @@ HEADS = "tests/heads"
 AGENTS = "tests/agents"
 ENVS = "tests/envs"
 EVALUATION = "tests/evaluation"
+BRIDGE, CLIENTS = "tests/bridge", "tests/bridge_clients"
 SIZED = f"{AGENTS}/test_sized_queues.py"
 IN_TIME = f"{AGENTS}/test_batches_in_time.py"
 ALL_ROWS = f"{IN_TIME}::test_the_first_rows_run_in_any_case_and_all_of_them_when_there_is_time"
@@ -39,7 +40,7 @@ class Mutation(NamedTuple):
 
     Attributes:
       what: what is broken.
-      file: inside the package.
+      file: inside the package; what lies beside it begins with `../`.
       old, new: text that occurs exactly once, and what takes its place.
       test: what must fail.
     """
@@ -459,6 +460,108 @@ MUTATIONS = [
     Mutation("envs: an episode goes on although a step of it could not be recorded", "envs/episode_log.py",
              "            self._handles.clear()\n            self._failed = True\n", "            pass\n",
              f"{ENVS}/test_recorder_refusals.py::test_an_environment_on_a_full_disk_says_so_and_no_episode_has_a_gap"),
+    # The bridge: what users of other bridges suffered from
+    Mutation("bridge: a poll waits for the server", "bridge/client/blocking.py",
+             '        """Receives and sends without waiting."""\n        with self._lock:\n            self._exchange(0.0)\n',
+             '        """Receives and sends without waiting."""\n        with self._lock:\n            self._exchange(1.0)\n',
+             f"{BRIDGE}/test_a_games_frame.py::test_poll_returns_within_a_frame_whatever_the_server_does[stops]"),
+    Mutation("bridge: a time-out gives a list of guesses", "bridge/client/blocking.py",
+             'f"{self.address}, {pending._step}: expected an answer within {allowed} s, got none yet; it may "',
+             'f"no answer: is the server running, is the port right, is a firewall on? it may "',
+             f"{BRIDGE}/test_a_games_frame.py::test_without_an_answer_there_is_an_error_and_never_a_substitute"),
+    Mutation("bridge: without an answer the game goes on with something else", "bridge/client/pending.py",
+             "        self._client._wait(self, timeout_s)\n",
+             "        try:\n            self._client._wait(self, timeout_s)\n        except BridgeError:\n            return {}\n",
+             f"{BRIDGE}/test_a_games_frame.py::test_without_an_answer_there_is_an_error_and_never_a_substitute"),
+    Mutation("bridge: a lost server is a made-up answer", "bridge/client/pending.py",
+             "        if self._error is not None:\n            raise self._error\n", "",
+             f"{BRIDGE}/test_a_games_frame.py::test_without_an_answer_there_is_an_error_and_never_a_substitute"),
+    Mutation("bridge: a message over the WebSocket buffer ends the server's connection", "bridge/websocket_carrier.py",
+             "max_size=core.limits.frame_bytes", "max_size=1 << 16",
+             f"{BRIDGE}/test_websocket.py::test_a_game_over_a_websocket_with_replies_of_a_megabyte"),
+    Mutation("bridge: a message over the WebSocket buffer ends Godot's connection", "../clients/godot/cervello_client_3.gd",
+             "\t\t_ws.set_buffers(frame_bytes / 1024 + 1, 256, frame_bytes / 1024 + 1, 256) # Godot's own is 64 KiB\n", "",
+             f"{CLIENTS}/test_large_and_deep.py::test_replies_of_a_megabyte_arrive_over_a_websocket[godot3]"),
+    Mutation("bridge: Godot's client has no WebSockets", "../clients/godot/cervello_client_3.gd",
+             'if address.begins_with("ws://") or address.begins_with("wss://"):', 'if address.begins_with("wss://"):',
+             f"{CLIENTS}/test_served.py::test_clients_are_answered_what_the_policy_decides[godot3-hunter]"),
+    Mutation("bridge: a client in C needs a library", "../clients/c/cervello.h", "#include <stdint.h>\n",
+             "#include <stdint.h>\n#include <msgpack.h>\n",
+             f"{CLIENTS}/test_node_and_pages.py::test_clients_need_nothing_installed_and_nothing_built"),
+    Mutation("bridge: pages cannot connect", "bridge/websocket_carrier.py",
+             "origins=[None, *(Origin(origin) for origin in origins)]", "origins=[None]",
+             f"{CLIENTS}/test_node_and_pages.py::test_a_page_plays_through_a_websocket_and_one_that_is_not_listed_is_told_why_not"),
+    Mutation("bridge: every page of the web may connect", "bridge/websocket_carrier.py",
+             "origins=[None, *(Origin(origin) for origin in origins)],\n", "\n",
+             f"{BRIDGE}/test_websocket.py::test_other_protocols_and_pages_that_are_not_listed_are_refused"),
+    Mutation("bridge: a page is not told why it reached nothing", "../clients/javascript/cervello.mjs",
+             "is this page's origin allowed `\n      + `(--allow-origin), and may it reach the local network${permission}?`", "is the server running?`",
+             f"{CLIENTS}/test_node_and_pages.py::test_a_page_plays_through_a_websocket_and_one_that_is_not_listed_is_told_why_not"),
+    Mutation("bridge: the port stays in use after a crash", "bridge/server.py",
+             '        if os.name == "posix":  # reuses', '        if os.name == "none":  # reuses',
+             f"{BRIDGE}/test_processes.py::test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors"),
+    Mutation("bridge: a busy port is not named", "bridge/server.py", 'f"listen {address}: expected a free address, got {error.strerror or error}"',
+             '"listen: expected a free address"',
+             f"{BRIDGE}/test_processes.py::test_a_busy_port_is_named_and_options_that_make_no_sense_are_refused"),
+    Mutation("bridge: memory grows with every episode", "bridge/hosted.py", "            self._numbers.pop(key, None)\n", "            pass\n",
+             f"{BRIDGE}/test_a_games_frame.py::test_a_crowd_of_episodes_leaves_memory_flat"),
+    Mutation("bridge: an episode without an action is an error", "bridge/agent_methods.py",
+             "    job.link.crowd(hosted.name).find(ids)\n    terminated",
+             "    assert all(member.n_steps + len(member.ticks) for member in job.link.crowd(hosted.name).find(ids))\n    terminated",
+             f"{BRIDGE}/test_lives.py::test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64[False]"),
+    Mutation("bridge: an episode without an action is recorded", "recording/assembly.py", "        if life.n_steps:\n", "        if True:\n",
+             f"{BRIDGE}/test_lives.py::test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64[True]"),
+    Mutation("bridge: replies of one batch are mixed up", "bridge/inference.py", "{name: rows[at:end] for name, rows in columns.items()}",
+             "{name: rows[:end - at] for name, rows in columns.items()}",
+             f"{BRIDGE}/test_inference.py::test_requests_of_several_connections_run_as_one_batch_with_the_same_bits"),
+    Mutation("bridge: known requests of one batch are mixed up", "bridge/inference.py",
+             "data[at * n_bytes:end * n_bytes]", "data[:(end - at) * n_bytes]",
+             f"{BRIDGE}/test_layouts.py::test_requests_of_several_connections_are_one_batch_and_each_gets_its_own"),
+    Mutation("bridge: a server goes away without a word", "bridge/session.py",
+             '            self._carrier.send(refuse(None, Code.DRAINING, "the server is going away"))\n', "",
+             f"{BRIDGE}/test_processes.py::test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors"),
+    Mutation("bridge: lost agents are not told", "bridge/client/blocking.py", "        if lost:\n            raise AgentsLostError",
+             "        if False:\n            raise AgentsLostError",
+             f"{BRIDGE}/test_processes.py::test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors"),
+    Mutation("bridge: a server that crashes passes its test", "../tests/support/server_process.py",
+             "            assert status == 0,", "            assert status in (0, -9),",
+             f"{BRIDGE}/test_a_games_frame.py::test_a_server_that_dies_or_logs_an_error_fails_its_test"),
+    Mutation("bridge: a server that logs an error passes its test", "../tests/support/server_process.py",
+             "            assert not errors,", "            assert True,",
+             f"{BRIDGE}/test_a_games_frame.py::test_a_server_that_dies_or_logs_an_error_fails_its_test"),
+    Mutation("bridge: a client that crashes passes its test", "../tests/bridge_clients/languages.py",
+             '    assert (done.returncode, done.stderr) == (0, "")', '    assert done.stderr == ""',
+             f"{CLIENTS}/test_clients.py::test_a_client_that_ends_abnormally_or_complains_fails_its_test"),
+    Mutation("bridge: slow policies run on the event loop", "bridge/worker.py",
+             " or n_others > _MOST_OTHERS or not known\n                or not self.pace.allows(self.hosted.policy.version, len(jobs), n_rows)):",
+             "):", f"{BRIDGE}/test_websocket.py::test_pings_are_answered_and_nobody_is_dropped_while_a_policy_runs"),
+    Mutation("bridge: nested headers are decoded by the server", "bridge/scan.py", "        if len(levels) >= DEPTH:\n", "        if False:\n",
+             f"{BRIDGE}/test_scan.py::test_seventy_two_kilobytes_of_nested_headers_cost_under_one_megabyte"),
+    Mutation("bridge: nested headers are decoded by a client", "../clients/javascript/cervello.mjs", "const DEEPEST = 8;",
+             "const DEEPEST = 1e9;", f"{CLIENTS}/test_node_and_pages.py::test_a_bomb_costs_node_under_a_megabyte"),
+    Mutation("bridge: a request over msgpack's own limit ends the connection", "bridge/envelope.py", "max_bin_len=len(body)",
+             "max_bin_len=min(len(body), 1 << 20)",
+             f"{BRIDGE}/test_a_games_frame.py::test_replies_and_requests_of_megabytes_arrive_and_longer_ones_name_the_limit"),
+    Mutation("bridge: a request over the server's limit ends the connection", "bridge/client/blocking.py", "        if len(body) > most:\n",
+             "        if False:\n",
+             f"{BRIDGE}/test_a_games_frame.py::test_replies_and_requests_of_megabytes_arrive_and_longer_ones_name_the_limit"),
+    Mutation("bridge: small frames wait for an acknowledgement", "bridge/stream_carrier.py", "socket.TCP_NODELAY, 1)", "socket.TCP_NODELAY, 0)",
+             f"{BRIDGE}/test_a_games_frame.py::test_no_frame_waits_for_a_delayed_acknowledgement"),
+    Mutation("bridge: the server's small frames wait for an acknowledgement", "bridge/stream_carrier.py",
+             '        tune(transport.get_extra_info("socket"))\n', "",
+             f"{BRIDGE}/test_a_games_frame.py::test_the_server_sends_small_frames_at_once"),
+    Mutation("bridge: agents end before the inference that was sent first", "bridge/rounds.py",
+             "            elif link in named:  # a change", "            elif link in ():  # a change",
+             f"{BRIDGE}/test_agents.py::test_end_begin_and_infer_may_be_sent_in_one_frame_of_the_game"),
+    Mutation("bridge: a step in lockstep waits for a clock", "bridge/client/connection.py",
+             "        select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)\n",
+             '        __import__("time").sleep(min(most_s, 0.005))\n',
+             f"{BRIDGE}/test_a_games_frame.py::test_steps_in_lockstep_wait_for_no_clock"),
+    Mutation("bridge: a late answer has no tick", "bridge/inference.py", '            result["tick"] = self.tick\n', "            pass\n",
+             f"{BRIDGE}/test_a_games_frame.py::test_late_answers_carry_their_tick_and_can_be_dropped"),
+    Mutation("bridge: each game's request is a run of its own", "bridge/worker.py",
+             "waiting = self._timed(waiting, done, on_loop=False)", "waiting = self._timed(waiting[:1], done, on_loop=False) + waiting[1:]",
+             f"{BRIDGE}/test_a_games_frame.py::test_many_games_at_once_share_runs_and_each_reply_is_the_local_one"),
     # Offline evaluation: what misled users of other libraries
     Mutation("evaluation: propensities that nobody logged are 1", "evaluation/scoring.py", "    if each.logp is None:\n",
              "    if each.logp is None:\n        return np.zeros(each.length)\n    if each.logp is None:\n",
@@ -535,7 +638,7 @@ _EXTRA = {"native/kernels/lane_trees.py": (
 
 def _copied(folder: Path) -> Path:
     copy = folder / "copy"
-    for name in ("cervello", "tests"):
+    for name in ("cervello", "tests", "clients", "scripts"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     return copy

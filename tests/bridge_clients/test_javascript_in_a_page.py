@@ -18,17 +18,15 @@ from browser import opened, pages
 from relay import relayed
 
 Run = Callable[..., list[str]]
+DRIVER = "/tests/bridge_clients/javascript/driver.html"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Plays a scenario in the page and gives the lines that it prints."""
-    root = tmp_path_factory.mktemp("site")
-    for folder, source in (("clients/javascript", CLIENTS / "javascript"), ("tests/bridge_clients/javascript", HERE / "javascript")):
-        (root / folder).parent.mkdir(parents=True)
-        (root / folder).symlink_to(source)
+    root = site(tmp_path_factory.mktemp("site"))
     profile = Path(tmp_path_factory.mktemp("chromium")) / "profile"
-    with pages(root) as origin, opened(f"{origin}/tests/bridge_clients/javascript/driver.html", profile, 320, 240) as page:
+    with pages(root) as origin, opened(origin + DRIVER, profile, 320, 240) as page:
         page.wait_for("window.run !== undefined")
 
         def play(*given: str, bodies: Sequence[bytes] = ()) -> list[str]:
@@ -39,6 +37,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             return printed
 
         yield play
+
+
+def site(root: Path) -> Path:
+    """A folder for the browser, with the client and its driver at their places."""
+    for folder, source in (("clients/javascript", CLIENTS / "javascript"), ("tests/bridge_clients/javascript", HERE / "javascript")):
+        (root / folder).parent.mkdir(parents=True)
+        (root / folder).symlink_to(source)
+    return root
 
 
 @contextmanager
@@ -103,3 +109,29 @@ def test_a_hello_that_fails_says_so_within_its_time(run: Run, greeting: str, kin
         (line,) = run("connect", address)
     assert line.startswith(f"{kind}|{step}|")
     assert f"|{address}, {step}: " in line
+
+
+def test_a_page_of_the_public_web_needs_a_permission_and_is_told_so(tmp_path: Path) -> None:
+    """Chromium takes the page's address for a public one, as that of a game's site; the server is on loopback."""
+    with pages(site(tmp_path / "site")) as origin, responding() as (server, address):
+        public = f"--ip-address-space-overrides={origin.removeprefix('http://')}=public"
+        with opened(origin + DRIVER, tmp_path / "profile", 320, 240, public) as page:
+            page.wait_for("window.run !== undefined")
+            page.value("void navigator.permissions.query({ name: 'loopback-network' }).then(() => { window.known = true; }, "
+                       "() => { window.known = false; })")
+            page.wait_for("window.known !== undefined")
+            if not page.value("window.known"):
+                pytest.skip("this browser has no permission for loopback")
+
+            def play() -> list[str]:
+                page.value(f"void run({json.dumps(['overtaken', address, 'cartpole'])})")
+                page.wait_for("window.printed !== null")
+                printed: list[str] = page.value("window.printed")
+                return printed
+
+            (line,) = play()
+            assert f"{address}, connect: the WebSocket was closed, code 1006; " in line
+            assert 'may it reach the local network (its permission "loopback-network": denied)?' in line
+            assert server.received == []
+            page.send("Browser.grantPermissions", {"permissions": ["loopbackNetwork"], "origin": origin})
+            assert sorted(play()) == sorted([dump(REPLIES["infer"]), dump({})])

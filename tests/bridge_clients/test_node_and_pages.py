@@ -117,6 +117,8 @@ def test_clients_need_nothing_installed_and_nothing_built() -> None:
     """Plain sources: no package to fetch, no engine module to compile, only what the language brings."""
     names = {path.name for path in CLIENTS.rglob("*")}
     assert not names & {"package.json", "node_modules", "CMakeLists.txt", "SConstruct", "Makefile"}
+    for folder in ("godot", "godot4"):  # no C#, no native library
+        assert {path.suffix for path in (CLIENTS / folder).rglob("*") if path.is_file()} <= {".gd", ".tscn", ".godot", ".md"}
     assert all(name.startswith("node:") for name in re.findall(r'(?:from|import\()\s*"([^"]+)"', CLIENT.read_text(encoding="utf-8")))
     headers = re.findall(r"#\s*include\s*[<\"]([^>\"]+)", (CLIENTS / "c" / "cervello.h").read_text(encoding="utf-8"))
     assert set(headers) <= {"errno.h", "fcntl.h", "limits.h", "math.h", "netdb.h", "netinet/in.h", "netinet/tcp.h", "poll.h", "signal.h",
