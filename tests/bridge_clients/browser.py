@@ -71,7 +71,8 @@ def opened(url: str, folder: Path, width: int, height: int, *options: str) -> It
     """
     command = [tool("chromium", "chromium-browser", "google-chrome", "chrome"), "--headless=new", "--no-sandbox", "--disable-gpu",
                "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-               *options, f"--user-data-dir={folder}", "--remote-debugging-port=0", "--remote-allow-origins=*", f"--window-size={width},{height}",
+               *options,
+               f"--user-data-dir={folder}", "--remote-debugging-port=0", "--remote-allow-origins=*", f"--window-size={width},{height}",
                "about:blank"]
     with (folder.parent / "chromium.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -63,10 +63,9 @@ def test_the_codec_reads_and_writes_golden_frames_and_refuses_bad_values() -> No
         if name.endswith(".reply"):
             number, error, result = reply("here", body)
             assert [1, number, error, result] == decode(body), name
-    for name, body in BAD_VALUES.items():
+    for body in BAD_VALUES.values():
         with pytest.raises(cervello.ServerGoneError, match="here, receive: expected a reply, got something else"):
             reply("here", body)
-            raise AssertionError(name)
 
 
 def test_nested_headers_cost_under_a_megabyte() -> None:
