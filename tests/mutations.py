@@ -538,7 +538,7 @@ MUTATIONS = [
              f"{CLIENTS}/test_clients.py::test_a_client_that_ends_abnormally_or_complains_fails_its_test"),
     Mutation("bridge: slow policies run on the event loop", "bridge/worker.py",
              " or n_others > _MOST_OTHERS or not known\n"
-             "                or not self.pace.allows(self.hosted.policy.version, len(jobs), n_rows)):",
+             "                or not self.times.allows(self.hosted.policy.version, len(jobs), n_rows)):",
              "):", f"{BRIDGE}/test_websocket.py::test_pings_are_answered_and_nobody_is_dropped_while_a_policy_runs"),
     Mutation("bridge: nested headers are decoded by the server", "bridge/scan.py", "        if len(levels) >= DEPTH:\n",
              "        if False:\n",
@@ -570,7 +570,7 @@ MUTATIONS = [
              "waiting = self._timed(waiting, done, on_loop=False)", "waiting = self._timed(waiting[:1], done, on_loop=False) + waiting[1:]",
              f"{BRIDGE}/test_a_games_frame.py::test_many_games_at_once_share_runs_and_each_reply_is_the_local_one"),
     Mutation("bridge: a compiled answer goes on after a revoked proof", "bridge/compiled_answer.py",
-             " or (self._proof != worker.pace.n_revoked and not self._is_proven())):", "):",
+             " or (self._proof != worker.times.n_revoked and not self._is_proven())):", "):",
              f"{BRIDGE}/test_compiled_answers.py::test_a_revoked_proof_ends_compiled_answers_until_the_size_is_proven_again"),
     Mutation("bridge: compiled code keeps addresses of a table that has moved", "native/kernels/runtime/readiness.py",
              " or word(versions, 0) != r.slots_version:", ":",

@@ -122,7 +122,7 @@ def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
         raise bad("reward", "expected numbers, got NaN")
     given = job.params.get("actions")
     actions = {} if given is None else rows_of("actions", hosted.ports.outputs, given, len(ids), complete=False)
-    crowd.settle()
+    crowd.flush()
     steps = [member.step_of(tick) for member in members]
     if None in steps:
         agent = ids[steps.index(None)]

@@ -14,12 +14,13 @@ from typing import Any
 from cervello.agents import Policy, Watch, watch
 from cervello.bridge import compiled_answer
 from cervello.bridge.busy_poll import BUSY_POLL_US, BusyPoll
+from cervello.bridge.carrier import Carrier
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
 from cervello.bridge.rounds import CLOSED
-from cervello.bridge.session import Carrier, Session
+from cervello.bridge.session import Session
 from cervello.bridge.tokens import Tokens
 from cervello.bridge.worker import Worker
 
@@ -128,16 +129,16 @@ class Core:
 
     def spec(self, policy: str) -> Mapping[str, Any]:
         """The answer to `spec`."""
-        return self.policies[policy].ports.told
+        return self.policies[policy].ports.spec
 
     def stats(self, link: Link) -> Mapping[str, Any]:
         """The answer to `stats`."""
         return {"connections": self.n_connections, "agents": link.n_agents, "refused_notifies": link.refused_notifies,
-                "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.told()}
+                "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.policy_stats()}
 
-    def told(self) -> dict[str, Any]:
+    def policy_stats(self) -> dict[str, Any]:
         """The policies in the answer to `stats`."""
-        return {name: {**hosted.told(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
+        return {name: {**hosted.stats(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
 
     def internal_error(self, error: BaseException, method: str) -> str:
         """Logs an unexpected error and returns its id in the log."""

@@ -88,13 +88,13 @@ class Crowd:
     def step(self, members: Sequence[Member], tick: int | None) -> None:
         """Notes a step of agents. Repeated steps of the same agents are only counted."""
         if members is not self._stepped:
-            self.settle()
+            self.flush()
             self._stepped = members
         elif len(self._ticks) >= WINDOW:
-            self.settle()
+            self.flush()
         self._ticks.append(tick)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Stores counted steps in the agents; must be called before `Member.step_of`."""
         ticks, self._ticks = self._ticks, []
         for member in self._stepped:

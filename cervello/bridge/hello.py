@@ -21,13 +21,13 @@ class Guest(NamedTuple):
 
     Attributes:
       client: its name. frame_bytes: the longest body that it accepts. roles: its permissions.
-      told: the answer.
+      reply: the answer.
     """
 
     client: str
     frame_bytes: int
     roles: tuple[str, ...]
-    told: Mapping[str, Any]
+    reply: Mapping[str, Any]
 
 
 def greet(core: Core, message: Message) -> Guest:
@@ -63,8 +63,8 @@ def greet(core: Core, message: Message) -> Guest:
         if given is None or given < LEAST_FRAME:
             raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}")
         longest = min(longest, given)
-    told = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.told(),
-            "roles": list(roles), "policies": list(core.policies)}
-    if len(answer(message.id or 0, told)) > longest:
+    reply = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.as_map(),
+             "roles": list(roles), "policies": list(core.policies)}
+    if len(answer(message.id or 0, reply)) > longest:
         raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
-    return Guest(client, longest, roles, told)
+    return Guest(client, longest, roles, reply)

@@ -90,15 +90,19 @@ class Request:
         return list(dict.fromkeys(names))
 
     def _check_length(self, hosted: Hosted) -> bool:
-        """Whether the reply is within the limit for sure; raises Refusal when it would be too long with no agent skipped."""
+        """Whether the reply is within the limit for every id, tick and version.
+
+        Raises:
+          Refusal: it would be too long with no agent skipped.
+        """
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
         if roughly <= most:
             return True
-        rest = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
+        reply = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
         total = sum(bins.values())
-        exact = len(answer(self.job.id or 0, rest)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
+        exact = len(answer(self.job.id or 0, reply)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
         if total > most or exact > most:
             raise too_long(most)
         return False

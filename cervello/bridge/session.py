@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from cervello.bridge.carrier import Carrier
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
 from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
 from cervello.bridge.crowd import agent_list
@@ -30,25 +31,6 @@ _WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _MOST_COMPILED = 8
 _NOTIFIES = frozenset({"reward", "end"})
-
-
-class Carrier(Protocol):
-    """The transport of a session's messages.
-
-    Attributes:
-      received: [bytes] uint8, the buffer that receives frames; None when frames are not received whole.
-    """
-
-    received: Array | None
-
-    def send(self, body: bytes) -> None:
-        """Puts a body into the send queue."""
-
-    def finish(self, reason: int) -> None:
-        """Closes after the send queue is empty. Args: reason: a WebSocket close code."""
-
-    def abort(self) -> None:
-        """Closes at once."""
 
 
 class Session:
@@ -158,7 +140,7 @@ class Session:
                 guest = greet(self.core, message)
                 self._roles = guest.roles
                 self.link = self.core.welcome(guest.client, guest.frame_bytes, "record" in guest.roles)
-                result: Mapping[str, Any] | None = guest.told
+                result: Mapping[str, Any] | None = guest.reply
                 last = False
             else:
                 result = self._accept(message, number, body, received_s)
@@ -272,9 +254,9 @@ class Session:
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
         if self._asked:
-            self._tell_stats(job)
+            self._send_stats(job)
 
-    def _tell_stats(self, job: Job) -> None:
+    def _send_stats(self, job: Job) -> None:
         for number, before in list(self._asked):
             before.discard(job)
             if not before and self.link is not None:

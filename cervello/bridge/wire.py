@@ -58,7 +58,7 @@ class Row:
         self.is_plain = self.wire is spec.dtype and not spec.batch_axis
         self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
 
-    def told(self) -> dict[str, Any]:
+    def as_spec(self) -> dict[str, Any]:
         """Its part of the answer to `spec`."""
         found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype}
         if self.default is not None:
@@ -108,9 +108,9 @@ class Ports:
         for key, value in self.constants.items():
             if value.dtype.name != "bfloat16" and value.dtype.name not in NAMES:
                 raise ConfigurationError(f"{where}, constant {key!r}: expected numbers or bools, got {value.dtype}")
-        self.told = {
-            "inputs": {key: row.told() for key, row in self.inputs.items()},
-            "outputs": {key: row.told() for key, row in self.outputs.items()},
+        self.spec = {
+            "inputs": {key: row.as_spec() for key, row in self.inputs.items()},
+            "outputs": {key: row.as_spec() for key, row in self.outputs.items()},
             "constants": {key: _constant(value) for key, value in self.constants.items()}}
 
 

@@ -17,7 +17,7 @@ from serving import TIME_LIMIT_S, Running, Wire, served
 
 from cervello.agents.policy.core import PolicyCore, core_of
 from cervello.bridge.framing import framed
-from cervello.bridge.pace import BOUND_S, PROOF
+from cervello.bridge.loop_budget import BOUND_S, PROOF
 
 
 class Game:
@@ -92,7 +92,7 @@ def steadily(act: Callable[[], bool]) -> bool:
 
 
 def test_a_revoked_proof_ends_compiled_answers_until_the_size_is_proven_again(game: Game) -> None:
-    times = game.worker.pace
+    times = game.worker.times
     compiled = dict(game.session.compiled)
     for n_rows in (3, 1000):  # of this size, and of a larger one on the event loop, which revokes all
         game.until_ready()
@@ -107,7 +107,7 @@ def test_a_revoked_proof_ends_compiled_answers_until_the_size_is_proven_again(ga
 def test_a_proof_of_a_larger_size_that_is_revoked_on_the_thread_ends_nothing(game: Game) -> None:
     def revoke_and_step() -> bool:
         game.until_ready()
-        game.on_loop(lambda: game.worker.pace.ran(1, 1, 1000, 2 * BOUND_S, on_loop=False))
+        game.on_loop(lambda: game.worker.times.ran(1, 1, 1000, 2 * BOUND_S, on_loop=False))
         return game.step()
 
     assert steadily(revoke_and_step)

@@ -81,7 +81,7 @@ def test_nested_headers_cost_under_a_megabyte() -> None:
 def test_requests_of_the_blocking_client_are_the_golden_bytes_and_replies_are_read() -> None:
     with Responder() as server:
         with Client(server.address, name="golden") as client:
-            assert client.told == REPLIES["hello"]
+            assert client.hello == REPLIES["hello"]
             client.ping()
             policy = client.policy("cartpole")
             assert policy.begin([1, 2], streams=[7, 1 << 62]).astype("<u8").tobytes() == REPLIES["begin"]["streams"]
@@ -105,7 +105,7 @@ def test_requests_of_the_asyncio_client_are_the_golden_bytes_and_replies_are_rea
     """It has no ping and no snapshot, and its rewards and ends are notifies."""
     async def play(address: str) -> None:
         async with await AsyncClient.connect(address, name="golden") as client:
-            assert client.told == REPLIES["hello"]
+            assert client.hello == REPLIES["hello"]
             policy = await client.policy("cartpole")
             assert (await policy.begin([1, 2], streams=[7, 1 << 62])).astype("<u8").tobytes() == REPLIES["begin"]["streams"]
             for ids, obs, more in INFERS:

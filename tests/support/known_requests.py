@@ -13,7 +13,7 @@ import small_models
 from serving import Wire
 
 import cervello
-from cervello.bridge import inference, pace
+from cervello.bridge import inference, loop_budget
 from cervello.bridge.compiled_answer import CompiledAnswer
 
 TRIES = 500  # on a busy machine some runs take longer than the bound of the event loop
@@ -21,7 +21,7 @@ IDS = [3, 300, 70_000]
 
 
 class Seen:
-    """Which of the short ways have answered: `n_alone` counts requests that were answered at once, `n_compiled` those among them that one
+    """Which of the short paths have answered: `n_alone` counts requests that were answered at once, `n_compiled` those among them that one
     compiled call answered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
@@ -44,7 +44,7 @@ class Seen:
             self.n_together += answered
             return answered
 
-        monkeypatch.setattr(pace, "_SEVERE_S", 1e9)  # a busy machine makes no proof longer
+        monkeypatch.setattr(loop_budget, "_SEVERE_S", 1e9)  # a busy machine makes no proof longer
         monkeypatch.setattr(inference, "run_at_once", run_at_once)
         monkeypatch.setattr(CompiledAnswer, "answer", answer)
         monkeypatch.setattr(inference, "run_known", run_known)
