@@ -507,7 +507,7 @@ MUTATIONS = [
              f"{BRIDGE}/test_processes.py::test_a_busy_port_is_named_and_options_that_make_no_sense_are_refused"),
     Mutation("bridge: memory grows with every episode", "bridge/hosted.py", "            self._numbers.pop(key, None)\n",
              "            pass\n",
-             f"{BRIDGE}/test_a_games_frame.py::test_a_crowd_of_episodes_leaves_memory_flat"),
+             f"{BRIDGE}/test_agents.py::test_ten_thousand_episodes_leave_nothing_behind"),
     Mutation("bridge: an episode without an action is an error", "bridge/agent_methods.py",
              "    job.link.crowd(hosted.name).find(ids)\n    terminated",
              "    assert all(member.n_steps + len(member.ticks) for member in job.link.crowd(hosted.name).find(ids))\n    terminated",

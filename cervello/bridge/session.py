@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cervello.bridge.carrier import Carrier
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
 from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
-from cervello.bridge.crowd import agent_list
-from cervello.bridge.envelope import Message, answer, decode, is_name, refuse
+from cervello.bridge.envelope import Message, answer, decode, refuse
 from cervello.bridge.hello import greet
-from cervello.bridge.job import Job
+from cervello.bridge.job import WITH_AGENTS, Job
 from cervello.bridge.known_layouts import KnownLayouts
 from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cervello.bridge")
 _REFUSED_WHEN_DRAINING = frozenset({"hello", "begin", "infer", "restore", "swap"})
-_WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
-_WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
+_WITH_POLICY = WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _MOST_COMPILED = 8
 _NOTIFIES = frozenset({"reward", "end"})
@@ -184,7 +182,7 @@ class Session:
                 self._asked.append((number, set(self.waiting)))
                 return None
             return {} if method == "ping" else core.stats(link)
-        job = self._job(message, number, len(body), received_s)
+        job = Job.of(self, link, core.policies, message, len(body), received_s)
         if method == "spec":
             return core.spec(str(message.params["policy"]))
         if method == "infer":
@@ -201,7 +199,7 @@ class Session:
                 raise Refusal(Code.UNKNOWN_METHOD, "notify: expected reward or end")
             self._check_room(n_bytes, request=False)
             self._check_role(message.method)
-            self._put(self._job(message, None, n_bytes, received_s))
+            self._put(Job.of(self, link, self.core.policies, message, n_bytes, received_s))
         except Refusal as refusal:
             link.refused_notifies += 1
             self.core.refused += 1
@@ -216,20 +214,6 @@ class Session:
     def _check_role(self, method: str) -> None:
         if role_of(method) not in self._roles:
             raise Refusal(Code.NOT_AUTHORISED, f"method {method!r}: expected the role {role_of(method)!r}, got {','.join(self._roles)!r}")
-
-    def _job(self, message: Message, number: int | None, n_bytes: int, received_s: float) -> Job:
-        """Makes a job from a message after checks of its policy and agent ids."""
-        if message.refusal is not None:
-            raise message.refusal
-        assert self.link is not None
-        params, method = message.params, message.method
-        policy: Any = params.get("policy")
-        if not is_name(policy):
-            raise bad("policy", "expected the name of a policy")
-        if policy not in self.core.policies:
-            raise Refusal(Code.UNKNOWN_POLICY, f"policy: expected one of {list(self.core.policies)}, got {policy[:100]!r}")
-        agents = agent_list(params, optional=method == "snapshot") if method in _WITH_AGENTS else None
-        return Job(self, self.link, number, method, params, agents, n_bytes, received_s)
 
     def _put(self, job: Job) -> None:
         self._queued_bytes += job.n_bytes
