@@ -203,7 +203,7 @@ def stream_numbers(value: Any, n: int) -> Array:
         raise bad("streams", f"expected {n} streams of 8 bytes, got {len(data)} bytes")
     found = np.frombuffer(data, "<i8").astype(np.int64)
     if (found < 0).any():
-        raise bad("streams", "expected streams below 2⁶³")
+        raise bad("streams", "expected streams below 2⁶³, got a larger one")
     return found
 
 

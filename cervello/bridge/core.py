@@ -77,7 +77,7 @@ class Core:
         """Whether there are so many connections that a new one is closed before `hello`."""
         return len(self.sessions) >= 2 * self.limits.connections + 16
 
-    def welcome(self, client: str, frame_bytes: int, records: bool) -> Link:
+    def open_link(self, client: str, frame_bytes: int, records: bool) -> Link:
         """Makes the link of a client after its `hello`."""
         before = self._names.get(client, self._floor)
         self._names[client] = before + 1
@@ -86,7 +86,7 @@ class Core:
             self._names.clear()
         return Link(client, before, frame_bytes, records, self.limits.agents)
 
-    def farewell(self, session: Session) -> None:
+    def remove(self, session: Session) -> None:
         """Removes a closed connection. Its agents end after all requests that it has sent."""
         if session not in self.sessions:
             return

@@ -37,6 +37,13 @@ def whole(value: Any, most: int = LARGEST) -> int | None:
     return value if type(value) is int and 0 <= value <= most else None
 
 
+def kind_of(value: Any) -> str:
+    """The kind of a decoded value, for messages."""
+    kinds = {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", str: "a str", bytes: "bin", list: "an array",
+             dict: "a map"}
+    return kinds.get(type(value), "something else")
+
+
 def is_name(value: Any) -> bool:
     """Whether the value is a str of valid UTF-8."""
     if type(value) is not str:

@@ -82,7 +82,7 @@ class Request:
             return list(hosted.ports.outputs)
         names = as_list(given)
         if names is None or any(type(name) is not str for name in names):
-            raise bad("outputs", "expected a list of names")
+            raise bad("outputs", "expected a list of names, got something else")
         for name in names:
             if name not in hosted.ports.outputs:
                 raise bad(f"outputs.{name}" if name.isprintable() and len(name) < 200 else "outputs",
@@ -155,7 +155,7 @@ def _together(hosted: Hosted, requests: Sequence[Request], waited_s: tuple[float
     try:
         columns, version = _decide(hosted, requests)
     except _FAILURES as error:
-        if len(requests) > 1:  # one of them fails, which is no other's trouble
+        if len(requests) > 1:  # one of them fails, which must not affect the others
             return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _together(hosted, [request], (alone_s,))]
         request = requests[0]
         agent_methods.undo(hosted, request.job.link, request.fresh)

@@ -11,7 +11,7 @@ from cervello.bridge.carrier import Carrier
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
 from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
 from cervello.bridge.envelope import Message, answer, decode, refuse
-from cervello.bridge.hello import greet
+from cervello.bridge.hello import check_hello
 from cervello.bridge.job import WITH_AGENTS, Job
 from cervello.bridge.known_layouts import KnownLayouts
 from cervello.bridge.layout import Layout
@@ -135,10 +135,10 @@ class Session:
             if self.link is None:
                 if message.method != "hello":
                     raise Refusal(Code.NOT_AUTHORISED, f"method {message.method[:40]!r}: expected hello first")
-                guest = greet(self.core, message)
-                self._roles = guest.roles
-                self.link = self.core.welcome(guest.client, guest.frame_bytes, "record" in guest.roles)
-                result: Mapping[str, Any] | None = guest.reply
+                accepted = check_hello(self.core, message)
+                self._roles = accepted.roles
+                self.link = self.core.open_link(accepted.client, accepted.frame_bytes, "record" in accepted.roles)
+                result: Mapping[str, Any] | None = accepted.reply
                 last = False
             else:
                 result = self._accept(message, number, body, received_s)
@@ -167,7 +167,7 @@ class Session:
         core, link, method = self.core, self.link, message.method
         assert link is not None
         if core.draining and method in _REFUSED_WHEN_DRAINING:
-            raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; nothing was done")
+            raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; nothing was done, connect to another")
         self._check_room(len(body))
         if method not in _METHODS:
             raise Refusal(Code.UNKNOWN_METHOD, f"method: expected one of the protocol's, got {method[:60]!r}")
@@ -263,7 +263,7 @@ class Session:
     @property
     def name(self) -> str:
         """The client's name in the log."""
-        return "a stranger" if self.link is None else repr(self.link.client)
+        return "an unknown client" if self.link is None else repr(self.link.client)
 
     def drain(self, force: bool) -> bool:
         """Closes for shutdown when no work is left; returns whether the connection is closed."""
@@ -294,4 +294,4 @@ class Session:
         """Ends the session after the connection has closed."""
         self.closed = True
         self.compiled.clear()
-        self.core.farewell(self)
+        self.core.remove(self)

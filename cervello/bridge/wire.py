@@ -10,6 +10,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.bridge.codes import bad
+from cervello.bridge.envelope import kind_of
 from cervello.errors import ConfigurationError
 from cervello.spec import Array, TensorSpec
 
@@ -26,12 +27,7 @@ def as_bytes(field: str, value: Any) -> bytes:
         return value
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
-    raise bad(field, f"expected bin, got {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    kinds = {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", list: "an array", dict: "a map"}
-    return kinds.get(type(value), "something else")
+    raise bad(field, f"expected bin, got {kind_of(value)}")
 
 
 class Row:

@@ -123,7 +123,7 @@ class Worker:
                 self._pass(job)
             return
         if self.n_passed:
-            return  # `done` comes back to it
+            return  # `done` calls this again
         done: list[Job] = []
         self.gathered = self._timed(jobs, done, on_loop=True)
         if self.gathered:

@@ -62,7 +62,7 @@ class _Stream(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.on_end(ServerGoneError("the server closed the connection without a word"))
+        self.on_end(ServerGoneError("the server closed the connection without a reason"))
         self.resume_writing()
         self.closed.set_result(None)
 

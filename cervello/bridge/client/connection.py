@@ -98,7 +98,7 @@ class Connection:
             while True:
                 data = self._socket.recv(_CHUNK)
                 if not data:
-                    raise ServerGoneError("the server closed the connection without a word")
+                    raise ServerGoneError("the server closed the connection without a reason")
                 for body in self.deframer.feed(data):
                     self._on_body(body)
                 if len(data) < _CHUNK:
