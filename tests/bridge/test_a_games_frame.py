@@ -100,9 +100,11 @@ def test_without_an_answer_there_is_an_error_and_never_a_substitute(brains: Path
                 pending.result(timeout_s=timeout_s)
         running.process.send_signal(signal.SIGCONT)
         assert pending.result(timeout_s=20)["action"].tolist() == [[1.0]]  # the real one, once it is there
+        running.process.send_signal(signal.SIGSTOP)
         pending = policy.infer([1], {"obs": [[1.0]]})
-        pending.result()
         running.kill()
+        with pytest.raises(cervello.ServerGoneError, match=f"{running.address}, infer: "):
+            pending.result(timeout_s=20)
         with pytest.raises(cervello.ServerGoneError):
             policy.infer([1], {"obs": [[1.0]]}).result()
 
