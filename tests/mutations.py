@@ -660,7 +660,7 @@ _EXTRA = {"native/kernels/lane_trees.py": (
 
 def _copied(folder: Path) -> Path:
     copy = folder / "copy"
-    for name in ("cervello", "tests", "clients", "scripts"):
+    for name in ("cervello", "tests", "clients", "scripts", "examples"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     return copy
