@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _SOURCE = abi.LINK.index.source
-_FOLLOW = "cervello.native.kernels.links:follow"
+_RUN_LINKS = "cervello.native.kernels.links:run_links"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,7 @@ class Chain:
         for row, words in zip(self._table, self._rows, strict=False):
             row[:len(words)] = words
         run.context[abi.CTX.links], run.context[abi.CTX.n_links] = self._table.ctypes.data, len(self._rows)
-        run.context[abi.CTX.follow] = linker.address(_FOLLOW)
+        run.context[abi.CTX.run_links] = linker.address(_RUN_LINKS)
 
     def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
         """The graphs' plans for n_rows; None if they cannot run in the same compiled call.
@@ -194,7 +194,7 @@ class Chain:
         for port, (name, spec) in enumerate(model.outputs.items(), len(model.inputs)):
             cell, target = graph.run.cell(port), stage.results.get(name)
             if target is not None and name not in stage.int8:
-                self._link(abi.LINK_SAME, cell, self._column(target))
+                self._link(abi.LINK_ALIAS, cell, self._column(target))
                 continue
             graph.own[port] = None
             self._results[name] = cell
@@ -208,9 +208,9 @@ class Chain:
         """The links that fill one input of a graph."""
         cell, width = graph.run.cell(port), int(np.prod(spec.shape, dtype=np.int64))
         if feed.kind == "output":
-            self._link(abi.LINK_SAME, cell, self._column(feed.name))
+            self._link(abi.LINK_ALIAS, cell, self._column(feed.name))
         elif feed.kind == "result":
-            self._link(abi.LINK_SAME, cell, self._results[feed.name])
+            self._link(abi.LINK_ALIAS, cell, self._results[feed.name])
         elif feed.kind == "flags":
             self._flag_rows.append(self._link(abi.LINK_FLAGS, cell, 0))
         else:
@@ -225,7 +225,7 @@ class Chain:
                 assert feed.dtype is not None
                 sizes = np.array(feed.sizes, np.int64)
                 self._keepalive.append(sizes)
-                self._link(abi.LINK_ALLOWED, cell, self._column(feed.name, not feed.is_input), width,
+                self._link(abi.LINK_MASK, cell, self._column(feed.name, not feed.is_input), width,
                            abi.MASK.filled(element=feed.dtype.itemsize, is_float=int(feed.dtype.kind == "f"), sizes=sizes.ctypes.data,
                                            n_sizes=len(sizes)))
 

@@ -28,7 +28,7 @@ from cervello.spec import FusedOp, TensorSpec
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.runtime.control:run", f"{_KERNELS}.runtime.control:run_named", f"{_KERNELS}.runtime.execution:segment"
-_KEEP = f"{_KERNELS}.storing:keep"
+_STORE_STATE = f"{_KERNELS}.storing:store_state"
 _CTX, _HEADER, _ARG = abi.CTX, abi.ARGUMENTS.index, abi.ARG
 _FIRST, _WORDS = abi.ARGUMENTS.n_words, abi.ARGUMENT.n_words  # where the records of arrays begin, and words of one
 _BASE: int = _ARG.base
@@ -84,16 +84,16 @@ class ExecutionContext:
         for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
-            record[_ARG.dtype] = record[_ARG.also] = id(spec.dtype)
+            record[_ARG.dtype] = record[_ARG.second_dtype] = id(spec.dtype)
             if i >= n_own and spec.dtype == np.int8:
-                record[_ARG.also] = id(_BOOL)
+                record[_ARG.second_dtype] = id(_BOOL)
             record[_ARG.output] = output
             record[_ARG.name] = id(spec.name)
-            record[_ARG.rank] = len(dims) if len(dims) <= abi.MOST_DIMS and layout.is_known() else -1
+            record[_ARG.rank] = len(dims) if len(dims) <= abi.MAX_DIMS and layout.is_known() else -1
             record[_ARG.flags] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
             n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             record[_ARG.fixed_bytes if spec.batch_axis is None else _ARG.row_bytes] = n_bytes
-            record[_ARG.sizes:_ARG.sizes + len(dims[:abi.MOST_DIMS])] = dims[:abi.MOST_DIMS]
+            record[_ARG.sizes:_ARG.sizes + len(dims[:abi.MAX_DIMS])] = dims[:abi.MAX_DIMS]
         self.context = np.array(abi.CONTEXT.filled(
             arguments=self.arguments.ctypes.data, save_thread=api("PyEval_SaveThread"), restore_thread=api("PyEval_RestoreThread"),
             dict_get=api("PyDict_GetItemWithError"), dict_size=api("PyDict_Size"), dict_type=id(dict) if layout.is_known() else 0,
@@ -156,7 +156,7 @@ class ExecutionContext:
         self.arguments[_HEADER.given_inputs], self.arguments[_HEADER.given_outputs] = given.count(False), given.count(True)
         self._fused_ops, self._hidden = table, tuple(sorted(hidden))
         self.context[_CTX.fused_ops], self.context[_CTX.n_fused_ops] = table.ctypes.data, len(ops)
-        self.context[_CTX.keep] = linker.address(_KEEP) if any(op.kind == "scatter" for op in ops) else 0
+        self.context[_CTX.store_state] = linker.address(_STORE_STATE) if any(op.kind == "scatter" for op in ops) else 0
 
     def allocate_hidden(self, n_rows: int) -> None:
         """Allocates hidden ports for n_rows rows."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels.runtime.thread_pool"
 _JOB = abi.JOB.index
-REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "run_parallel", "stop"))
+REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("run_worker", "run_parallel", "stop"))
 
 
 def _lock() -> int:
@@ -58,7 +58,8 @@ class Worker:
         words = _block(abi.WORKER.filled(lock=_lock(), acquire=api("PyThread_acquire_lock"), save_thread=api("PyEval_SaveThread"),
                                          restore_thread=api("PyEval_RestoreThread")))
         self.address: int = words.ctypes.data
-        self._thread = threading.Thread(target=entry.fastcall_ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
+        run_worker = entry.fastcall_ints(f"{_KERNELS}:run_worker")
+        self._thread = threading.Thread(target=run_worker, args=(self.address,), name="cervello", daemon=True)
         self._thread.start()
         self._avoided = -1
 

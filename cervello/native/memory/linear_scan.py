@@ -1,7 +1,7 @@
 """Memory planning for programs with too many live buffers to examine in pairs.
 
-Buffers are placed in order of their first step, each in the smallest sufficient gap between live buffers. The scan takes O(n log n) time.
-Its arena is about as large as that of a run-time allocator.
+Buffers are placed in order of their first step, each in the smallest sufficient gap between live buffers, in O(n log n) time. The arena is
+about as large as that of a best-fit allocator at run time.
 
 Source: linear scan after Poletto and Sarkar 1999, "Linear scan register allocation"; gaps as in best-fit allocators with boundary tags.
 """
@@ -15,7 +15,7 @@ from cervello.native.memory.offset_search import Span, StackingOrder
 
 
 class _Gaps:
-    """Free byte ranges between and below live buffers; no two are adjacent. Mutable."""
+    """The free byte ranges between and below live buffers; adjacent ranges are merged. Mutable."""
 
     def __init__(self) -> None:
         self._by_size: list[tuple[int, int]] = []  # (bytes, first byte)

@@ -1,9 +1,9 @@
-"""Searches for offsets: assigns buffers with lifetimes and sizes to an arena as small as possible, so that no two live buffers overlap.
+"""Searches for offsets: places buffers with lifetimes and sizes in an arena as small as possible; no two live buffers overlap.
 
 Several orders are tried with two placements. First fit places each buffer at the lowest offset that its conflicts leave free. Skyline
-places, on the lowest range of steps, the first buffer that lives within it. If no order reaches the peak, which is a lower bound,
-randomised orders follow. Local search then improves the best one: it moves a buffer at the top of the arena, or one that supports it. The
-search is deterministic and bounded by a work budget, not by a clock.
+places, on the lowest range of steps, the first buffer whose lifetime is within the range. If no order reaches the peak, which is a lower
+bound, randomised orders follow. A local search then improves the best order: it moves a buffer at the top of the arena, or one that
+supports it. The search is deterministic; a work budget bounds it, not a clock.
 
 Source: first fit after Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"; skyline after Sekiyama et al.
 2018, "Profile-guided memory optimization for deep neural networks" (Burke's best fit for strip packing); partitions after tract.
@@ -21,7 +21,7 @@ Conflicts = Sequence[Sequence[int]]
 
 @dataclass(slots=True)
 class Budget:
-    """The number of conflicts that a search may still examine; mutable."""
+    """The number of conflicts that searches may still examine; mutable."""
 
     left: int
 
@@ -32,7 +32,7 @@ class StackingOrder:
 
     Attributes:
       order: buffers in topological order: each comes after the buffers below it.
-      supports: for each buffer, the buffers directly below it; other conflicts below it are below one of these.
+      supports: for each buffer, the buffers directly below it; its other conflicts below it are below one of these.
     """
 
     order: tuple[int, ...]
@@ -56,7 +56,7 @@ class StackingOrder:
 
 
 def neighbours(spans: Sequence[Span]) -> list[list[int]]:
-    """For each buffer, its conflicts: the buffers live at a common step."""
+    """For each buffer, its conflicts: the buffers that are live at a common step."""
     conflicts: list[list[int]] = [[] for _ in spans]
     alive: list[int] = []
     for i in sorted(range(len(spans)), key=lambda i: spans[i]):
@@ -195,11 +195,11 @@ class _Search:
 
 def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, budget: Budget,
            start: tuple[list[int], int] | None = None) -> tuple[list[int], int]:
-    """The best layout found. The search stops when an order reaches the peak or a randomised one comes within 1 % of it; this tolerance
-    grows as work is spent.
+    """The best layout found. The search stops when an order reaches the peak, or a randomised one is within 1 % of it; this tolerance
+    grows with the spent work.
 
     Args:
-      conflicts: of each buffer.
+      conflicts: of each buffer, from `neighbours`.
       budget: the search spends at most half of it.
       start: an initial layout.
     Returns:
@@ -232,7 +232,7 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, bu
 
 
 def _random_order(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
-    """A random order that mixes longest lifetime first and largest size first."""
+    """A random order between longest lifetime first and largest size first."""
     by_length, by_size = rng.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
     keys = [-(length ** by_length) * max(size, 1) ** by_size * rng.uniform(0.7, 1.3)
             for length, size in zip(lengths, sizes, strict=True)]
@@ -240,7 +240,7 @@ def _random_order(lengths: Sequence[int], sizes: Sequence[int], rng: random.Rand
 
 
 def _local_search(found: _Search, rng: random.Random) -> None:
-    """Local search: moves single buffers in the best order; accepts moves of equal cost, because plateaus are wide."""
+    """Local search: moves single buffers in the best order. Moves of equal cost are accepted, because plateaus are wide."""
     offsets, total = found.offsets, found.total
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
@@ -252,7 +252,7 @@ def _local_search(found: _Search, rng: random.Random) -> None:
 
 
 def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
-    """The fullest step's buffers first, largest first, then those of the next fullest."""
+    """Greedy by breadth: the buffers of the step with the largest live sum first, by size, then those of the next step."""
     members: dict[int, list[int]] = {first: [] for first, _ in spans}  # the sum of live sizes is largest at a step where a buffer begins
     for i, (first, end) in enumerate(spans):
         for step in range(first, end):
@@ -266,7 +266,7 @@ def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
 
 
 def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
-    """The order of tract's partitions, so that no plan is larger than tract's."""
+    """The order of the partitions of tract's memory schema, so that no plan is larger than tract's."""
     partitions: list[list[int]] = []
     occupied: list[tuple[int, int]] = []  # (bytes, steps as bits)
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], spans[i][0])):

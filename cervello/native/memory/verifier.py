@@ -1,4 +1,4 @@
-"""Proves, before a program first runs, that all its accesses are in bounds.
+"""Proves that all memory accesses of a program are in bounds, before it first runs.
 
 The verifier is independent of the planner: it recomputes lifetimes from the reads and writes of each step. For each stacking order it
 proves that of any two buffers live at one step, one is above the other, directly or transitively, so that they do not overlap for any N.
@@ -53,6 +53,7 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
 
 
 def _check_bounds(steps: Sequence[Step], n_rows: int) -> None:
+    """Checks that tensors are within their buffers, and that no step writes to constants or inputs."""
     seen: set[int] = set()
     for step in steps:
         for tensor in step.touched:
@@ -81,7 +82,7 @@ def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
 
 
 def _check_offsets(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
-    """Checks offsets for one N: live buffers do not overlap if neighbours in the order of offsets do not."""
+    """Checks offsets for one N. Live buffers do not overlap if neighbours in the order of offsets do not."""
     offsets, total = layout.offsets(n_rows)
     ends = {key: offsets[key] + at(buffer.n_bytes, n_rows) for key, buffer in buffers.items()}
     for key in sorted(buffers, key=lambda key: offsets[key]):
@@ -131,7 +132,7 @@ def _check_order(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], stack
         for below, upper in ((live[index - 1:index], [ranks[key]]), ([ranks[key]], live[index:index + 1])):
             if below and upper and not is_above(stacking.order[upper[0]], stacking.order[below[0]]):
                 lower_name, upper_name = (buffers[stacking.order[rank]].name for rank in (below[0], upper[0]))
-                raise PlanError(f"buffers {lower_name!r} and {upper_name!r}: expected one to lie on the other for every N, got neither")
+                raise PlanError(f"buffers {lower_name!r} and {upper_name!r}: expected one to be above the other for every N, got neither")
         live.insert(index, ranks[key])
 
 

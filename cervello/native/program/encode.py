@@ -28,7 +28,7 @@ _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.nati
 _HEADER = abi.PLAN.n_words
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
-_PLACE = "cervello.native.kernels.runtime.placing:place"
+_RESOLVE_LAYOUT = "cervello.native.kernels.runtime.arena_layout:resolve_layout"
 LONG_WORK = 2_000_000  # multiply-adds and elements from which a run releases the GIL
 
 
@@ -131,7 +131,7 @@ class Program:
             header, words, buffer_offsets, address = into.header, into.words, into.buffer_offsets, into.address
         start = address + _HEADER * 8
         end, base, table = start + n_words * 8, self.address, n_words * 8
-        arena_bytes = entry.fastcall_ints(_PLACE)(end, self.table_address, n_rows)
+        arena_bytes = entry.fastcall_ints(_RESOLVE_LAYOUT)(end, self.table_address, n_rows)
         entry.fastcall_ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
         releases_gil = self.is_above_gil_threshold(n_rows)
         header[:] = start, end, n_rows, releases_gil, 0, 1
@@ -155,7 +155,7 @@ class Program:
 
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
     """Encodes steps; compiles the kernels they name where the cache lacks them."""
-    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _PLACE]
+    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _RESOLVE_LAYOUT]
     for step in steps:
         if step.fallback is None:
             references.append(step.kernel)

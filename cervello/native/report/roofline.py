@@ -14,7 +14,7 @@ import numpy as np
 
 from cervello.codegen import entry
 
-_KERNELS = "cervello.native.kernels.limits"
+_KERNELS = "cervello.native.kernels.roofline"
 REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("multiply_add_6", "multiply_add_12", "read"))
 FOOTPRINTS = tuple(step << k for k in range(13, 28) for step in (2, 3))[:-1]  # bytes; smaller and larger ones count as first and last
 _LANES = 16

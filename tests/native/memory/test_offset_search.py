@@ -30,7 +30,7 @@ def _assert_apart(spans: list[Span], sizes: list[int], offsets: list[int], total
 
 @settings(max_examples=80, deadline=None)
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
-def test_filling_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
+def test_first_fit_keeps_conflicts_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
     _assert_apart(spans, sizes, *offset_search.first_fit(order, sizes, offset_search.neighbours(spans)))
@@ -38,7 +38,7 @@ def test_filling_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
-def test_the_skyline_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
+def test_the_skyline_keeps_conflicts_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
     _assert_apart(spans, sizes, *offset_search.skyline(spans, sizes, order))
@@ -46,14 +46,14 @@ def test_the_skyline_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
-def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
+def test_a_stacking_order_is_valid_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     conflicts = offset_search.neighbours(spans)
     offsets, total = offset_search.search(spans, sizes, conflicts, Budget(3000))
     stacking = offset_search.stacking_order(offsets, sizes, conflicts)
-    settled, needed = stacking.resolve_offsets(sizes)
+    resolved, needed = stacking.resolve_offsets(sizes)
     assert needed <= total
-    _assert_apart(spans, sizes, settled, needed)
+    _assert_apart(spans, sizes, resolved, needed)
     rng = random.Random(seed)
     others = [rng.randrange(30) for _ in sizes]
     _assert_apart(spans, others, *stacking.resolve_offsets(others))
@@ -68,7 +68,7 @@ def test_the_peak_is_the_fullest_step(blocks: _Blocks) -> None:
     assert offset_search.search(spans, sizes, offset_search.neighbours(spans), Budget(3000))[1] >= expected
 
 
-def test_neighbours_are_those_that_share_a_step() -> None:
+def test_conflicts_are_buffers_that_share_a_step() -> None:
     conflicts = offset_search.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
     assert [sorted(others) for others in conflicts] == [[1], [0, 2], [1], []]
 

@@ -46,7 +46,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
         "attention:attend", (q, k, v, *others, *unused), (target,), scratch, sizes=sizes, q_by=steps[0], k_by=steps[1], v_by=steps[2],
         out_by=steps[3], m=m, n=n, d=d, dv=dv, q_row=q.strides[-2], k_row=k.strides[-2], k_column=k.strides[-1], v_row=v.strides[-2],
         v_column=v.strides[-1], out_row=target.strides[-2], d_segments=segments_for(d, n), n_segments=segments_for(n, dv),
-        zeros=Weight(padded_bias(None, max(n, dv))), n_ops=len(others), softmax=Address(_K + "reduce_last:softmax"), more=ops)
+        zeros=Weight(padded_bias(None, max(n, dv))), n_ops=len(others), softmax=Address(_K + "normalize_last:softmax"), more=ops)
 
 
 def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:

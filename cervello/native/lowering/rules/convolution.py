@@ -57,7 +57,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     k = int(np.prod(w.shape[1:]))
     # Prefetch only inputs of the model: results of earlier steps are in the cache, and interleaved rows would be prefetched many times.
     (height, width), (xc, xh, xw) = rows_and_columns(found.sizes, 1), _planar(source)[1:]
-    cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
+    prefetches = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
     block, parameters = act or (None, [])
     pixels_plan = over_pixels(found, w.shape[1], _planar(source))
     filters_plan = over_filters(found, w.shape[1], _planar(source), groups)
@@ -65,7 +65,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     (sh, sw), (ph, pw) = rows_and_columns(found.strides, 1), rows_and_columns(found.pads, 0)
     common = {"images": source.shape[0], "groups": groups, "channels": w.shape[1], "filters": filters, "k": k, "height": height,
               "width": width, "out_height": out_height, "out_width": out_width, "ph": ph, "pw": pw, "x_by": _planar(source),
-              "y_by": _planar(target), "cold": cold, "activation": Address(block) if block else 0, "more": parameters}
+              "y_by": _planar(target), "prefetches": prefetches, "activation": Address(block) if block else 0, "more": parameters}
     if pixels_plan.cycles(filters, k) <= filters_plan.cycles(filters, k):
         yh, yw = _planar(target)[2:]
         direct = yw == 4 and (out_height == 1 or (pixels_plan.columns == out_width and yh == out_width * 4))

@@ -43,7 +43,7 @@ def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict
     sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
     return {"itemsize": data.itemsize, "index_bytes": indices.itemsize, "size": data.shape[axis], "axis_by": data.strides[axis],
-            "sizes": sizes, "named_by": steps[0], "indices_by": steps[1], "other_by": steps[2]}
+            "sizes": sizes, "data_by": steps[0], "indices_by": steps[1], "values_by": steps[2]}
 
 
 @lowers("GatherElements")

@@ -68,7 +68,7 @@ def _range(node: Node, x: Value) -> Result:
 @lowers("RangeScale", "RangeZero")
 def _lower_range(lowering: Lowering, node: Node) -> None:
     source = lowering.contiguous(lowering.tensor(node.inputs[0]), len(lowering.shape(node.inputs[0])) - 1)
-    block = "quantisation:range_scale" if node.op == "RangeScale" else "quantisation:range_zero"
+    block = "quantisation:dynamic_scale" if node.op == "RangeScale" else "quantisation:dynamic_zero_point"
     emit_rows(lowering, block, source, lowering.output(node.outputs[0]), source.shape[-1])
 
 
@@ -82,7 +82,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
         return
     reader, times = found
     lowering.mark_fused(reader)
-    block = "snap" if node.op == "Quantize" else "resnap"
+    block = "fake_quantize" if node.op == "Quantize" else "fake_requantize"
     emit_binary(lowering, f"quantisation:{block}_{kind}", operands, lowering.output(reader.outputs[0], contiguous=False),
                 times_scale=times)
 
@@ -129,11 +129,11 @@ def _dequantize(node: Node, q: Array, scale: Array, zero: Array) -> Array:
 
 
 @numpy_op("RangeScale")
-def _range_scale(node: Node, x: Array) -> Array:
+def _dynamic_scale(node: Node, x: Array) -> Array:
     reach = np.maximum(x.max(-1, keepdims=True, initial=0), 0) - np.minimum(x.min(-1, keepdims=True, initial=0), 0)
     return np.where(reach == 0, np.float32(1), reach / np.float32(255)).astype(F32)
 
 
 @numpy_op("RangeZero")
-def _range_zero(node: Node, x: Array) -> Array:
-    return _rounded(-np.minimum(x.min(-1, keepdims=True, initial=0), 0) / _range_scale(node, x), np.zeros((), np.uint8))
+def _dynamic_zero_point(node: Node, x: Array) -> Array:
+    return _rounded(-np.minimum(x.min(-1, keepdims=True, initial=0), 0) / _dynamic_scale(node, x), np.zeros((), np.uint8))

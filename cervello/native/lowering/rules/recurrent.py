@@ -75,8 +75,8 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         if node.op == "LSTM":
             _lstm(lowering, w, r, b, (x, h0_d or x, c0_d or x), (y_d, h_d, c_d), {**words, "has_c0": int(c0 is not None)})
         else:
-            linear = int(node.attributes.get("linear_before_reset", 0))
-            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear": linear})
+            linear_before_reset = int(node.attributes.get("linear_before_reset", 0))
+            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear_before_reset": linear_before_reset})
 
 
 def _lstm(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: Any, words: dict[str, Any]) -> None:

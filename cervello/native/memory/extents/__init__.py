@@ -3,7 +3,7 @@
 One file per family registers its kernels. The verifier calls `check_extents`.
 """
 
-from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)
+from cervello.native.memory.extents import (  # noqa: F401  (importing a module registers its kernels)
     control_flow,
     gather_scatter,
     loops,

@@ -27,7 +27,7 @@ class Block:
       n_sources: operands besides the target.
       reach: (count, parameters by name) → spans of target and sources.
       elementwise: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
-      parameters: the words it reads after the loop's own; one of kind `weight` is the address of `count` float32.
+      parameters: the words that it reads after those of the loop; a word of kind `weight` is the address of `count` float32.
     """
 
     n_sources: int
@@ -36,7 +36,7 @@ class Block:
     parameters: Schema = NONE
 
     def named(self, words: Sequence[Any]) -> dict[str, Any]:
-        """Its parameters by name.
+        """The block's parameters by name.
 
         Raises:
           PlanError: parameters are missing.
@@ -58,12 +58,12 @@ def _elements(target: int, *sources: int) -> Reach:
 def _broadcast_mask(parameters: Mapping[str, Any]) -> int:
     word = parameters["mask"]
     if type(word) is not int:
-        raise PlanError(f"expected bits that tell which operands are broadcast, got {word!r}")
+        raise PlanError(f"expected a broadcast mask, got {word!r}")
     return word
 
 
 def _float_pair(count: int, parameters: Mapping[str, Any]) -> tuple[Span, ...]:
-    """Like `kernels.binary._block`: at most one operand is broadcast; a broadcast operand is read even for 0 elements."""
+    """Spans of `kernels.binary._block`: at most one operand is broadcast, and it is read even for 0 elements."""
     broadcast_mask, run = _broadcast_mask(parameters), dense(count * 4)
     return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
@@ -86,7 +86,7 @@ def _broadcasting(result: int | None, *items: int | None) -> Reach:
 
 
 def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
-    """Reduces a row to one result; `least`: elements that are always read, `item`: bytes of each."""
+    """A reduction of a row to n_bytes; `least`: minimal number of elements that are read; `item`: bytes of an element."""
     return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
 
 
@@ -122,7 +122,7 @@ for _item, _kind in ((8, "i64"), (4, "i32")):
     for _name in ("neg", "abs", "sign", "relu"):
         _declare("integers", f"{_name}_{_kind}", 1, _elements(_item, _item))
     _declare("integers", f"clip_{_kind}", 1, _elements(_item, _item))
-    for _name in ("sum", "prod", "largest", "smallest", "l1", "sum_square"):
+    for _name in ("sum", "prod", "max", "min", "l1", "sum_square"):
         _declare("integers", f"row_{_name}_{_kind}", 1, _row_to(_item, item=_item))
 _declare("integers", "equal_bool", 2, _broadcasting(1, 1, 1))
 _declare("integers", "where", 3, _broadcasting(None, 1, None, None))
@@ -130,24 +130,22 @@ for _kind, _item in (("u8", 1), ("i8", 1), ("u16", 2), ("i16", 2), ("i32", 4)):
     _declare("quantisation", f"dequantize_{_kind}", 3, _broadcasting(4, _item, 4, _item))
     if _kind != "i32":
         _declare("quantisation", f"quantize_{_kind} requantize_{_kind}", 3, _broadcasting(_item, 4, 4, _item))
-        _declare("quantisation", f"snap_{_kind} resnap_{_kind}", 3, _broadcasting(4, 4, 4, _item))
-_declare("quantisation", "range_scale", 1, _row_to(4))
-_declare("quantisation", "range_zero", 1, _row_to(1))
+        _declare("quantisation", f"fake_quantize_{_kind} fake_requantize_{_kind}", 3, _broadcasting(4, 4, 4, _item))
+_declare("quantisation", "dynamic_scale", 1, _row_to(4))
+_declare("quantisation", "dynamic_zero_point", 1, _row_to(1))
 _declare("reduce_last", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", 1, _row_to(4))
-_declare("reduce_last", "softmax log_softmax", 1, _FLOATS)
-_declare("reduce_last", "layer_norm", 1, _FLOATS)
-_declare("reduce_last", "rms_norm", 1, _FLOATS)
 _declare("reduce_last", "arg_max arg_min", 1, _row_to(8, least=1))
 _declare("reduce_last", "cum_sum", 1, _FLOATS)
+_declare("normalize_last", "softmax log_softmax layer_norm rms_norm", 1, _FLOATS)
 
 _USER_BLOCK = Block(1, _FLOATS, elementwise=True)
 
 
 def block_at(reference: str) -> Block:
-    """The declaration of a block; a user's block maps float32 elements, as `ops.elementwise` defines.
+    """The declaration of a block; a user's block maps float32 elements, by the definition of `ops.elementwise`.
 
     Raises:
-      PlanError: a block of the package has none.
+      PlanError: a block of the package has no declaration.
     """
     found = BLOCKS.get(reference)
     if found is None and reference.startswith("cervello.native."):

@@ -1,4 +1,4 @@
-"""Extents of gather, scatter and random ops. Kernels check indices at run time against the sizes declared here."""
+"""Extents of gather, scatter and random ops. Kernels check indices at run time against the sizes in their words."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _gather(w: Any) -> Mapping[str, Span]:
 def _elements(w: Any) -> tuple[Span, Span, Span]:
     """Spans of the indexed elements, the indices, and the moved elements."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
-    return (covered((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
-            covered((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), covered((0, w.itemsize), w.sizes, w.other_by))
+    return (covered((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.data_by]),
+            covered((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), covered((0, w.itemsize), w.sizes, w.values_by))
 
 
 def _blocks(w: Any) -> tuple[Span, Span, Span]:
@@ -40,7 +40,7 @@ def _blocks(w: Any) -> tuple[Span, Span, Span]:
 
 
 def _declare(gather: str, scatter: str, spans: Callable[[Any], tuple[Span, Span, Span]]) -> None:
-    """A gather reads what is indexed, a scatter writes it."""
+    """Declares a gather, which reads the indexed elements, and a scatter, which writes them."""
     @kernel(f"gather_scatter:{gather}")
     def _gathered(w: Any) -> Mapping[str, Span]:
         return dict(zip(("data", "indices", "target"), spans(w), strict=True))
@@ -57,7 +57,7 @@ _declare("gather_nd", "scatter_nd", _blocks)
 
 @kernel("gather_scatter:top_k")
 def _top_k(w: Any) -> Mapping[str, Span]:
-    return {"source": dense(w.rows * w.n * 4), "values": dense(w.rows * w.k * 4), "places": dense(w.rows * w.k * 8)}
+    return {"source": dense(w.rows * w.n * 4), "values": dense(w.rows * w.k * 4), "indices": dense(w.rows * w.k * 8)}
 
 
 @kernel("random:normal random:uniform")

@@ -16,7 +16,7 @@ from cervello.native.memory.extents.spans import Span, covered, dense, joined
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-    """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
+    """Spans of a block's target and sources. Checks that the block fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
     named = block.named(parameters)
     for field in block.parameters.fields:
@@ -52,24 +52,24 @@ def _map2_then(w: Any) -> Mapping[str, Span]:
     return _mapped(w, "ab", [w.mask])
 
 
-def _sixteen_rows(w: Any, result: Span) -> Mapping[str, Span]:
-    """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
+def _batched_rows(w: Any, result: Span) -> Mapping[str, Span]:
+    """Extents of a kernel that reads rows of `count` float32 and writes `result` for each, sixteen rows at a time or with the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
             "target": covered(joined(target, result), w.sizes, w.target_by), "transposed": dense(row_scratch(w.count) * 4)}
 
 
-@kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
+@kernel("reduce_batched:sum_ reduce_batched:mean reduce_batched:max_")
 def _reduced(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4))
+    return _batched_rows(w, (0, 4))
 
 
-@kernel("reduce_by_sixteen:softmax")
+@kernel("reduce_batched:softmax")
 def _softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4))
+    return _batched_rows(w, dense(w.count * 4))
 
 
-@kernel("reduce_by_sixteen:layer_norm")
+@kernel("reduce_batched:layer_norm")
 def _layer_norm(w: Any) -> Mapping[str, Span]:
     expect(w.block.parameters is LAYER_NORM, "the block of a layer norm", w.block)
     return _softmax(w)
@@ -78,13 +78,13 @@ def _layer_norm(w: Any) -> Mapping[str, Span]:
 @kernel("reduce_short:softmax")
 def _short_softmax(w: Any) -> Mapping[str, Span]:
     expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
-    return _sixteen_rows(w, dense(w.count * 4))
+    return _batched_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_short:log_sum_exp")
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
-    return _sixteen_rows(w, (0, 4))
+    return _batched_rows(w, (0, 4))
 
 
 @kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")))

@@ -1,4 +1,4 @@
-"""Extents of decision trees, whose nodes are constants, so that every path is known; and of pairwise coupling."""
+"""Extents of tree ensembles, whose nodes are constants, so that all paths are checked at load; and of pairwise coupling."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ def _trees(w: Any) -> Mapping[str, Span]:
     nodes, roots, starts, targets, values = (content(word) for word in (w.nodes, w.roots, w.starts, w.targets, w.values))
     expect(nodes.dtype == NODE, "nodes of trees", nodes.dtype)
     expect(roots.dtype == starts.dtype == targets.dtype == np.int32, "int32", (roots.dtype, starts.dtype, targets.dtype))
-    expect(max(w.mode, 3) == 3 and max(w.wide, w.wide_out, 1) == 1, "a mode of 0 to 3 and flags", (w.mode, w.wide, w.wide_out))
+    expect(max(w.mode, 3) == 3 and max(w.x_is_float64, w.result_is_float64, 1) == 1, "a mode of 0 to 3 and flags",
+           (w.mode, w.x_is_float64, w.result_is_float64))
     expect(w.trees <= roots.size and starts.size >= 1, f"{w.trees} roots", roots.size)
     n_leaves, places = starts.size - 1, np.arange(nodes.size)
     for name in ("yes", "no"):
         _within(nodes[name], -n_leaves, nodes.size, "children")
         inner = nodes[name] >= 0
-        expect(bool((nodes[name][inner] > places[inner]).all()), "children behind their parents", name)
+        expect(bool((nodes[name][inner] > places[inner]).all()), "children after their parents", name)
     _within(roots, -n_leaves, nodes.size, "roots")
     _within(starts, 0, values.size + 1, "starts of votes")
     expect(targets.size == values.size, f"{values.size} targets of votes", targets.size)
-    _within(targets, 0, w.targets_of, "targets of votes")
+    _within(targets, 0, w.n_targets, "targets of votes")
     features = int(nodes["feature"].max(initial=-1)) + 1
     _within(nodes["feature"], 0, features, "features")
-    block = dense(min(w.rows, TREE_ROWS) * w.targets_of * 8)
-    return {"x": covered(dense(features * (8 if w.wide else 4)), [w.rows], [w.row_by]),
-            "result": dense(w.rows * w.targets_of * (8 if w.wide_out else 4)), "scores": block, "given": block,
+    block = dense(min(w.rows, TREE_ROWS) * w.n_targets * 8)
+    return {"x": covered(dense(features * (8 if w.x_is_float64 else 4)), [w.rows], [w.row_by]),
+            "result": dense(w.rows * w.n_targets * (8 if w.result_is_float64 else 4)), "scores": block, "voted": block,
             "nodes": dense(nodes.nbytes), "roots": dense(w.trees * 4), "starts": dense(starts.nbytes), "targets": dense(targets.nbytes),
-            "values": dense(values.nbytes), "base": dense(w.targets_of * 8)}
+            "values": dense(values.nbytes), "base": dense(w.n_targets * 8)}
 
 
 @kernel("coupling:couple")

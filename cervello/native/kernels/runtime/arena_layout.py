@@ -9,7 +9,7 @@ _ALIGNMENT = 64
 
 
 @noinline
-def _resolve_offsets(places, sizes, order, end):
+def _stack(offsets, sizes, order, end):
     """Sets each buffer's offset to the highest end of the buffers below it; returns the arena's size in bytes."""
     total = 0
     while order < end:
@@ -17,35 +17,35 @@ def _resolve_offsets(places, sizes, order, end):
         offset = 0
         for k in range(count):
             below = word(order, 2 + k)
-            offset = max(offset, word(places, below + 1) + word(sizes, below))
-        write_i64(places, buffer + 1, offset)
+            offset = max(offset, word(offsets, below + 1) + word(sizes, below))
+        write_i64(offsets, buffer + 1, offset)
         total = max(total, offset + word(sizes, buffer))
         order += (2 + count) * 8
     return total
 
 
-def place(places, table, n_rows):
+def resolve_layout(offsets, table, n_rows):
     """Writes the offsets of all buffers for one N; returns the arena's size in bytes.
 
     Args:
-      places: [1 + 2 B] words for B buffers: a zero for operands outside the arena, the offsets, and the sizes.
-      table: B, the number of stacking orders, (const, slope) of each size, and each order: its number of words, then for each buffer in
-        order (buffer, the number of buffers below it, their indices).
+      offsets: address of [1 + 2 B] words for B buffers: a zero for operands outside the arena, the offsets, and the sizes; all are written.
+      table: address of the words of `Layout.table`: B, the number of stacking orders, (const, slope) of each size, then for each order its
+        number of words and for each buffer in order (buffer, number of buffers below it, their indices).
     """
     n_buffers, n_orders = word(table, 0), word(table, 1)
-    sizes = places + (n_buffers + 1) * 8
-    write_i64(places, 0, 0)
+    sizes = offsets + (n_buffers + 1) * 8
+    write_i64(offsets, 0, 0)
     for i in range(n_buffers):
         n_bytes = word(table, 2 + 2 * i) + word(table, 3 + 2 * i) * n_rows
         write_i64(sizes, i, (n_bytes + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT)
     order = best = table + (2 + 2 * n_buffers) * 8
-    least = -1
+    smallest = -1
     for _ in range(n_orders):
         end = order + (1 + word(order, 0)) * 8
-        total = _resolve_offsets(places, sizes, order + 8, end)
-        if least < 0 or total < least:
-            least, best = total, order
+        total = _stack(offsets, sizes, order + 8, end)
+        if smallest < 0 or total < smallest:
+            smallest, best = total, order
         order = end
     if n_orders > 1:
-        _resolve_offsets(places, sizes, best + 8, best + (1 + word(best, 0)) * 8)
-    return max(least, 0)
+        _stack(offsets, sizes, best + 8, best + (1 + word(best, 0)) * 8)
+    return max(smallest, 0)

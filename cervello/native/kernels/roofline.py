@@ -1,4 +1,4 @@
-"""Measures a core's limits: multiply-adds in registers, and repeated reads of a memory range."""
+"""Benchmark kernels for a core's peak rates: multiply-adds in registers, and repeated reads of a memory range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cervello.codegen.simd import fma, lane, load, splat
 
 
 def multiply_add_6(target, repeats):
-    """Six independent chains of sixteen lanes: as many as sixteen registers of eight lanes hold."""
+    """Six independent chains of sixteen lanes, for CPUs with sixteen registers of eight lanes."""
     x = splat(np.float32(1.0000001))
     y = splat(np.float32(1e-7))
     a, b, c, d, e, f = y, y + y, x, x + y, x + x, x - y
@@ -21,7 +21,7 @@ def multiply_add_6(target, repeats):
 
 
 def multiply_add_12(target, repeats):
-    """Twelve chains: more than a multiply-add's latency times its units, where registers hold sixteen lanes."""
+    """Twelve independent chains, for registers of sixteen lanes: more than latency times throughput of a multiply-add."""
     x = splat(np.float32(1.0000001))
     y = splat(np.float32(1e-7))
     a, b, c, d, e, f = y, y + y, x, x + y, x + x, x - y
@@ -36,7 +36,7 @@ def multiply_add_12(target, repeats):
 
 
 def read(source, n_bytes, repeats, target):
-    """Sums n_bytes, a multiple of 512, with eight accumulators."""
+    """Sums n_bytes of float32, a multiple of 512, with eight accumulators, `repeats` times."""
     zero = splat(np.float32(0))
     a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
     for _ in range(repeats):
