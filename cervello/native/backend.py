@@ -1,8 +1,8 @@
 """ONNX's standard backend interface over the planner: any graph, arrays of any shape, no agents.
 
-A graph is built for the shapes its inputs have when it first runs, and kept with them. Inputs that say how an op works (a shape to
-reshape to, axes, filters) count as such: a graph is built for their values too. What the planner cannot take at all (sequences, strings,
-branches) runs on onnx's own reference implementation; `Prepared.tiers` says which tier ran what.
+A graph is built for the shapes its inputs have when it first runs, and kept with them. Inputs that configure an op (a shape to reshape to,
+axes, filters) count as such: a graph is built for their values too. What the planner cannot take at all (sequences, strings) runs on onnx's
+own reference implementation; `Prepared.tiers` says which tier ran what.
 
 Source: onnx.backend.base.Backend and BackendRep.
 """

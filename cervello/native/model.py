@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import linker
-from cervello.errors import ConfigurationError, FormatError, InputError
+from cervello.errors import ConfigurationError, FormatError, InputError, UnsupportedError
 from cervello.native.execution.arguments import bind_outputs, check_mapping
 from cervello.native.execution.batch_runner import BatchRunner
 from cervello.native.execution.counts import thread_count
@@ -26,7 +26,7 @@ from cervello.native.memory.weights import Weights
 from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
 from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
 from cervello.native.program.build import build
-from cervello.native.program.fingerprint import describe_steps
+from cervello.native.program.fingerprint import fingerprint
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
 
@@ -67,8 +67,6 @@ class Model(BatchRunner):
         self.weights.seal()
         super().__init__(graph.name, replace(built, graph=None))
         if strict and self._built.fallback_nodes:
-            from cervello.errors import UnsupportedError
-
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.fallback_nodes.items())}")
         batching = self._built.batching
@@ -140,12 +138,7 @@ class Model(BatchRunner):
     @property
     def fingerprint(self) -> str:
         """A hash of specs, steps and weights. Models with equal fingerprints compute the same function; the converse does not hold."""
-        digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
-        for facts in describe_steps(self.program, self.weights.hashes()):
-            digest.update(facts.encode())
-        for name, value in sorted(self.spec.constants.items()):
-            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.spec, self.program, self.weights.hashes())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._source(), self._options, self._sizes, self.fingerprint)

@@ -1,4 +1,4 @@
-"""`BatchRunner`: runs batches given as arrays by name: counts their rows, caches plans and allocates outputs."""
+"""`BatchRunner`: runs batches of arrays by name. It counts rows, caches plans and allocates outputs."""
 
 from __future__ import annotations
 

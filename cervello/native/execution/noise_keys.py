@@ -10,8 +10,8 @@ from cervello.native.execution.context import ExecutionContext
 from cervello.noise import SeedKeys
 
 Array = np.ndarray[Any, Any]
-NoiseArrays = tuple[Array, Array, Array,
-                    "Array | None"]  # slots, steps, keys and deterministic flags, as `ExecutionContext.named` takes them
+# Slots, steps, keys and deterministic flags, as `ExecutionContext.named` takes them.
+NoiseArrays = tuple[Array, Array, Array, "Array | None"]
 
 
 class RowNoise:

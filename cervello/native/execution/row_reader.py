@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cervello.batcher.pad import sole_input
+from cervello.batcher.observation import sole_input
 from cervello.codegen import entry
 from cervello.native.execution.c_api import api
 from cervello.native.kernels.row_words import INPUT, LOCK_OWNER, MAX_DIMS, READER

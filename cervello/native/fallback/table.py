@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.precision import run_wide
-from cervello.native.graph.dims import Affine, NotAffine, parts
+from cervello.native.fallback.precision import run_in_float32
+from cervello.native.fallback.reference import run_reference
+from cervello.native.graph.dims import NotAffine, depends_on_rows, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.op_table import registers
@@ -27,7 +28,7 @@ _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Runs one node; outputs keep the dtype numpy gives unless the function decides. 16-bit floats are computed in float32."""
-    return run_wide(_run, node, inputs)
+    return run_in_float32(_run, node, inputs)
 
 
 def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
@@ -131,10 +132,8 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
 
 def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype != object and (dtype.kind == "V" or x.dtype.kind == "V" or dtype.name.startswith(_SMALL)):
-        from cervello.native.fallback.reference import run_reference  # it implements the rounding and saturation of each
-
         attributes: dict[str, Any] = {"to": dtype, **{k: v for k, v in node.attributes.items() if k in ("saturate", "round_mode")}}
-        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]
+        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]  # it rounds and saturates as each type demands
     return cast(x, dtype)
 
 
@@ -158,4 +157,4 @@ def cast(x: Array, dtype: np.dtype[Any]) -> Array:
 
 def symbolic(data: Array) -> bool:
     """Whether an array holds sizes that depend on N."""
-    return data.dtype == object and any(isinstance(v, Affine) for v in data.reshape(-1))
+    return data.dtype == object and depends_on_rows(data.reshape(-1))

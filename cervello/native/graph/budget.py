@@ -1,4 +1,4 @@
-"""What one load may cost in memory and work, all its nodes and passes together.
+"""The limits of one load in memory and work, all its nodes and passes together.
 
 A single node may be cheap, but a small file can request any number of them. The budget counts folded constants and the packed forms of
 constants, which can grow faster than the file.

@@ -167,8 +167,8 @@ def _check_operands(node: Node, inputs: list[Value]) -> None:
         raise BatchDependenceError(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
     if (node.op == "Clip" or node.op not in _SEVERAL_WITH_ROWS) and any(_batch_axes(value) for value in inputs[1:]):
         raise BatchDependenceError(f"node {node} takes an operand from the batch that all rows use")
-    if node.op in ("GatherElements", "GatherND",
-                   "ScatterElements") and any(_batch_axes(value) != _batch_axes(inputs[0]) for value in inputs):
+    indexed = node.op in ("GatherElements", "GatherND", "ScatterElements")
+    if indexed and any(_batch_axes(value) != _batch_axes(inputs[0]) for value in inputs):
         raise BatchDependenceError(f"node {node} picks by the row's place in the batch")
     if node.op == "Einsum":
         terms = letters(node)[0]

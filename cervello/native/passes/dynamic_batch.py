@@ -14,12 +14,12 @@ from itertools import count
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.graph.dims import ROWS, Affine, Dim, Shape, at
+from cervello.native.graph.dims import ROWS, Dim, Shape, at, depends_on_rows, rows_axis
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, BatchDependenceError, check_node
-from cervello.native.passes.row_layouts import layouts, moved_rows, rows_axis
+from cervello.native.passes.row_layouts import layouts, moved_rows
 from cervello.native.shapes.infer_shapes import infer_node, initial_values
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
@@ -141,7 +141,7 @@ class _Rewriter:
     def sizes(self, shape: Sequence[Dim]) -> str:
         """A constant that holds sizes, N among them."""
         name = f"sizes/{next(self._numbers)}"
-        depends_on_n = any(isinstance(size, Affine) for size in shape)
+        depends_on_n = depends_on_rows(shape)
         self.constants[name] = np.array(shape, object if depends_on_n else np.int64)
         self.values[name] = known(name, self.constants[name], from_input=True)
         return name

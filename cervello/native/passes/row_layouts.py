@@ -13,12 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cervello.native.graph.dims import ROWS, Affine, Shape, product
-
-
-def rows_axis(shape: Shape) -> int | None:
-    """The first axis whose size depends on N."""
-    return next((i for i, size in enumerate(shape) if isinstance(size, Affine)), None)
+from cervello.native.graph.dims import ROWS, Affine, Shape, product, rows_axis
 
 
 def layouts(source: Shape, row_repeats: int, single: Sequence[int], target: Sequence[int]) -> list[Shape]:

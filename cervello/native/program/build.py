@@ -12,7 +12,7 @@ import numpy as np
 from cervello.errors import CervelloError, GraphError, UnsupportedError
 from cervello.native.frontend.opset_upgrade import upgrade_opset
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
-from cervello.native.graph.dims import Affine, Shape, product
+from cervello.native.graph.dims import Shape, product, rows_axis
 from cervello.native.graph.graph import Graph
 from cervello.native.graph.tensors import Buffer, Space, Tensor, dense
 from cervello.native.graph.values import Value
@@ -192,8 +192,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, open_dims
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
     return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.fallback_nodes),
-                       tuple(dynamic_outputs),
-                 random_nodes, len(lowering.fused_nodes))
+                       tuple(dynamic_outputs), random_nodes, len(lowering.fused_nodes))
 
 
 def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
@@ -205,7 +204,7 @@ def _output_axis(value: Value, batching: Batching, found: int | None, first_is_o
     """
     assert value.shape is not None
     if batching.dynamic:
-        return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
+        return rows_axis(value.shape)
     if found is not None and value.shape[found:found + 1] == (1,):
         return found
     if 0 in batching.axes.values() and value.shape and value.shape[0] == 1 and not first_is_open:

@@ -27,6 +27,18 @@ _BLOCK_S = 2e-4  # a measurement lasts this long or one call, so that the clock'
 _LEAST_S = 1e-10  # reported for a step that is no slower than an empty segment
 
 
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No garbage collection inside the block."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class StepTimer:
     """One run, timed step by step; mutable, used once."""
 
@@ -51,12 +63,9 @@ class StepTimer:
         """Rows that the steps are timed with."""
         return self._resolved.n_rows
 
+    @without_gc()
     def measure(self, rounds: int, progress: Progress | None) -> tuple[float, list[list[float]]]:
         """Seconds of the whole (median), and [steps][rounds] seconds of each step."""
-        with without_gc():
-            return self._measured(rounds, progress)
-
-    def _measured(self, rounds: int, progress: Progress | None) -> tuple[float, list[list[float]]]:
         whole, steps = self._whole(), self._model.program.steps
         self._check(whole(), None)
         whole_repeats, empty_repeats = _repeats(whole), _repeats(self._empty)
@@ -111,18 +120,6 @@ class StepTimer:
         view = operand_view(self._model.program, self._run, self._resolved, tensor, self._arrays, self._n_inputs)
         assert view is not None
         return view
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """No garbage collection inside the block."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:

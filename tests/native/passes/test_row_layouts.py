@@ -15,8 +15,8 @@ from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one, take
 
 from cervello.native import Model
-from cervello.native.graph.dims import ROWS, at
-from cervello.native.passes.row_layouts import layouts, rows_axis
+from cervello.native.graph.dims import ROWS, at, rows_axis
+from cervello.native.passes.row_layouts import layouts
 
 N = 7
 

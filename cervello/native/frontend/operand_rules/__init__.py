@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters its ops)
     attention,
+    check_lists,
     control_flow,
     gather_scatter,
     movement,
@@ -19,7 +20,6 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     recurrent,
     reductions,
     signals,
-    tabled,
     traditional,
     windows,
 )

@@ -1,4 +1,4 @@
-"""Ops that pick and place elements by computed indices, which kernels check one by one."""
+"""Gather and scatter ops. Kernels check each index at run time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisations and what else works along channels or rows."""
+"""Normalisations."""
 
 from __future__ import annotations
 

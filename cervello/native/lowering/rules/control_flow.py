@@ -118,8 +118,8 @@ def _loop_end(lowering: Lowering, node: Node) -> None:
             lowering.copy(last, state)
     continues = node.inputs[3]
     condition = lowering.tensor(continues) if continues else lowering.stored(f"{node.inputs[0]}/on", np.array(True))
-    body_start = lowering.emit("control_flow:loop_next", (condition,), (counter_words, lowering.tensor(active)), to=Jump(loop.body_start))
-    body_start.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
+    loop_next = lowering.emit("control_flow:loop_next", (condition,), (counter_words, lowering.tensor(active)), to=Jump(loop.body_start))
+    loop_next.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
     lowering.steps.append(loop.end)
     lowering.trip_counts.pop()
     for name, state in zip(node.outputs, states, strict=False):

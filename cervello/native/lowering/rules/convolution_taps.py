@@ -100,7 +100,7 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
     copied = 0 if in_place else channels * sh * sw * rows * columns
     vectors = sh * rows * -(-columns // 16)  # of a channel, or of 16 channels side by side
     copy_cycles = vectors * (90 * sw * -(-channels // 16) if xc == 4 and channels >= 4
-                         else channels * (_SPLIT[sw] if xw == 4 and sw in _SPLIT else _GATHER * sw)) + _cache_miss_cycles(copied)
+                             else channels * (_SPLIT[sw] if xw == 4 and sw in _SPLIT else _GATHER * sw)) + _cache_miss_cycles(copied)
     return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width, copied, 0.0 if in_place else copy_cycles)
 
 

@@ -85,7 +85,7 @@ def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | 
 
 def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
     """target = block(source), element by element."""
-    if _has_strided_rows(target):
+    if _has_inner_gaps(target):
         fresh = lowering.scratch(target.shape, target.dtype)
         emit_map(lowering, block, source, fresh, parameters)
         lowering.copy(fresh, target)
@@ -101,7 +101,7 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
                   target_by=to[:3], more=parameters)
 
 
-def _has_strided_rows(target: Tensor) -> bool:
+def _has_inner_gaps(target: Tensor) -> bool:
     """Whether elements of the inner axis are not adjacent, as in a column of a wider row; blocks cannot write that."""
     sizes, steps = collapse(target.shape, [target.strides])
     return bool(sizes) and steps[0][-1] != target.itemsize
@@ -198,7 +198,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     Args:
       parameters: of the block, but for the broadcast mask.
     """
-    if _has_strided_rows(target):
+    if _has_inner_gaps(target):
         fresh = lowering.scratch(target.shape, target.dtype)
         emit_binary(lowering, block, operands, fresh, act, **parameters)
         lowering.copy(fresh, target)

@@ -15,7 +15,7 @@ from cervello.native.fallback.precision import RowAxis, by_row, rows_back, rows_
 from cervello.native.fallback.reference import NEVER, distrusted
 from cervello.native.frontend.control_flow import RANDOM
 from cervello.native.frontend.operand_rules import check_operands
-from cervello.native.graph.dims import Affine, NotAffine, product
+from cervello.native.graph.dims import NotAffine, product, rows_axis
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Step, Tensor
@@ -130,7 +130,7 @@ def lower_fallback(lowering: Lowering, node: Node, reason: str) -> None:
 def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:
     """The batch axis of a value and its repetitions; None if it has no batch axis."""
     shape = lowering.values[name].shape if name else None
-    axis = next((i for i, size in enumerate(shape or ()) if isinstance(size, Affine)), None)
+    axis = rows_axis(shape or ())
     return None if axis is None else (axis, lowering.row_repeats.get(name, 1))
 
 

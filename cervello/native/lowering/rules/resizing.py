@@ -70,14 +70,14 @@ def weights(node: Node, where: Array, old: int, scale: float) -> Array:
         if cubic:
             near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
             far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-            weights_found = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+            tap_weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
         else:
-            weights_found = np.maximum(1 - distance, 0.0)
+            tap_weights = np.maximum(1 - distance, 0.0)
         if node.attributes.get("exclude_outside", 0):
-            weights_found = np.where((places >= 0) & (places < old), weights_found, 0.0)
+            tap_weights = np.where((places >= 0) & (places < old), tap_weights, 0.0)
         if stretch < 1 or node.attributes.get("exclude_outside", 0):
-            weights_found = weights_found / weights_found.sum()
-        np.add.at(found[:, new], np.clip(places, 0, old - 1), weights_found)
+            tap_weights = tap_weights / tap_weights.sum()
+        np.add.at(found[:, new], np.clip(places, 0, old - 1), tap_weights)
     return found
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dims import Affine, depends_on_rows
 from cervello.native.graph.dtypes import BOOL, F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -20,7 +20,7 @@ _INF = np.float32(np.inf)
 def _heads(s: GraphBuilder, index: int, count: int) -> tuple[str, tuple[int, ...]] | None:
     """Queries, keys or values as [batch, heads, length, size], and the last three sizes; None where one of these depends on N."""
     name, shape = s.input(index), s.shape(index)
-    if any(isinstance(size, Affine) for size in shape[1:]):
+    if depends_on_rows(shape[1:]):
         return None
     if len(shape) == 4:
         return name, shape[1:]  # type: ignore[return-value]

@@ -23,7 +23,7 @@ def contrib(*ops: str, least: int, most: int, floats: Iterable[int] | None = Non
       least, most: number of operands; the first `least` are required.
       floats: indices of operands that must be float32 if they are given; None: all.
       attributes: supported attributes; a node with others is not decomposed.
-      infer_node: number of supported results.
+      results: number of supported results.
     """
     def register(rule: Rule) -> Rule:
         def checked(s: GraphBuilder) -> Results:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dims import depends_on_rows
 from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -17,7 +17,7 @@ from cervello.native.passes.graph_builder import GraphBuilder, Results, decompos
 @decomposes("ConvTranspose")
 def _conv_transpose(s: GraphBuilder) -> Results:
     shape, weights = s.shape(0), s.data(1)
-    if weights is None or weights.dtype != F32 or any(isinstance(size, Affine) for size in shape[1:]) or len(shape) not in (3, 4, 5):
+    if weights is None or weights.dtype != F32 or depends_on_rows(shape[1:]) or len(shape) not in (3, 4, 5):
         return None
     channels, *sizes = (int(size) for size in shape[1:])  # type: ignore[arg-type]
     n, groups = len(sizes), s.attribute("group", 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.graph.dims import ROWS, Affine, product
+from cervello.native.graph.dims import ROWS, depends_on_rows, product
 from cervello.native.graph.dtypes import Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -66,7 +66,7 @@ def _squeezed_indices(s: GraphBuilder) -> str:
 def _flat_indices(s: GraphBuilder, depth: int) -> Array | None:
     """Flat positions of constant tuples in the first `depth` axes of the data; None if they are unknown or out of range."""
     sizes, indices = s.shape(0)[:depth], s.data(1)
-    if indices is None or any(isinstance(size, Affine) for size in sizes):
+    if indices is None or depends_on_rows(sizes):
         return None
     known = np.array(sizes, np.int64)
     if max(int(np.prod(known.astype(object))), indices.size) > _MOST_ELEMENTS:

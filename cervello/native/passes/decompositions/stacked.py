@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dims import Affine, Shape, depends_on_rows
 from cervello.native.graph.dtypes import F32, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -22,7 +22,7 @@ def _matmul(s: GraphBuilder) -> Results:
         return s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0)
     if matrices is None or len(b) < 3 or isinstance(a[-1], Affine):
         return None
-    if not isinstance(a[-2], Affine) or any(isinstance(size, Affine) for size in a[:-2]):
+    if not isinstance(a[-2], Affine) or depends_on_rows(a[:-2]):
         return _single_rows(s, a, matrices)
     found = _product_per_matrix(s, s.input(0), a, matrices)
     return None if found is None else s.reshape(found[0], *found[1], a[-2], b[-1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dims import Dim, depends_on_rows, product
 from cervello.native.graph.dtypes import F32
 from cervello.native.graph.windows import Window, geometry
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
@@ -20,7 +20,7 @@ _SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
 def _volume(s: GraphBuilder, kernel: tuple[int, ...] | None = None) -> tuple[Dim, int, Window] | None:
     """Images, channels and windows of a float32 volume; None if the input is not one."""
     shape = s.shape(0)
-    if s.dtype(0) != F32 or len(shape) != 5 or any(isinstance(size, Affine) for size in shape[1:]):
+    if s.dtype(0) != F32 or len(shape) != 5 or depends_on_rows(shape[1:]):
         return None
     channels, *sizes = (int(size) for size in shape[1:])  # type: ignore[arg-type]
     return shape[0], channels, geometry(s.node, tuple(sizes), kernel)

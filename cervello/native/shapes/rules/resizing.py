@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dims import Affine, Shape, depends_on_rows
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -34,7 +34,7 @@ def plan_axes(node: Node, shape: Shape, scales: Array | None, sizes: Array | Non
     policy = node.attributes.get("keep_aspect_ratio_policy", "stretch")
     if sizes is not None and policy != "stretch":
         old_sizes = [shape[axis] for axis in given]
-        if any(isinstance(size, Affine) for size in old_sizes):
+        if depends_on_rows(old_sizes):
             raise Unknown("a batch that is resized")
         olds = [int(size) for size in old_sizes]  # type: ignore[arg-type]
         ratios = [int(size) / old for old, size in zip(olds, sizes, strict=True)]

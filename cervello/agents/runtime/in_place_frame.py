@@ -1,7 +1,7 @@
 """Fast path of a frame in which all waiting agents decide: no budget, no levels of detail, no agents left from earlier frames.
 
 Batches are read in place, since rows are rarely requeued. An agent that begins or ends meanwhile first detaches the batch
-(`PolicyQueue.set_apart`). A detached or failed batch is then handled by the general path.
+(`PolicyQueue.detach`). A detached or failed batch is then handled by the general path.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
 
-from cervello.agents.membership.deferred import catch_up, notes
+from cervello.agents.membership.deferred import deferred_calls, run_deferred
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.runtime.frame import Frame
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -39,7 +39,7 @@ def waiting_queues(ready_queue: ReadyQueue[PolicyQueue], queues: Collection[Poli
     for queue in queues:
         waiting = queue.pushed
         if waiting.generations:
-            if waiting.shares or queue.policy.membership_version != queue.seen:
+            if waiting.shares or queue.policy.membership_version != queue.pruned_version:
                 return None
             found.append(queue)
     found.sort(key=_BY_LAST_FRAME)
@@ -59,15 +59,15 @@ def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractCont
             results = owned(queue.policy.infer_batch(ids, columns, expected_version=version), columns)
         except ChangedError:
             with lock:
-                apart = queue.set_apart()
-            workers.run(frame, iter([(queue, apart)]), None, 0.0)
+                detached = queue.detach()
+            workers.run(frame, iter([(queue, detached)]), None, 0.0)
             continue
         except Exception as error:
             with lock:
-                frame.fail(queue, queue.failed(queue.set_apart(), frame.number), error)
+                frame.fail(queue, queue.failed(queue.detach(), frame.number), error)
         else:
             with lock:
                 queue.decided_in_place(ids, results, frame.number)
                 frame.add(queue, ids, results)
-        if notes:
-            catch_up()
+        if deferred_calls:
+            run_deferred()

@@ -9,7 +9,7 @@ _PER_MESSAGE = 16  # rows that cost as much as a message
 _N_SIZES = 64
 
 
-class Pace:
+class BatchTimes:
     """Times of batches of one policy, by size. Mutable; used by one thread at a time.
 
     Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S`

@@ -44,13 +44,13 @@ class GraphBuilder:
     def cast(self, value: str, dtype: str) -> str:
         return self.add("Cast", value, to=_KINDS[dtype])
 
-    def along(self, op: str, value: str, keep: bool = False) -> str:
+    def reduce_row(self, op: str, value: str, keep: bool = False) -> str:
         """A reduction of each row's last axis."""
         if op == "ReduceSum":  # its axes are an operand
             return self.add(op, value, np.array([-1], np.int64), keepdims=int(keep))
         return self.add(op, value, **({"axis": -1} if op == "ArgMax" else {"axes": [-1]}), keepdims=int(keep))
 
-    def unless(self, flag: str, value: str) -> str:
+    def zero_where(self, flag: str, value: str) -> str:
         """[N] float32: 0 in rows whose flag [N, 1] is set."""
         return self.add("Where", self.add("Squeeze", flag, np.array([1], np.int64)), 0.0, value)
 

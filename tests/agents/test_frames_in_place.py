@@ -85,25 +85,25 @@ def played(seed: int) -> list[Any]:
         said.append(told(runtime.run()))
         meanwhile.act = lambda: None
         said.append([runtime.waiting(name) for name in NAMES])
-        if runtime._queues["b"].levels.of and rng.random() < 0.5:
+        if runtime._queues["b"].levels.by_agent and rng.random() < 0.5:
             runtime.set_level("b", 1)
     said.append(runtime.snapshot())
     return said
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_calls_have_the_same_effects_in_plain_frames(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_plainly, plain = Runtime._run_plainly, []
+def test_random_calls_have_the_same_effects_in_place(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_in_place, plain = Runtime._run_in_place, []
 
     def noted(self: Runtime, flight: Any) -> Any:
-        found = run_plainly(self, flight)
+        found = run_in_place(self, flight)
         plain.append(found is not None)
         return found
 
-    monkeypatch.setattr(Runtime, "_run_plainly", noted)
+    monkeypatch.setattr(Runtime, "_run_in_place", noted)
     found = played(seed)
     assert 5 < sum(plain) < len(plain)
-    monkeypatch.setattr(Runtime, "_run_plainly", lambda self, flight: None)
+    monkeypatch.setattr(Runtime, "_run_in_place", lambda self, flight: None)
     assert played(seed) == found
 
 
@@ -166,6 +166,6 @@ def test_a_level_that_is_set_while_another_policy_decides_holds_from_the_next_fr
         return found
 
     plainly = skipped()
-    monkeypatch.setattr(Runtime, "_run_plainly", lambda self, flight: None)
+    monkeypatch.setattr(Runtime, "_run_in_place", lambda self, flight: None)
     assert plainly == skipped()
     assert any(len(decided) < len(AGENTS) for decided, _ in plainly)

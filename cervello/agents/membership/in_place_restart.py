@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from cervello.agents.membership.words import RENEWAL, SLAB_ROWS, SLABS
+from cervello.agents.membership.words import RESTART, SLAB_ROWS, SLABS
 from cervello.codegen import entry, linker
 from cervello.noise import layout
 from cervello.spec import Array
@@ -18,7 +18,7 @@ class InitialRows:
     """Addresses of the slabs' rows and of their initial rows. Valid until the slabs are reallocated.
 
     Attributes:
-      address: of the words that `kernels.renew` reads.
+      address: of the words that `kernels.restart_in_place` reads.
     """
 
     __slots__ = ("_keep", "address")
@@ -33,8 +33,8 @@ class InitialRows:
         self.address: int = facts.ctypes.data
 
 
-class Renewal:
-    """The compiled restart for the arrays of a table of agents. Use `renewal_of`.
+class InPlaceRestart:
+    """The compiled restart for the arrays of a table of agents. Use `in_place_restart`.
 
     Args:
       seed: of all noise.
@@ -45,11 +45,11 @@ class Renewal:
 
     def __init__(self, seed: int, keys: Array, steps: Array, noise: Array, generations: Array):
         word = seed - (1 << 64) if seed >> 63 else seed
-        context = np.array(RENEWAL.filled(
+        context = np.array(RESTART.filled(
             seed=word, keys=keys.ctypes.data, steps=steps.ctypes.data, streams=noise[0].ctypes.data, episodes=noise[1].ctypes.data,
             generations=generations.ctypes.data, derive=linker.address("cervello.noise.kernels:derive")), np.int64)
         keep = context, keys, steps, noise, generations
-        self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep)
+        self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:restart_in_place", context.ctypes.data, keep)
 
     def __call__(self, begun: int, rows: InitialRows, slots: Array, numbers: Array, streams: Array, episodes: Array) -> None:
         """Begins episodes.
@@ -62,6 +62,6 @@ class Renewal:
         self._call(begun, rows.address, slots, numbers, streams, episodes)
 
 
-def renewal_of(seed: int, keys: Array, steps: Array, noise: Array, generations: Array) -> Renewal | None:
-    """A `Renewal`; None if compiled code cannot read the interpreter's objects."""
-    return Renewal(seed, keys, steps, noise, generations) if layout.is_known() else None
+def in_place_restart(seed: int, keys: Array, steps: Array, noise: Array, generations: Array) -> InPlaceRestart | None:
+    """An `InPlaceRestart`; None if compiled code cannot read the interpreter's objects."""
+    return InPlaceRestart(seed, keys, steps, noise, generations) if layout.is_known() else None

@@ -1,4 +1,4 @@
-"""Ops that demand no more than ranks, operands of one number, an axis, and choices and minima of attributes; and some with little more."""
+"""Rules that are lists of checks: ranks, operands of one element, an axis, choices and minima of attributes; and two short ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CHECKS: dict[str, tuple[_Check, ...]] = {  # in this order
 
 
 @operands_of(*_CHECKS)
-def _tabled(o: Operands) -> None:
+def _run_checks(o: Operands) -> None:
     for check in _CHECKS[o.node.op]:
         check(o)
 

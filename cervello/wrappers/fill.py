@@ -1,4 +1,4 @@
-"""Inputs that are no observations and need no state."""
+"""Fills an input with a constant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import WrapperError
 from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, without
 
@@ -59,36 +58,3 @@ class Fill(Passive):
         if self._spec is None or self._spec.batch_axis != 0 or len(column) != view.n_rows:
             column = self._column = self._filled(view.n_rows)
         view.inputs[self.key] = column
-
-
-class EpisodeStart(Passive):
-    """Fills an input with 1 (or True) at an agent's first decision of an episode and 0 afterwards.
-
-    Args:
-      key: the input; one element per agent.
-    """
-
-    def __init__(self, key: str = "episode_starts"):
-        self.key = named("EpisodeStart", "input", key)
-        self._spec: TensorSpec | None = None
-
-    def __repr__(self) -> str:
-        return f"EpisodeStart({self.key!r})"
-
-    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
-        found = take_input(spec, self, self.key)
-        if int(np.prod(found.shape, dtype=np.int64)) != 1 or found.batch_axis is None:
-            raise WrapperError(f"wrapper {self!r}: expected an input of one element per agent, got {found}")
-        bound = copy.copy(self)
-        bound._spec = found
-        return bound, without(spec, [self.key])
-
-    def fused_ops(self) -> Sequence[FusedOp] | None:
-        if self._spec is None or self._spec.batch_axis != 0 or self._spec.dtype != np.float32:
-            return None
-        return [FusedOp("start", self.key)]
-
-    def inward(self, view: View) -> None:
-        assert self._spec is not None
-        starts = view.agents.steps[view.slots] == 0
-        view.inputs[self.key] = starts.astype(self._spec.dtype).reshape(self._spec.batched(view.n_rows))

@@ -7,7 +7,7 @@ from types import TracebackType
 from cervello.errors import CervelloError
 
 
-class NamesPolicy:
+class PolicyErrorContext:
     """A context that adds a policy's name to errors of the library that name none."""
 
     __slots__ = ("_name",)
