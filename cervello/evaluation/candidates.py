@@ -14,6 +14,7 @@ from cervello.agents.policy.core import core_of
 from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
+from cervello.evaluation.registry import alternatives, names_where
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
 from cervello.spec import Array, Specs, TensorSpec
@@ -276,7 +277,8 @@ class Candidate:
             return logs
         if not self.discrete:
             raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with "
-                                     "continuous actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")
+                                     "continuous actions, which has no density; take estimators "
+                                     f"{alternatives(names_where(lambda info: 'ratios' not in info.needs))}")
         same = (self.modes(columns).reshape(len(sampled), -1) == sampled.reshape(len(sampled), -1)).all(1)
         return np.where(same, 0.0, -np.inf)
 

@@ -17,6 +17,7 @@ from cervello.evaluation.candidates import Candidate, Decided, features, joined
 from cervello.evaluation.logged import Logged, checked
 from cervello.evaluation.logged_columns import logged_distribution, ticks
 from cervello.evaluation.recorded import check_recorded
+from cervello.evaluation.registry import alternatives, names_where
 from cervello.recording import Episode
 from cervello.recording.trees import Tree
 from cervello.spec import Array
@@ -227,7 +228,8 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
         return
     if not each.discrete and each.deterministic is not None and each.deterministic.any():
         raise InputError(f"{each.where}, step {int(np.argmax(each.deterministic))}, deterministic: expected an action that was drawn, got "
-                         "one that was not, which has no density; log with exploration, or take estimators 'fqe', 'dm' or 'agreement'")
+                         "one that was not, which has no density; log with exploration, or take estimators "
+                         f"{alternatives(names_where(lambda info: 'propensities' not in info.needs))}")
     if isinstance(behavior, Behavior):
         data.logp.append(behavior.log_prob(each))
     elif behavior is None:
