@@ -14,6 +14,7 @@ from cervello.agents import Policy
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
+from cervello.evaluation.chunk import Needs
 from cervello.evaluation.diagnostics import Diagnostics, diagnose
 from cervello.evaluation.estimators import check_ends
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
@@ -26,7 +27,7 @@ from cervello.evaluation.on_ray import score_on_ray
 from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, names_where
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
-from cervello.evaluation.scoring import Needs, Progress, score
+from cervello.evaluation.scoring import Progress, score
 from cervello.evaluation.tables import AGENT, JOINT, Blocks
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head

@@ -12,8 +12,8 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
+from cervello.evaluation.chunk import Data, Needs, Scores
 from cervello.evaluation.registry import alternatives, names_where
-from cervello.evaluation.scoring import Data, Needs, Scores
 from cervello.evaluation.spool import Spool
 from cervello.evaluation.values import Values
 from cervello.recording.trees import Tree, leaves

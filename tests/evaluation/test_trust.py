@@ -158,6 +158,7 @@ def test_no_estimate_is_without_an_interval() -> None:
         assert len(report["a"]) == len(report.estimators)
         for name, estimate in report["a"].items():
             assert estimate.value is not None, name
+            assert estimate.interval is not None, name
             low, high = estimate.interval
             assert low <= estimate.value <= high, name
             assert low < high, name
