@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.pad import Observation, Reader, checked
+from cervello.batcher.observation import Observation, checked
+from cervello.batcher.pad import Reader
 from cervello.batcher.queue import Batched, Queue
 from cervello.batcher.rows import by_agent, find_non_leading_axes, owned
 from cervello.errors import AgentError, InputError
@@ -69,9 +70,9 @@ class Batcher:
         decider: Decider = getattr(policy, "_core", policy)  # type: ignore[arg-type]
         self._decider = decider
         self._queue = Queue(decider.all_inputs, decider.make_reader)
-        self._are_open = any(spec.open_axes for spec in decider.all_inputs.values())  # whether observations may differ in size
-        self._odd = find_non_leading_axes(decider.outputs)
-        self._changes = decider.membership_version  # the policy's version when the queue was empty or all agents were looked up
+        self._has_open_axes = any(spec.open_axes for spec in decider.all_inputs.values())  # whether observations may differ in size
+        self._non_leading_axes = find_non_leading_axes(decider.outputs)
+        self._membership_version = decider.membership_version  # the policy's version when the queue was empty or all agents were looked up
         self._busy = False  # whether a call is in progress
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
@@ -103,7 +104,7 @@ class Batcher:
             raise self._refusal(agent, generation)
         self._enter("push")
         try:
-            if queue.take(agent, generation, observation):
+            if queue.try_put(agent, generation, observation):
                 queue.open()
                 return
         finally:
@@ -132,7 +133,7 @@ class Batcher:
         if type(observations) is dict:
             self._enter("extend")
             try:
-                if queue.take_all(ids, generations, observations.values()):  # type: ignore[arg-type]
+                if queue.try_put_all(ids, generations, observations.values()):  # type: ignore[arg-type]
                     return
             finally:
                 self._leave()
@@ -147,7 +148,7 @@ class Batcher:
 
     def _specs_for(self, agent: AgentId, observation: Any) -> Specs:
         """Specs that an agent's observation must fit."""
-        return self._decider.inputs_for(agent, observation) if self._are_open else self._queue.pad.specs
+        return self._decider.inputs_for(agent, observation) if self._has_open_axes else self._queue.pad.specs
 
     def _enter(self, what: str) -> None:
         if self._busy:
@@ -206,17 +207,17 @@ class Batcher:
             flags = deterministic if deterministic is False else by_row(ids, deterministic)
             while True:
                 changes = policy.membership_version
-                if changes != self._changes:
-                    self._check_births(ids)
+                if changes != self._membership_version:
+                    self._check_generations(ids)
                 try:
                     found = policy.infer_batch(ids, columns, flags, expected_version=changes)
                     break
                 except AgentError:
                     if policy.membership_version == changes:
                         raise
-            actions = by_agent(ids, owned(found, columns), self._odd)
+            actions = by_agent(ids, owned(found, columns), self._non_leading_axes)
             queue.clear()
-            self._changes = changes
+            self._membership_version = changes
             return actions
         finally:
             if self._leaving:
@@ -224,7 +225,7 @@ class Batcher:
             else:
                 self._busy = False  # no call in between, so no interrupt
 
-    def _check_births(self, ids: tuple[AgentId, ...]) -> None:
+    def _check_generations(self, ids: tuple[AgentId, ...]) -> None:
         """Raises AgentError for agents that have ended or restarted since they were pushed."""
         pushed = self._queue.generations
         generations = self._decider.generations(ids)

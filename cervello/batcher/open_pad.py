@@ -24,14 +24,14 @@ def is_ragged(column: Any) -> bool:
     return isinstance(column, np.ndarray) and column.dtype == object and column.ndim == 1
 
 
-def like_first(rows: Array, by_value: bool) -> Array:
+def equal_to_first(rows: Array, by_value: bool) -> Array:
     """[n] bool: rows, as returned by `ScratchPad.rows`, with the shape of the first one, and with its bytes if `by_value`."""
     if is_ragged(rows):
         keys = [(row.shape, row.tobytes()) if by_value else row.shape for row in rows]
         return np.array([key == keys[0] for key in keys], np.bool_)
     flat = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
-    alike: Array = (flat == flat[0]).all(1)
-    return alike
+    equal: Array = (flat == flat[0]).all(1)
+    return equal
 
 
 class OpenPad(ScratchPad):
@@ -53,7 +53,7 @@ class OpenPad(ScratchPad):
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
         """Writes one checked observation, of any sizes."""
-        super().put(row, {**arrays, **{name: self._own(self.specs[name], arrays[name]) for name in self._open}})
+        super().put(row, {**arrays, **{name: self._stored(self.specs[name], arrays[name]) for name in self._open}})
 
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
         """Writes many checked observations at once; columns of one size, or [N] rows as `ragged` returns them."""
@@ -65,20 +65,20 @@ class OpenPad(ScratchPad):
                 column = np.broadcast_to(column, (n_rows, *column.shape))
             elif spec.batch_axis and not is_ragged(column):
                 column = np.moveaxis(column, spec.batch_axis, 0)
-            found[name] = ragged([self._own(spec, row) for row in column]) if name in self._open else column
+            found[name] = ragged([self._stored(spec, row) for row in column]) if name in self._open else column
         with np.errstate(all="ignore"):
             self.put_at(rows, found)
 
     @staticmethod
-    def _own(spec: TensorSpec, row: Array) -> Array:
+    def _stored(spec: TensorSpec, row: Array) -> Array:
         """A copy, of the type in which rows are stored."""
         with np.errstate(all="ignore"):
             return np.array(row, spec.kept_dtype(row.dtype))
 
-    def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
+    def put_at(self, positions: slice | Array, rows: Mapping[str, Array]) -> None:
         """Writes [n, *row] of every input, or [n] rows as `ragged` returns them, to any rows within the capacity."""
         own = {name: rows[name] if is_ragged(rows[name]) else ragged(list(rows[name].copy())) for name in self._open}
-        super().put_at(places, {**rows, **own})
+        super().put_at(positions, {**rows, **own})
 
     def columns(self, n_rows: int, first: int = 0) -> dict[str, Array]:
         """As `ScratchPad.columns`; inputs with open axes are [N] rows, as `ragged` returns them, if their sizes differ."""
@@ -108,5 +108,5 @@ class OpenPad(ScratchPad):
         super()._resize(capacity, first, n_rows)
         self.is_large = True  # rows may be of any size
 
-    def _for(self, name: str, given: np.dtype[Any]) -> Array:
-        return self._columns[name] if name in self._open else super()._for(name, given)
+    def _column_for(self, name: str, given: np.dtype[Any]) -> Array:
+        return self._columns[name] if name in self._open else super()._column_for(name, given)

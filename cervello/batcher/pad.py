@@ -8,60 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cervello.array_like import as_numpy, as_typed, check_names, is_array_like
+from cervello.batcher.observation import Observation, checked
 from cervello.errors import InputError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.spec import Array, Specs, TensorSpec
 
-Observation = Mapping[str, Any]
 _FIRST = 16  # rows
 _SHARE = 4  # a pad in use shrinks if it needs less than this fraction (1/4) of its capacity
-
-
-def sole_input(specs: Specs) -> str | None:
-    """The name of the only required input; None if there are several, or none."""
-    names = [name for name, spec in specs.items() if spec.default is None]
-    return names[0] if len(names) == 1 else None
-
-
-def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> dict[str, Array]:
-    """One agent's observation as arrays of the right shape.
-
-    Args:
-      observation: rows by input; or the row alone, if there is one required input.
-      policy: name of the policy for messages.
-    Raises:
-      InputError: a missing or unknown name, a wrong shape or type; the message names policy, agent and input.
-    """
-    where = f"policy {policy!r}, agent {agent!r}" if policy else f"agent {agent!r}"
-    if type(observation) is not dict and not isinstance(observation, Mapping):
-        observation = _named(specs, observation, where)
-    if observation.keys() != specs.keys():
-        defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
-        check_names(where, specs, observation, defaults, "inputs ")
-        observation = {**observation, **defaults}
-    found = {}
-    for name, spec in specs.items():
-        row = observation[name]
-        if type(row) is not np.ndarray:
-            row = as_numpy(f"{where}, input {name!r}", row)
-        if row.shape != spec.shape:
-            raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
-                             f"{spec.shape_remedy}")
-        found[name] = row if row.dtype == spec.dtype else as_typed(f"{where}, input {name!r}", row, spec.dtype, spec.is_mask)
-    return found
-
-
-def _named(specs: Specs, observation: Any, where: str) -> dict[str, Any]:
-    """An observation given as a row alone, under the name of the only input."""
-    sole = sole_input(specs)
-    if sole is not None and is_array_like(observation):
-        return {sole: observation}
-    wanted = f"a mapping of inputs {list(specs)}" + ("" if sole is None else f", or the row of {sole!r} alone")
-    remedy = ""
-    if sole is None and is_array_like(observation):
-        remedy = "; an array alone is taken by policies with one input only, so say which input it is"
-    raise InputError(f"{where}: expected {wanted}, got {type(observation).__name__}{remedy}")
 
 
 class Reader(Protocol):
@@ -75,7 +28,8 @@ class Reader(Protocol):
     def push(self) -> Callable[..., int] | None:
         """f(0, 0, agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+             capacity: int) -> None:
         """Lets `push` add agents to these dicts, and their rows from `first` on, until `shut`."""
 
     def shut(self) -> None:
@@ -101,8 +55,19 @@ class ScratchPad:
       is_large: whether the pad is large enough to release memory.
     """
 
-    __slots__ = ("_are_views", "_columns", "_make_reader", "_row_bytes", "_views", "_water", "capacity", "is_large", "pin_count", "reader",
-                 "specs")
+    __slots__ = (
+        "_are_views",
+        "_columns",
+        "_high_water",
+        "_make_reader",
+        "_row_bytes",
+        "_views",
+        "capacity",
+        "is_large",
+        "pin_count",
+        "reader",
+        "specs",
+    )
 
     def __init__(self, specs: Specs, capacity: int = _FIRST, make_reader: MakeReader | None = None):
         self.specs = specs
@@ -111,7 +76,7 @@ class ScratchPad:
         self.capacity = self.pin_count = 0
         self._are_views = all(spec.batch_axis == 0 for spec in specs.values())
         self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
-        self._water = HighWater()
+        self._high_water = HighWater()
         self._columns: dict[str, Array] = {}
         self._views: tuple[int, int, dict[str, Array]] = (0, 0, {})  # rows as `columns` returned them last, and the first of them
         self.grow(capacity)
@@ -128,13 +93,13 @@ class ScratchPad:
             if n_rows:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
-        self._use(columns)
+        self._set_columns(columns)
         self.capacity, self.is_large = capacity, capacity * self._row_bytes > KEPT_BYTES
 
     def _allocate(self, spec: TensorSpec, capacity: int) -> Array:
         return np.empty((capacity, *spec.shape), self._columns[spec.name].dtype if spec.name in self._columns else spec.dtype)
 
-    def _use(self, columns: dict[str, Array]) -> None:
+    def _set_columns(self, columns: dict[str, Array]) -> None:
         """Replaces the columns."""
         self._columns, self._views = columns, (0, 0, {})
         if self.reader is not None:
@@ -152,7 +117,7 @@ class ScratchPad:
         """As `read`, for n_rows observations from a row on, within the capacity."""
         return self.reader is not None and self.reader.read(first, 0, *observations) == n_rows
 
-    def _for(self, name: str, given: np.dtype[Any]) -> Array:
+    def _column_for(self, name: str, given: np.dtype[Any]) -> Array:
         """The column of an input, for data of this type. If the spec is `wide` and the data are float64, the column becomes float64 from
         then on, which changes nothing for float32."""
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
@@ -166,7 +131,7 @@ class ScratchPad:
     def trim(self, n_rows: int) -> None:
         """Releases memory far above recent use; up to n_rows rows were needed, and their content is no longer needed."""
         if self.is_large:
-            capacity = max(self._water.keep(n_rows, self.capacity), _FIRST)
+            capacity = max(self._high_water.keep(n_rows, self.capacity), _FIRST)
             if capacity < self.capacity:
                 self._columns, self._views, self.capacity = {}, (0, 0, {}), 0  # the old memory is released first
                 self._resize(capacity, 0, 0)
@@ -181,7 +146,7 @@ class ScratchPad:
                 column[row] = given
             else:
                 with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller's warning settings
-                    self._for(name, given.dtype)[row] = given
+                    self._column_for(name, given.dtype)[row] = given
 
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
         """Writes many checked observations at once; values shared by all rows are written to each."""
@@ -193,12 +158,12 @@ class ScratchPad:
                 own[rows] = column
             else:
                 with np.errstate(all="ignore"):
-                    self._for(name, column.dtype)[rows] = column
+                    self._column_for(name, column.dtype)[rows] = column
 
-    def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
+    def put_at(self, positions: slice | Array, rows: Mapping[str, Array]) -> None:
         """Writes [n, *row] of every input to any rows within the capacity."""
         for name in self.specs:
-            self._for(name, rows[name].dtype)[places] = rows[name]
+            self._column_for(name, rows[name].dtype)[positions] = rows[name]
 
     def rows(self, n_rows: int, first: int = 0) -> dict[str, Array]:
         """[n_rows, *row] of every input, as stored."""
@@ -211,21 +176,21 @@ class ScratchPad:
             return
         if not first:
             return
-        moved = self._writable()
+        moved = self._move_target()
         for name, column in self._columns.items():
             moved[name][:n_rows] = column[first:first + n_rows]
-        self._use(moved)
+        self._set_columns(moved)
 
-    def _writable(self) -> dict[str, Array]:
+    def _move_target(self) -> dict[str, Array]:
         """Columns whose rows may be moved: the current ones, or empty new ones while a batch reads the current ones."""
         return {name: np.empty_like(column) for name, column in self._columns.items()} if self.pin_count else self._columns
 
     def arrange(self, first: int, order: Array) -> None:
         """Reorders the rows from `first` on: row first + order[i] moves to first + i."""
-        arranged = self._writable()
+        arranged = self._move_target()
         for name, column in self._columns.items():
             arranged[name][first:first + len(order)] = column[first + order]
-        self._use(arranged)
+        self._set_columns(arranged)
 
     def fill(self, observations: Sequence[Observation], agents: Sequence[object], policy: str = "") -> None:
         """Writes rows 0 to n - 1; nothing is written if one of them does not fit.
@@ -248,7 +213,7 @@ class ScratchPad:
                 self.put(row, arrays)
         else:
             for name, column in stacked.items():
-                self._for(name, column.dtype)[:n_rows] = column
+                self._column_for(name, column.dtype)[:n_rows] = column
 
     def _stacked(self, observations: Sequence[Observation]) -> dict[str, Array] | None:
         """All rows of every input, if each is an array of the exact type and shape; else None."""
@@ -313,6 +278,6 @@ def shared_value(spec: TensorSpec, rows: Array) -> Array:
     if not len(rows):
         return np.zeros(spec.shape, spec.dtype)
     if any(row.shape != rows[0].shape or row.tobytes() != rows[0].tobytes() for row in rows):
-        raise InputError(f"input {spec.name!r}: expected one value, which all agents of a batch share, got different ones; "
-                         "give the same to all or run apart")
+        raise InputError(f"input {spec.name!r}: expected the same value for all agents of a batch, got different ones; "
+                         "give all the same, or run them in separate batches")
     return np.array(rows[0], spec.dtype)

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cervello.batcher.open_pad import OpenPad, like_first
+from cervello.batcher.open_pad import OpenPad, equal_to_first
 from cervello.batcher.pad import MakeReader, ScratchPad
 from cervello.spec import AgentId, Array, Specs, TensorSpec
 
-_FEW = 4096  # agents whose ids are cached
+_MAX_CACHED_IDS = 4096  # agents whose ids are cached
 _PLAIN = frozenset({int, str})
 
 
-def _never(*given: object) -> int:
+def _no_push(*given: object) -> int:
     """`Queue.push` if rows are added in Python only."""
     return 0
 
@@ -57,28 +57,28 @@ class Queue:
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
-        self._most = 0  # maximum number of rows since the pad was empty, or its rows were moved to its beginning
-        self._holes = False
+        self._max_rows = 0  # maximum number of rows since the pad was empty, or its rows were moved to its beginning
+        self._has_tombstones = False
         self._ids: tuple[AgentId, ...] | None = ()  # `push` only appends, so a different length shows that they are stale
         self._plain = True  # whether all queued ids are ints and strings
         self._is_open = False
-        self.push = self._pushing()
+        self.push = self._push_function()
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
         self._fixed = [name for name, spec in specs.items() if spec.open_axes]  # inputs whose rows all have the sizes of the specs
 
-    def _pushing(self) -> Callable[..., int]:
+    def _push_function(self) -> Callable[..., int]:
         reader = self.pad.reader
-        return _never if reader is None or reader.push is None else reader.push
+        return _no_push if reader is None or reader.push is None else reader.push
 
-    def open(self, since: dict[AgentId, int] | None = None) -> None:
+    def open(self, enqueued_frames: dict[AgentId, int] | None = None) -> None:
         """Enables `push`.
 
         Args:
-          since: receives the frames in which agents are enqueued; None if frames are not counted.
+          enqueued_frames: receives the frames in which agents are enqueued; None if frames are not counted.
         """
         reader = self.pad.reader
-        if reader is not None and self._plain and not self._holes:
-            reader.open(self.generations, self._rows, since, self._first, self.pad.capacity)
+        if reader is not None and self._plain and not self._has_tombstones:
+            reader.open(self.generations, self._rows, enqueued_frames, self._first, self.pad.capacity)
             self._is_open = True
 
     def shut(self) -> None:
@@ -110,20 +110,20 @@ class Queue:
         """Writes an agent's row: a new one at the back, or its existing one.
 
         Args:
-          arrays: as `pad.checked` returned them.
+          arrays: as `observation.checked` returned them.
         """
         if self._fixed:
-            self._admit(arrays, lambda spec: spec.shape)
+            self._allow_sizes(arrays, lambda spec: spec.shape)
         if agent in self.generations:
             row = self._rows[agent]
         else:
             self._changed()
-            row = self._rows[agent] = self._room(1)
+            row = self._rows[agent] = self._allocate_rows(1)
         self.pad.put(row, arrays)
         self.generations[agent] = generation
         self._plain = self._plain and type(agent) in _PLAIN
 
-    def take(self, agent: AgentId, generation: int, observation: Any) -> bool:
+    def try_put(self, agent: AgentId, generation: int, observation: Any) -> bool:
         """As `put`, for an unchecked observation; False if it does not fit without conversion, and the agent is not queued then."""
         generations, pad = self.generations, self.pad
         if agent in generations:  # one input is copied or not; of several, some may have been
@@ -131,7 +131,7 @@ class Queue:
                 return False
         else:
             self._changed()
-            row = self._room(1)
+            row = self._allocate_rows(1)
             if not pad.read(row, observation):
                 return False
             self._rows[agent] = row
@@ -139,11 +139,11 @@ class Queue:
         self._plain = self._plain and type(agent) in _PLAIN
         return True
 
-    def take_all(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Iterable[Any]) -> bool:
-        """As `take`, for distinct agents that are not queued: all of them or none."""
+    def try_put_all(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Iterable[Any]) -> bool:
+        """As `try_put`, for distinct agents that are not queued: all of them or none."""
         self._changed()
         n_rows = len(ids)
-        start = self._room(n_rows)
+        start = self._allocate_rows(n_rows)
         if not self.pad.read_all(start, n_rows, observations):
             return False
         self._rows.update(zip(ids, range(start, start + n_rows), strict=True))
@@ -159,42 +159,34 @@ class Queue:
             returns them, where rows differ in size.
         """
         if self._fixed:
-            self._admit(columns, lambda spec: spec.batched(len(ids)))
-        self.pad.put_columns(self._places(ids), columns)
+            self._allow_sizes(columns, lambda spec: spec.batched(len(ids)))
+        self.pad.put_columns(self._rows_for(ids), columns)
         self.generations.update(zip(ids, generations, strict=True))
 
-    def _places(self, ids: Sequence[AgentId]) -> slice | Array:
+    def _rows_for(self, ids: Sequence[AgentId]) -> slice | Array:
         """The rows of agents; new rows at the back for agents that are not queued."""
         generations = self.generations
         fresh = [agent for agent in ids if agent not in generations] if generations else ids
         if fresh:
             self._changed()
-        start = self._room(len(fresh))
+        start = self._allocate_rows(len(fresh))
         self._rows.update(zip(fresh, range(start, start + len(fresh)), strict=True))
         if len(fresh) == len(ids):
             return slice(start, start + len(ids))
         return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
 
-    def absorb(self, newer: Queue) -> None:
+    def merge(self, newer: Queue) -> None:
         """Takes over the agents of another queue with their observations: agents in both keep their place here, the others are appended."""
-        ids = newer.ids
-        rows = newer.rows(len(ids))
-        if self._fixed:
-            self._admit(rows, lambda spec: (len(ids), *spec.shape))
-        self.pad.put_at(self._places(ids), rows)
-        self.generations.update(newer.generations)
+        self.put_rows(newer.ids, [*newer.generations.values()], newer.rows(len(newer)))
 
     def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """As `put_columns`, for the result of `rows`: [n, *row] for any batch axis. The agents are not queued here."""
+        """As `put_columns`, for the result of `rows`: [n, *row] for any batch axis."""
         if self._fixed:
-            self._admit(rows, lambda spec: (len(ids), *spec.shape))
-        self._changed()
-        start = self._room(len(ids))
-        self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
-        self.pad.put_at(slice(start, start + len(ids)), rows)
+            self._allow_sizes(rows, lambda spec: (len(ids), *spec.shape))
+        self.pad.put_at(self._rows_for(ids), rows)
         self.generations.update(zip(ids, generations, strict=True))
 
-    def _admit(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
+    def _allow_sizes(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
         """Switches to rows of any size, if some do not have the shapes of the specs."""
         specs = self.pad.specs
         if all(arrays[name].shape == expected(specs[name]) for name in self._fixed):
@@ -206,47 +198,44 @@ class Queue:
             pad.put_at(slice(0, n_rows), self.rows(n_rows))
         self._shared, self._fixed = list(dict.fromkeys([*self._shared, *self._fixed])), []
         self._rows = {agent: row for row, agent in enumerate(self.generations)}
-        self.pad, self._first, self._most, self.push = pad, 0, n_rows, _never
+        self.pad, self._first, self._max_rows, self.push = pad, 0, n_rows, _no_push
 
     def _changed(self) -> None:
         """Marks a change of the set or order of queued agents."""
         self.shut()
-        self._most = max(self._most, len(self.generations))
+        self._max_rows = max(self._max_rows, len(self.generations))
         self.changes += 1
         self._ids = None
 
-    def _room(self, n: int) -> int:
+    def _allocate_rows(self, n: int) -> int:
         """The first of n free rows at the back."""
-        if self._holes:
-            self._close_holes()
+        if self._has_tombstones:
+            self._compact()
         n_rows = len(self.generations)
-        self._most = max(self._most, n_rows + n)
+        self._max_rows = max(self._max_rows, n_rows + n)
         if self._first + n_rows + n > self.pad.capacity:
-            self.pad.move(self._first, n_rows, self._most)
-            self._first, self._most = 0, n_rows + n
+            self.pad.move(self._first, n_rows, self._max_rows)
+            self._first, self._max_rows = 0, n_rows + n
             self._rows = {agent: row for row, agent in enumerate(self.generations)}
             if n_rows + n > self.pad.capacity:
                 self.pad.grow(n_rows + n)
         return self._first + n_rows
 
-    def _close_holes(self) -> None:
+    def _compact(self) -> None:
         self.pad.arrange(self._first, np.fromiter((self._rows[agent] for agent in self.generations), np.int64,
                                                   len(self.generations)) - self._first)
         self._rows = {agent: row for row, agent in enumerate(self.generations, self._first)}
-        self._holes = False
-
-    def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory. After `drop` they stay unchanged while `pad.pin_count` counts them.
-
-        Raises:
-          InputError: they differ in a value that they share; see `gather_alike`.
-        """
-        return Batched(*self.front(n))
+        self._has_tombstones = False
 
     def front(self, n: int) -> tuple[tuple[AgentId, ...], dict[str, Array]]:
-        """As `head`, as a plain pair."""
-        if self._holes:
-            self._close_holes()
+        """The first n agents and their columns, which are the pad's own memory. After `drop` they stay unchanged while `pad.pin_count`
+        counts them.
+
+        Raises:
+          InputError: they differ in a value that they share; see `gather_equal`.
+        """
+        if self._has_tombstones:
+            self._compact()
         generations, ids = self.generations, self._ids
         if n != len(generations):
             ids = tuple(islice(generations, n))
@@ -255,11 +244,11 @@ class Queue:
         return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
-        """Prepares the result of `head` for all rows, if it consists of views."""
+        """Prepares the result of `front` for all rows, if it consists of views."""
         if not self._shared:
             self.front(len(self.generations))
 
-    def gather_alike(self, n: int) -> int:
+    def gather_equal(self, n: int) -> int:
         """Moves the rows among the first n that can run with the first one to the front: rows equal to it in size and in the values shared
         by a batch. The others of the n follow in their old order.
 
@@ -269,18 +258,18 @@ class Queue:
         if not self._shared:
             return n
         rows = self.rows(n)
-        alike = np.ones(n, np.bool_)
+        equal = np.ones(n, np.bool_)
         for name in self._shared:
-            alike &= like_first(rows[name], self.pad.specs[name].batch_axis is None)
-        n_alike = int(np.count_nonzero(alike))
-        if not alike[:n_alike].all():
-            self.arrange(np.concatenate([np.flatnonzero(alike), np.flatnonzero(~alike), np.arange(n, len(self.generations))]))
-        return n_alike
+            equal &= equal_to_first(rows[name], self.pad.specs[name].batch_axis is None)
+        n_equal = int(np.count_nonzero(equal))
+        if not equal[:n_equal].all():
+            self.arrange(np.concatenate([np.flatnonzero(equal), np.flatnonzero(~equal), np.arange(n, len(self.generations))]))
+        return n_equal
 
     def rows(self, n: int) -> dict[str, Array]:
         """The first n rows, [n, *row] of every input; the pad's own memory."""
-        if self._holes:
-            self._close_holes()
+        if self._has_tombstones:
+            self._compact()
         return self.pad.rows(n, self._first)
 
     def drop(self, n: int) -> None:
@@ -288,10 +277,10 @@ class Queue:
         if n >= len(self.generations):
             self.clear()
             return
-        if self._holes:
-            self._close_holes()
+        if self._has_tombstones:
+            self._compact()
         n_left = len(self.generations) - n
-        ids = self._ids[n:] if self._ids is not None and n_left < _FEW else None
+        ids = self._ids[n:] if self._ids is not None and n_left < _MAX_CACHED_IDS else None
         self._changed()
         if n > 2 * n_left:  # copying the few remaining ones takes less time
             generations = dict(islice(self.generations.items(), n, None))
@@ -299,24 +288,24 @@ class Queue:
             # No call in between, so no interrupt.
             self.generations, self._rows, self._first, self._ids = generations, rows, self._first + n, ids
             return
-        self._holes = True  # in case of an interrupt
+        self._has_tombstones = True  # in case of an interrupt
         for agent in tuple(islice(self.generations, n)):
             del self.generations[agent], self._rows[agent]
-        self._first, self._ids, self._holes = self._first + n, ids, False
+        self._first, self._ids, self._has_tombstones = self._first + n, ids, False
 
     def discard(self, agent: AgentId) -> bool:
         """Removes one agent's row; later rows move up. Returns whether there was one."""
         if agent not in self.generations:
             return False
         self._changed()
-        self._holes = True
+        self._has_tombstones = True
         del self.generations[agent], self._rows[agent]
         return True
 
     def arrange(self, order: Sequence[int] | Array) -> None:
         """Reorders rows: `order[i]` is the current position, from the front, of the row that moves to position i."""
-        if self._holes:
-            self._close_holes()
+        if self._has_tombstones:
+            self._compact()
         self._changed()
         names = list(self.generations)
         self.pad.arrange(self._first, np.asarray(order, np.int64))
@@ -326,16 +315,16 @@ class Queue:
     def clear(self) -> None:
         """Removes all rows; `push` stays as it is."""
         pad = self.pad
-        if pad.pin_count or self._first or self._holes or not self._plain or pad.is_large:
+        if pad.pin_count or self._first or self._has_tombstones or not self._plain or pad.is_large:
             self.shut()
         if pad.pin_count:
             pad = self.pad = pad.empty()
-            self.push = self._pushing()
-        most = max(self._most, len(self.generations)) if pad.is_large else 0
+            self.push = self._push_function()
+        most = max(self._max_rows, len(self.generations)) if pad.is_large else 0
         self.changes += 1
         self._ids = ()
         self.generations.clear()
         self._rows.clear()
-        self._first, self._most, self._holes, self._plain = 0, 0, False, True
+        self._first, self._max_rows, self._has_tombstones, self._plain = 0, 0, False, True
         if most:  # otherwise no agent was queued since
             pad.trim(most)

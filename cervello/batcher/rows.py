@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.batcher.pad import sole_input
+from cervello.batcher.observation import sole_input
 from cervello.spec import Array, Specs
 
 

@@ -122,7 +122,7 @@ def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
         raise bad("reward", "expected numbers, got NaN")
     given = job.params.get("actions")
     actions = {} if given is None else rows_of("actions", hosted.ports.outputs, given, len(ids), complete=False)
-    crowd.settle()
+    crowd.flush()
     steps = [member.step_of(tick) for member in members]
     if None in steps:
         agent = ids[steps.index(None)]
@@ -203,7 +203,7 @@ def stream_numbers(value: Any, n: int) -> Array:
         raise bad("streams", f"expected {n} streams of 8 bytes, got {len(data)} bytes")
     found = np.frombuffer(data, "<i8").astype(np.int64)
     if (found < 0).any():
-        raise bad("streams", "expected streams below 2⁶³")
+        raise bad("streams", "expected streams below 2⁶³, got a larger one")
     return found
 
 

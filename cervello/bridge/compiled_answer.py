@@ -15,7 +15,7 @@ import numpy as np
 from cervello.agents.policy.core import core_of
 from cervello.agents.policy.repeated import RepeatedBatch
 from cervello.bridge.framing import LENGTH
-from cervello.bridge.pace import BOUND_S
+from cervello.bridge.loop_budget import BOUND_S
 from cervello.codegen import entry, linker
 from cervello.native.kernels.frame_words import FRAME, ID_END
 from cervello.noise import layout as objects
@@ -120,7 +120,7 @@ class CompiledAnswer:
         worker, session, batch = self._worker, self._session, self._batch
         if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != self._crowd.membership_version
                 or (len(self._crowds) != 1 and not worker.expects_only(self._link)) or worker.closing or worker.swapping
-                or session.core.draining or (self._proof != worker.pace.n_revoked and not self._is_proven())):
+                or session.core.draining or (self._proof != worker.times.n_revoked and not self._is_proven())):
             return None
         if self._late_s and perf_counter() > received_s + self._late_s:
             return None
@@ -139,10 +139,10 @@ class CompiledAnswer:
 
     def _is_proven(self) -> bool:
         """Whether this size may still run on the event loop after the proof of some size was revoked."""
-        pace = self._worker.pace
-        if not pace.allows_size(self.version, self._size):
+        times = self._worker.times
+        if not times.allows_size(self.version, self._size):
             return False
-        self._proof = pace.n_revoked
+        self._proof = times.n_revoked
         return True
 
     def note(self, received_s: float) -> None:
@@ -154,7 +154,7 @@ class CompiledAnswer:
         self._crowd.step(self._members, int(self._block[_TICK]) if self._has_tick else None)
         self._session.heard_s = monotonic()
         if took_s > BOUND_S:  # a size that is proven needs no more proof
-            self._worker.pace.ran(self.version, 1, self._n_rows, took_s, on_loop=True)
+            self._worker.times.ran(self.version, 1, self._n_rows, took_s, on_loop=True)
 
     @property
     def is_stale(self) -> bool:

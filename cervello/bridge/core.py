@@ -14,12 +14,13 @@ from typing import Any
 from cervello.agents import Policy, Watch, watch
 from cervello.bridge import compiled_answer
 from cervello.bridge.busy_poll import BUSY_POLL_US, BusyPoll
+from cervello.bridge.carrier import Carrier
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
 from cervello.bridge.rounds import CLOSED
-from cervello.bridge.session import Carrier, Session
+from cervello.bridge.session import Session
 from cervello.bridge.tokens import Tokens
 from cervello.bridge.worker import Worker
 
@@ -76,7 +77,7 @@ class Core:
         """Whether there are so many connections that a new one is closed before `hello`."""
         return len(self.sessions) >= 2 * self.limits.connections + 16
 
-    def welcome(self, client: str, frame_bytes: int, records: bool) -> Link:
+    def open_link(self, client: str, frame_bytes: int, records: bool) -> Link:
         """Makes the link of a client after its `hello`."""
         before = self._names.get(client, self._floor)
         self._names[client] = before + 1
@@ -85,7 +86,7 @@ class Core:
             self._names.clear()
         return Link(client, before, frame_bytes, records, self.limits.agents)
 
-    def farewell(self, session: Session) -> None:
+    def remove(self, session: Session) -> None:
         """Removes a closed connection. Its agents end after all requests that it has sent."""
         if session not in self.sessions:
             return
@@ -128,16 +129,16 @@ class Core:
 
     def spec(self, policy: str) -> Mapping[str, Any]:
         """The answer to `spec`."""
-        return self.policies[policy].ports.told
+        return self.policies[policy].ports.spec
 
     def stats(self, link: Link) -> Mapping[str, Any]:
         """The answer to `stats`."""
         return {"connections": self.n_connections, "agents": link.n_agents, "refused_notifies": link.refused_notifies,
-                "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.told()}
+                "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.policy_stats()}
 
-    def told(self) -> dict[str, Any]:
+    def policy_stats(self) -> dict[str, Any]:
         """The policies in the answer to `stats`."""
-        return {name: {**hosted.told(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
+        return {name: {**hosted.stats(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
 
     def internal_error(self, error: BaseException, method: str) -> str:
         """Logs an unexpected error and returns its id in the log."""

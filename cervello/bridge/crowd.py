@@ -8,7 +8,7 @@ from typing import Any
 
 from cervello.agents.membership.episodes import PastEpisodes
 from cervello.bridge.codes import Code, Refusal, bad
-from cervello.bridge.envelope import REPORTED, as_list, whole
+from cervello.bridge.envelope import REPORTED, as_list, kind_of, whole
 
 WINDOW = 64  # inferences to which a reward may belong
 
@@ -63,7 +63,7 @@ class Crowd:
 
     def begun(self, ids: Sequence[int]) -> list[int]:
         """The number of earlier begins of agents that have not begun."""
-        found = self.past.following(ids)
+        found = self.past.next_episodes(ids)
         return [found] * len(ids) if isinstance(found, int) else found
 
     def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class Crowd:
     def remove(self, ids: Sequence[int]) -> list[Member]:
         """Ends agents."""
         self.membership_version += 1
-        self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
+        self.past.record(ids, [self._begun.pop(agent) + 1 for agent in ids])
         return [self.members.pop(agent) for agent in ids]
 
     def forget(self, ids: Sequence[int]) -> list[Member]:
@@ -88,13 +88,13 @@ class Crowd:
     def step(self, members: Sequence[Member], tick: int | None) -> None:
         """Notes a step of agents. Repeated steps of the same agents are only counted."""
         if members is not self._stepped:
-            self.settle()
+            self.flush()
             self._stepped = members
         elif len(self._ticks) >= WINDOW:
-            self.settle()
+            self.flush()
         self._ticks.append(tick)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Stores counted steps in the agents; must be called before `Member.step_of`."""
         ticks, self._ticks = self._ticks, []
         for member in self._stepped:
@@ -133,10 +133,10 @@ def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | No
         return None
     listed = as_list(given)
     if listed is None:
-        raise bad("agents", "expected a list of ids")
+        raise bad("agents", f"expected a list of ids, got {kind_of(given)}")
     ids: list[Any] = listed if set(map(type, listed)) <= {int} else [whole(each) for each in listed]
     if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):
-        raise bad("agents", "expected ids 0 ≤ id < 2⁵³")
+        raise bad("agents", "expected ids 0 ≤ id < 2⁵³, got another value")
     if len(set(ids)) != len(ids):
         raise bad("agents", "expected distinct ids, got one twice")
     return ids

@@ -40,7 +40,7 @@ def unpack(policy: str, state: bytes) -> tuple[list[int], bytes]:
         ids = [whole(agent) for agent in ids] if type(ids) is list else [None]
         if type(name) is not str or type(inner) is not bytes or None in ids or len(set(ids)) != len(ids):
             raise ValueError("fields of other kinds")
-        if len(inner) >= _HEAD_BYTES:  # its own header is msgpack too, and is looked through before it is decoded
+        if len(inner) >= _HEAD_BYTES:  # its own header is msgpack too, and is scanned before it is decoded
             header = inner[_HEAD_BYTES:_HEAD_BYTES + _HEADER_LENGTH.unpack_from(inner)[0]]
             scan(header)
     except (BadFrame, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:

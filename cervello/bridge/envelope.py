@@ -37,6 +37,13 @@ def whole(value: Any, most: int = LARGEST) -> int | None:
     return value if type(value) is int and 0 <= value <= most else None
 
 
+def kind_of(value: Any) -> str:
+    """The kind of a decoded value, for messages."""
+    kinds = {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", str: "a str", bytes: "bin", list: "an array",
+             dict: "a map"}
+    return kinds.get(type(value), "something else")
+
+
 def is_name(value: Any) -> bool:
     """Whether the value is a str of valid UTF-8."""
     if type(value) is not str:
@@ -72,9 +79,13 @@ def _pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     return found
 
 
-def unpack(body: bytes | bytearray | memoryview) -> Any:
-    """Decodes a body that `scan` accepted. A str that is no UTF-8 keeps its bytes as surrogates."""
-    return msgpack.unpackb(body, raw=False, object_pairs_hook=_pairs, unicode_errors="surrogateescape", strict_map_key=False,
+def unpack(body: bytes | bytearray | memoryview, errors: str = "surrogateescape") -> Any:
+    """Decodes a body that `scan` accepted.
+
+    Args:
+      errors: what becomes of a str that is not UTF-8: by default it keeps its bytes as surrogates; "strict" raises ValueError.
+    """
+    return msgpack.unpackb(body, raw=False, object_pairs_hook=_pairs, unicode_errors=errors, strict_map_key=False,
                            max_str_len=len(body), max_bin_len=len(body), max_array_len=len(body), max_map_len=len(body))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cervello.bridge.codes import Code, Refusal, bad
-from cervello.bridge.envelope import Message, answer, is_name, whole
+from cervello.bridge.envelope import Message, answer, is_name, kind_of, whole
 from cervello.bridge.limits import LEAST_FRAME
 
 if TYPE_CHECKING:
@@ -16,21 +16,21 @@ VERSION = 1
 _NAME_BYTES = 256
 
 
-class Guest(NamedTuple):
+class AcceptedHello(NamedTuple):
     """An accepted client.
 
     Attributes:
       client: its name. frame_bytes: the longest body that it accepts. roles: its permissions.
-      told: the answer.
+      reply: the answer.
     """
 
     client: str
     frame_bytes: int
     roles: tuple[str, ...]
-    told: Mapping[str, Any]
+    reply: Mapping[str, Any]
 
 
-def greet(core: Core, message: Message) -> Guest:
+def check_hello(core: Core, message: Message) -> AcceptedHello:
     """Checks a `hello`; nothing changes.
 
     Raises:
@@ -38,33 +38,33 @@ def greet(core: Core, message: Message) -> Guest:
     """
     params = message.params
     if core.draining:
-        raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away")
+        raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; connect to another")
     if core.n_connections >= core.limits.connections:
         raise Refusal(Code.TOO_BUSY, f"expected at most {core.limits.connections} connections, got more; try again")
     roles = core.tokens.roles(params.get("token"))
     if roles is None:
-        raise Refusal(Code.NOT_AUTHORISED, "token: expected a token that is known")
+        raise Refusal(Code.NOT_AUTHORISED, "token: expected one of the server's token file, got another or none; ask its operator for one")
     if message.refusal is not None:
         raise message.refusal
     version = whole(params.get("version"))
     if version is None:
-        raise bad("version", "expected an integer")
+        raise bad("version", f"expected an integer, got {kind_of(params.get('version'))}")
     if version != VERSION:
         raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
     client: Any = params.get("client")
     if not is_name(client) or not 1 <= len(client.encode()) <= _NAME_BYTES:
-        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes")
+        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes, got {kind_of(client)}")
     if params.get("token") is not None and type(params["token"]) is not str:
-        raise bad("token", "expected a str")
+        raise bad("token", f"expected a str, got {kind_of(params['token'])}")
     frame_bytes = params.get("frame_bytes")
     longest = core.limits.frame_bytes
     if frame_bytes is not None:
         given = whole(frame_bytes)
         if given is None or given < LEAST_FRAME:
-            raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}")
+            raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}, got another value")
         longest = min(longest, given)
-    told = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.told(),
-            "roles": list(roles), "policies": list(core.policies)}
-    if len(answer(message.id or 0, told)) > longest:
+    reply = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.as_map(),
+             "roles": list(roles), "policies": list(core.policies)}
+    if len(answer(message.id or 0, reply)) > longest:
         raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
-    return Guest(client, longest, roles, told)
+    return AcceptedHello(client, longest, roles, reply)

@@ -43,7 +43,7 @@ class Counts:
     """Counters of a policy. Mutable; written by one thread at a time, the one that runs the policy.
 
     Attributes:
-      recent: batches not yet in the histograms: (rows, seconds of the batch, seconds that each request had waited); see `settle`.
+      recent: batches not yet in the histograms: (rows, seconds of the batch, seconds that each request had waited); see `flush`.
     """
 
     requests: int = 0
@@ -66,9 +66,9 @@ class Counts:
         self.rows += n_rows
         self.recent.append((n_rows, took_s, waited_s))
         if len(self.recent) > _RECENT:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Updates the histograms; any thread."""
         with self._lock:
             while self.recent:
@@ -130,7 +130,7 @@ class Hosted:
                 raise ConfigurationError(f"policy {self.name!r}, {what}: expected those of the policy that is served, got others, which "
                                          "clients have not seen; serve it under a name of its own")
 
-    def told(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Its part of the answer to `stats`, without the queue length."""
         counts = self.counts
         recent = np.array(list(counts.latencies_s)) * 1e6

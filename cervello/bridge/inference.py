@@ -82,7 +82,7 @@ class Request:
             return list(hosted.ports.outputs)
         names = as_list(given)
         if names is None or any(type(name) is not str for name in names):
-            raise bad("outputs", "expected a list of names")
+            raise bad("outputs", "expected a list of names, got something else")
         for name in names:
             if name not in hosted.ports.outputs:
                 raise bad(f"outputs.{name}" if name.isprintable() and len(name) < 200 else "outputs",
@@ -90,15 +90,19 @@ class Request:
         return list(dict.fromkeys(names))
 
     def _check_length(self, hosted: Hosted) -> bool:
-        """Whether the reply is within the limit for sure; raises Refusal when it would be too long with no agent skipped."""
+        """Whether the reply is within the limit for every id, tick and version.
+
+        Raises:
+          Refusal: it would be too long with no agent skipped.
+        """
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
         if roughly <= most:
             return True
-        rest = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
+        reply = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
         total = sum(bins.values())
-        exact = len(answer(self.job.id or 0, rest)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
+        exact = len(answer(self.job.id or 0, reply)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
         if total > most or exact > most:
             raise too_long(most)
         return False
@@ -151,7 +155,7 @@ def _together(hosted: Hosted, requests: Sequence[Request], waited_s: tuple[float
     try:
         columns, version = _decide(hosted, requests)
     except _FAILURES as error:
-        if len(requests) > 1:  # one of them fails, which is no other's trouble
+        if len(requests) > 1:  # one of them fails, which must not affect the others
             return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _together(hosted, [request], (alone_s,))]
         request = requests[0]
         agent_methods.undo(hosted, request.job.link, request.fresh)

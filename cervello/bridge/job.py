@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from cervello.bridge.codes import Code, Refusal, bad
+from cervello.bridge.crowd import agent_list
+from cervello.bridge.envelope import Message, is_name, kind_of
 from cervello.bridge.link import Link
 
 if TYPE_CHECKING:
     from cervello.bridge.layout import Layout
+
+WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})  # methods whose parameters name agents
 
 
 class Job:
@@ -32,6 +38,26 @@ class Job:
         self.agents, self.n_bytes, self.received_s = agents, n_bytes, received_s
         self.layout, self.body = layout, body
         self.reply: bytes | None = None
+
+    @classmethod
+    def of(cls, owner: Any, link: Link, policies: Collection[str], message: Message, n_bytes: int, received_s: float) -> Job:
+        """Makes a job from a decoded message.
+
+        Args:
+          policies: names of the server's policies.
+        Raises:
+          Refusal: the message is refused, names no policy of the server, or its agent ids are not distinct ids.
+        """
+        if message.refusal is not None:
+            raise message.refusal
+        params, method = message.params, message.method
+        policy: Any = params.get("policy")
+        if not is_name(policy):
+            raise bad("policy", f"expected the name of a policy, got {kind_of(policy)}")
+        if policy not in policies:
+            raise Refusal(Code.UNKNOWN_POLICY, f"policy: expected one of {[*policies]}, got {policy[:100]!r}")
+        agents = agent_list(params, optional=method == "snapshot") if method in WITH_AGENTS else None
+        return cls(owner, link, message.id, method, params, agents, n_bytes, received_s)
 
     @property
     def params(self) -> dict[str, Any]:

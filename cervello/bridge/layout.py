@@ -19,7 +19,7 @@ from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import whole
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.layout_places import Integer, places
-from cervello.bridge.pace import size_of
+from cervello.bridge.loop_budget import size_of
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
@@ -35,7 +35,7 @@ class Layout:
       policy: its name. id_start, id_stop: byte range of the id, big-endian.
       agents: of the request, in its order. crowd: the agents of its connection.
       members, keys: its agents, and their keys in the policy; valid when `is_current`.
-      size: size of its batch, as `Pace` counts.
+      size: size of its batch, as `BatchTimes` counts.
       begins: whether the request begins agents. outputs: requested names.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
@@ -45,7 +45,7 @@ class Layout:
       tick_place: place of the tick; None when it has none.
     """
 
-    __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
+    __slots__ = ("_fixed_params", "_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_same",
                  "_streams", "_tail", "_version", "agents", "begins", "crowd", "crowd_version", "flags", "id_start", "id_stop",
                  "is_plain", "keys", "late_us", "members", "n_answered", "only", "outputs", "policy", "size", "tick_place")
 
@@ -64,7 +64,7 @@ class Layout:
         self.agents: list[int] = request.ids
         self.begins, self.flags, self.outputs = request.begins, request.flags, request.outputs
         self.late_us = whole(job.params.get("deadline_us")) or 0
-        self._rest = {name: value for name, value in job.params.items() if name != "inputs"}
+        self._fixed_params = {name: value for name, value in job.params.items() if name != "inputs"}
         self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
         self._outputs = [(name, hosted.ports.outputs[name]) for name in self.outputs]
         self.only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
@@ -108,11 +108,11 @@ class Layout:
 
     def tick(self, body: bytes) -> int | None:
         """The tick of a body."""
-        return self._rest.get("tick") if self.tick_place is None else self.tick_place.read(body)
+        return self._fixed_params.get("tick") if self.tick_place is None else self.tick_place.read(body)
 
     def params(self, body: bytes) -> dict[str, Any]:
         """The parameters of a body, as `decode` gives them."""
-        params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
+        params = {**self._fixed_params, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
         if self.tick_place is not None:
             params["tick"] = self.tick_place.read(body)
         return params
@@ -223,7 +223,7 @@ class Layout:
         packer = msgpack.Packer(autoreset=False)
         self._head = b"\x94\x01"
         packer.pack(None)
-        packer.pack_map_header(4 + (self._rest.get("tick") is not None) + self.begins)
+        packer.pack_map_header(4 + (self._fixed_params.get("tick") is not None) + self.begins)
         packer.pack("agents")
         packer.pack(self.agents)
         packer.pack("outputs")

@@ -53,6 +53,6 @@ class Limits:
         """Values in one message, at most: twice the agents and 4096 more."""
         return 2 * self.agents + 4096
 
-    def told(self) -> dict[str, Any]:
+    def as_map(self) -> dict[str, Any]:
         """The limits in the answer to `hello`."""
         return asdict(self)

@@ -106,7 +106,7 @@ class _Collector:
             known = {"queue_s": "queue_seconds", "inference_s": "inference_seconds"}.get(name, name)
             histogram = metrics.HistogramMetricFamily(f"cervello_{known}", text, labels=["policy"])
             for policy, hosted in core.policies.items():
-                hosted.counts.settle()
+                hosted.counts.flush()
                 found: Histogram = getattr(hosted.counts, name)
                 sums = [sum(found.counts[:i + 1]) for i in range(len(found.counts))]
                 bounds = [*map(str, map(float, found.bounds)), "+Inf"]

@@ -46,16 +46,16 @@ class Rounds:
         batch: list[Request] = []
         named: dict[Link, list[Sequence[int]]] = {}  # agents of the batch by connection
         blocked: set[Link] = set(self.swapping)
-        rest: list[Job] = []
+        deferred: list[Job] = []
         for job in waiting:
             link = job.link
             if link in blocked:
-                rest.append(job)
+                deferred.append(job)
             elif job.method == "infer":
                 mine = named.get(link)
                 if mine is not None and not all(map(set(job.agents or ()).isdisjoint, mine)):
                     blocked.add(link)
-                    rest.append(job)
+                    deferred.append(job)
                     continue
                 try:
                     batch.append(Request.known(self.hosted, job))
@@ -68,7 +68,7 @@ class Rounds:
                     mine.append(job.agents or ())
             elif link in named:  # a change of agents, which comes after the inference before it
                 blocked.add(link)
-                rest.append(job)
+                deferred.append(job)
             elif job.method == "swap":
                 self.swapping.add(link)
                 blocked.add(link)
@@ -82,7 +82,7 @@ class Rounds:
                     self.finish(job, answer(job.id, result) if job.id is not None else None, done)
         if batch:
             self._run(batch, done)
-        return rest
+        return deferred
 
     def _run(self, batch: Sequence[Request], done: list[Job]) -> None:
         try:

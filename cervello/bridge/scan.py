@@ -85,7 +85,7 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
             length *= 2
         if length > end - at:  # each takes a byte at least
             raise BadFrame("expected a whole value, got one that is cut off")
-        if kind == _ARRAY and length <= _SHORT and bytes(data[at:at + length]).isascii():  # integers of a byte each: no look one by one
+        if kind == _ARRAY and length <= _SHORT and bytes(data[at:at + length]).isascii():  # one-byte integers, checked together
             at += length
             n_values += length
             if n_values > most_values:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from cervello.bridge.carrier import Carrier
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
 from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
-from cervello.bridge.crowd import agent_list
-from cervello.bridge.envelope import Message, answer, decode, is_name, refuse
-from cervello.bridge.hello import greet
-from cervello.bridge.job import Job
+from cervello.bridge.envelope import Message, answer, decode, refuse
+from cervello.bridge.hello import check_hello
+from cervello.bridge.job import WITH_AGENTS, Job
 from cervello.bridge.known_layouts import KnownLayouts
 from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
@@ -25,30 +25,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cervello.bridge")
 _REFUSED_WHEN_DRAINING = frozenset({"hello", "begin", "infer", "restore", "swap"})
-_WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
-_WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
+_WITH_POLICY = WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _MOST_COMPILED = 8
 _NOTIFIES = frozenset({"reward", "end"})
-
-
-class Carrier(Protocol):
-    """The transport of a session's messages.
-
-    Attributes:
-      received: [bytes] uint8, the buffer that receives frames; None when frames are not received whole.
-    """
-
-    received: Array | None
-
-    def send(self, body: bytes) -> None:
-        """Puts a body into the send queue."""
-
-    def finish(self, reason: int) -> None:
-        """Closes after the send queue is empty. Args: reason: a WebSocket close code."""
-
-    def abort(self) -> None:
-        """Closes at once."""
 
 
 class Session:
@@ -155,10 +135,10 @@ class Session:
             if self.link is None:
                 if message.method != "hello":
                     raise Refusal(Code.NOT_AUTHORISED, f"method {message.method[:40]!r}: expected hello first")
-                guest = greet(self.core, message)
-                self._roles = guest.roles
-                self.link = self.core.welcome(guest.client, guest.frame_bytes, "record" in guest.roles)
-                result: Mapping[str, Any] | None = guest.told
+                accepted = check_hello(self.core, message)
+                self._roles = accepted.roles
+                self.link = self.core.open_link(accepted.client, accepted.frame_bytes, "record" in accepted.roles)
+                result: Mapping[str, Any] | None = accepted.reply
                 last = False
             else:
                 result = self._accept(message, number, body, received_s)
@@ -187,7 +167,7 @@ class Session:
         core, link, method = self.core, self.link, message.method
         assert link is not None
         if core.draining and method in _REFUSED_WHEN_DRAINING:
-            raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; nothing was done")
+            raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; nothing was done, connect to another")
         self._check_room(len(body))
         if method not in _METHODS:
             raise Refusal(Code.UNKNOWN_METHOD, f"method: expected one of the protocol's, got {method[:60]!r}")
@@ -202,7 +182,7 @@ class Session:
                 self._asked.append((number, set(self.waiting)))
                 return None
             return {} if method == "ping" else core.stats(link)
-        job = self._job(message, number, len(body), received_s)
+        job = Job.of(self, link, core.policies, message, len(body), received_s)
         if method == "spec":
             return core.spec(str(message.params["policy"]))
         if method == "infer":
@@ -219,7 +199,7 @@ class Session:
                 raise Refusal(Code.UNKNOWN_METHOD, "notify: expected reward or end")
             self._check_room(n_bytes, request=False)
             self._check_role(message.method)
-            self._put(self._job(message, None, n_bytes, received_s))
+            self._put(Job.of(self, link, self.core.policies, message, n_bytes, received_s))
         except Refusal as refusal:
             link.refused_notifies += 1
             self.core.refused += 1
@@ -234,20 +214,6 @@ class Session:
     def _check_role(self, method: str) -> None:
         if role_of(method) not in self._roles:
             raise Refusal(Code.NOT_AUTHORISED, f"method {method!r}: expected the role {role_of(method)!r}, got {','.join(self._roles)!r}")
-
-    def _job(self, message: Message, number: int | None, n_bytes: int, received_s: float) -> Job:
-        """Makes a job from a message after checks of its policy and agent ids."""
-        if message.refusal is not None:
-            raise message.refusal
-        assert self.link is not None
-        params, method = message.params, message.method
-        policy: Any = params.get("policy")
-        if not is_name(policy):
-            raise bad("policy", "expected the name of a policy")
-        if policy not in self.core.policies:
-            raise Refusal(Code.UNKNOWN_POLICY, f"policy: expected one of {list(self.core.policies)}, got {policy[:100]!r}")
-        agents = agent_list(params, optional=method == "snapshot") if method in _WITH_AGENTS else None
-        return Job(self, self.link, number, method, params, agents, n_bytes, received_s)
 
     def _put(self, job: Job) -> None:
         self._queued_bytes += job.n_bytes
@@ -272,9 +238,9 @@ class Session:
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
         if self._asked:
-            self._tell_stats(job)
+            self._send_stats(job)
 
-    def _tell_stats(self, job: Job) -> None:
+    def _send_stats(self, job: Job) -> None:
         for number, before in list(self._asked):
             before.discard(job)
             if not before and self.link is not None:
@@ -297,7 +263,7 @@ class Session:
     @property
     def name(self) -> str:
         """The client's name in the log."""
-        return "a stranger" if self.link is None else repr(self.link.client)
+        return "an unknown client" if self.link is None else repr(self.link.client)
 
     def drain(self, force: bool) -> bool:
         """Closes for shutdown when no work is left; returns whether the connection is closed."""
@@ -328,4 +294,4 @@ class Session:
         """Ends the session after the connection has closed."""
         self.closed = True
         self.compiled.clear()
-        self.core.farewell(self)
+        self.core.remove(self)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cervello.bridge.codes import bad
+from cervello.bridge.envelope import kind_of
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.errors import CervelloError
@@ -21,8 +22,8 @@ def confined(folder: Path, given: Any) -> Path:
       Refusal: there is no such file, or it is outside the folder, also by a link; the message is the same.
     """
     if type(given) is not str:
-        raise bad("path", "expected a str")
-    missing = bad("path", "expected a file of the served folder, found none")
+        raise bad("path", f"expected a str, got {kind_of(given)}")
+    missing = bad("path", "expected a file of the served folder, found none; name it relative to that folder, with /")
     parts = given.split("/")
     if not given or "\\" in given or "\0" in given or ":" in given or any(part in ("", ".", "..") for part in parts):
         raise missing

@@ -34,7 +34,7 @@ class WebSocketCarrier:
     """One WebSocket. Mutable.
 
     Args:
-      socket: a server's connection that passes its data frames to `take`.
+      socket: a server's connection that passes its data frames to `receive`.
       received: [bytes] uint8, the buffer in which carriers of a loop build the TCP frame of a body for a compiled answer.
     Attributes:
       received: the same buffer.
@@ -60,7 +60,7 @@ class WebSocketCarrier:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
 
-    def take(self, frame: Any, alone: bool) -> None:
+    def receive(self, frame: Any, alone: bool) -> None:
         """Receives a data frame; `alone`: no other came with it. The package has checked its order and the length of the message."""
         received_s = time.perf_counter()
         if frame.opcode is not Opcode.CONT:
@@ -154,7 +154,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self._frames and self.carrier is not None:
-                self.give()
+                self.pass_on()
 
         def process_event(self, event: Any) -> None:
             if self.request is None or event.opcode not in _DATA:
@@ -162,12 +162,12 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
             else:  # those of one read are known when all of them have come
                 self._frames.append(event)
 
-        def give(self) -> None:
+        def pass_on(self) -> None:
             """Passes frames to the carrier."""
             assert self.carrier is not None
             frames, self._frames = self._frames, []
             for frame in frames:
-                self.carrier.take(frame, alone=len(frames) == 1)
+                self.carrier.receive(frame, alone=len(frames) == 1)
 
     async def handle(socket: ServerConnection) -> None:
         if core.is_crowded or core.draining:
@@ -177,7 +177,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
         assert isinstance(socket, Connection)
         carrier = socket.carrier = WebSocketCarrier(core, socket, received)
         carriers.add(carrier)
-        socket.give()  # frames that came before the carrier
+        socket.pass_on()  # frames that came before the carrier
         try:
             await carrier.run()
         finally:

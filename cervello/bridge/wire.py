@@ -10,6 +10,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.bridge.codes import bad
+from cervello.bridge.envelope import kind_of
 from cervello.errors import ConfigurationError
 from cervello.spec import Array, TensorSpec
 
@@ -26,12 +27,7 @@ def as_bytes(field: str, value: Any) -> bytes:
         return value
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
-    raise bad(field, f"expected bin, got {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    kinds = {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", list: "an array", dict: "a map"}
-    return kinds.get(type(value), "something else")
+    raise bad(field, f"expected bin, got {kind_of(value)}")
 
 
 class Row:
@@ -58,7 +54,7 @@ class Row:
         self.is_plain = self.wire is spec.dtype and not spec.batch_axis
         self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
 
-    def told(self) -> dict[str, Any]:
+    def as_spec(self) -> dict[str, Any]:
         """Its part of the answer to `spec`."""
         found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype}
         if self.default is not None:
@@ -108,9 +104,9 @@ class Ports:
         for key, value in self.constants.items():
             if value.dtype.name != "bfloat16" and value.dtype.name not in NAMES:
                 raise ConfigurationError(f"{where}, constant {key!r}: expected numbers or bools, got {value.dtype}")
-        self.told = {
-            "inputs": {key: row.told() for key, row in self.inputs.items()},
-            "outputs": {key: row.told() for key, row in self.outputs.items()},
+        self.spec = {
+            "inputs": {key: row.as_spec() for key, row in self.inputs.items()},
+            "outputs": {key: row.as_spec() for key, row in self.outputs.items()},
             "constants": {key: _constant(value) for key, value in self.constants.items()}}
 
 

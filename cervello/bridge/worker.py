@@ -18,7 +18,7 @@ from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
-from cervello.bridge.pace import BOUND_S, Pace
+from cervello.bridge.loop_budget import BOUND_S, BatchTimes
 from cervello.bridge.rounds import Rounds
 
 _ON_LOOP = frozenset({"infer", "reward"})  # begins and ends are excluded: they run hooks of wrappers, and tables may grow
@@ -36,14 +36,14 @@ class Worker:
       deliver: called with this and messages that are done, on the policy's thread; it calls `done` with them on the event loop.
       max_wait_us: microseconds that a request may wait for others to share its batch.
     Attributes:
-      pace: times of its batches. may_run_on_loop: whether a batch may run on the event loop.
+      times: of its batches. may_run_on_loop: whether a batch may run on the event loop.
       gathered: arrived messages that are not dispatched yet, on the event loop. n_passed: messages that the thread has.
       swapping: connections whose later messages wait for a swap. closing: nothing more runs on the loop.
     """
 
     def __init__(self, hosted: Hosted, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
         self.hosted = hosted
-        self.pace = Pace()
+        self.times = BatchTimes()
         self.may_run_on_loop = not max_wait_us and hosted.recorder is None
         # On the event loop: arrived messages that are not dispatched yet, and the number of messages, with swaps, that the thread has.
         self.gathered: list[Job] = []
@@ -82,13 +82,13 @@ class Worker:
         hosted = self.hosted
         version = hosted.policy.version
         if (self.n_passed or self.gathered or not self.may_run_on_loop or self.closing or self.swapping
-                or not self.pace.allows_size(version, layout.size) or not layout.is_current()):
+                or not self.times.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
         reply = inference.run_at_once(hosted, layout, number, body, received_s, began_s)
         took_s = time.perf_counter() - began_s
         if took_s > BOUND_S:  # a size that is proven needs no more proof
-            self.pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
+            self.times.ran(version, 1, len(layout.agents), took_s, on_loop=True)
         return reply
 
     def done(self, jobs: Sequence[Job]) -> None:
@@ -115,15 +115,15 @@ class Worker:
         jobs = self.gathered
         if not jobs:
             return
-        n_rows, n_others, known = self._look(jobs)
+        n_rows, n_others, known = self._count(jobs)
         if (self.closing or self._n_swaps or self.swapping or n_others > _MOST_OTHERS or not known
-                or not self.pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
+                or not self.times.allows(self.hosted.policy.version, len(jobs), n_rows)):
             self.gathered = []
             for job in jobs:
                 self._pass(job)
             return
         if self.n_passed:
-            return  # `done` comes back to it
+            return  # `done` calls this again
         done: list[Job] = []
         self.gathered = self._timed(jobs, done, on_loop=True)
         if self.gathered:
@@ -131,7 +131,7 @@ class Worker:
         for job in done:
             job.owner.done(job)
 
-    def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
+    def _count(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
         """The number of agents that messages infer, the number that they name otherwise, and whether all may run on the event loop and
         begin no agent."""
         n_rows = n_others = 0
@@ -174,7 +174,7 @@ class Worker:
         closing = False
         while True:
             if not closing or self.swapping:
-                closing |= self._take(waiting)
+                closing |= self._receive(waiting)
             done: list[Job] = []
             try:
                 waiting = self._timed(waiting, done, on_loop=False)
@@ -186,7 +186,7 @@ class Worker:
         if self.hosted.recorder is not None:
             self.hosted.recorder.close()
 
-    def _take(self, waiting: list[Job]) -> bool:
+    def _receive(self, waiting: list[Job]) -> bool:
         """Adds arrived messages, and waits for one unless there is work; returns whether the thread is to end."""
         block = not waiting or all(job.link in self.swapping for job in waiting)
         until: float | None = None
@@ -220,13 +220,13 @@ class Worker:
         """Runs a round and notes its time."""
         counts, version = self.hosted.counts, self.hosted.policy.version
         n_rows, began_s = counts.rows, time.perf_counter()
-        rest = self._rounds.run(waiting, done)
+        left = self._rounds.run(waiting, done)
         took_s = time.perf_counter() - began_s
         asked, _ = _rows(done)
         # Skipped or refused rows give no measurement. Messages without rows are measured on the loop alone.
         if (took_s > BOUND_S and (asked or on_loop)) or (asked and counts.rows - n_rows == asked):
-            self.pace.ran(version, len(done), asked, took_s, on_loop)
-        return rest
+            self.times.ran(version, len(done), asked, took_s, on_loop)
+        return left
 
     def _start_swap(self, job: Job) -> None:
         """Starts a swap on a separate thread, since loading takes long; other requests continue meanwhile."""

@@ -91,7 +91,7 @@ def _picture(policy: Policy, records: list[_Record], arguments: argparse.Namespa
 
 def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespace, bar: Bar, done: int, total: int) -> _Record:
     """One batch size: mean and standard deviation over the calls of ms per agent, and ms per batch."""
-    from cervello.native.report.step_timer import undisturbed
+    from cervello.native.report.step_timer import without_gc
 
     given = observations.batches(policy.inputs, n_rows, calls + _WARM_CALLS, arguments.seed)
     ids = range(n_rows)
@@ -101,7 +101,7 @@ def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespa
         for _ in range(_WARM_CALLS):
             next(ticks)()
         times_ms = []
-        with undisturbed():
+        with without_gc():
             for call in range(calls):
                 tick = next(ticks)
                 start = time.perf_counter()

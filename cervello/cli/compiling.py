@@ -121,10 +121,10 @@ def cache_facts() -> dict[str, Any]:
     kernels of the object code that the package carries for this machine, or None."""
     from cervello.codegen import cache, prebuilt
 
-    folder, carried = cache.folder(), prebuilt.carried()
+    folder, bundled = cache.folder(), prebuilt.bundled()
     files = [] if folder is None else list(folder.glob("*.o"))
     return {"folder": None if folder is None else str(folder), "kernels": len(files), "n_bytes": sum(f.stat().st_size for f in files),
-            "carried": None if carried is None else {"level": carried.level.name, "kernels": len(carried.kernels)}}
+            "carried": None if bundled is None else {"level": bundled.level.name, "kernels": len(bundled.kernels)}}
 
 
 def cache_line() -> str:
@@ -139,5 +139,5 @@ def cache_line() -> str:
 
 def carried_words(facts: dict[str, Any]) -> str:
     """What `cache_facts` say of the package's own object code, as the end of a sentence; nothing without any."""
-    carried = facts["carried"]
-    return "" if carried is None else f"; the package carries {plural(carried['kernels'], 'kernel')} for {carried['level']}"
+    bundled = facts["carried"]
+    return "" if bundled is None else f"; the package carries {plural(bundled['kernels'], 'kernel')} for {bundled['level']}"

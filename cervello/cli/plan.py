@@ -46,8 +46,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 def _print(plan: MemoryPlan, terminal: Terminal) -> None:
     terminal.print(f"{plain(plan.name)}, {plural(plan.n_rows, 'row')}", style="bold")
     facts = terminal.grid()
-    if plan.piece_rows < plan.n_rows:
-        facts.add_row("pieces", f"at most {plural(plan.piece_rows, 'row')} at once, so that they fit the cache; bytes are for these")
+    if plan.chunk_rows < plan.n_rows:
+        facts.add_row("chunks", f"at most {plural(plan.chunk_rows, 'row')} at once, so that they fit the cache; bytes are for these")
     facts.add_row("arena", f"{size(plan.arena_bytes)} ({plan.arena_bytes:,} bytes)")
     facts.add_row("peak", f"{size(plan.peak_bytes)} ({plan.peak_bytes:,} bytes): {plan.usage:.0%} of the arena in use at the fullest step")
     facts.add_row("weights", f"{size(plan.weight_bytes)}, {size(plan.shared_bytes)} of them shared")

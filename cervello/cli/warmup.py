@@ -16,20 +16,21 @@ EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
-    "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow",
-    "storing:keep",
+    "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:run_links",
+    "storing:store_state",
     "gemm:gemm", "gemm:gemm_residual", "gemv:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map2_then", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
-    "reduce_last:softmax", "reduce_short:softmax", "attention:attend",
-    "reduce_last:log_softmax", "reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:arg_max", "reduce_last:layer_norm",
-    "reduce_by_sixteen:sum_", "reduce_by_sixteen:mean", "reduce_by_sixteen:max_",
-    "reduce_by_sixteen:softmax", "reduce_by_sixteen:layer_norm",
+    "normalize_last:softmax", "reduce_short:softmax", "attention:attend",
+    "normalize_last:log_softmax", "normalize_last:layer_norm", "reduce_last:sum_", "reduce_last:mean", "reduce_last:max_",
+    "reduce_last:arg_max",
+    "reduce_batched:sum_", "reduce_batched:mean", "reduce_batched:max_",
+    "reduce_batched:softmax", "reduce_batched:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work",
+    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:run_worker",
     "runtime.thread_pool:run_parallel"))
 
 

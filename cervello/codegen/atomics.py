@@ -1,6 +1,7 @@
-"""Atomic words: lets compiled code pass work between threads without a lock.
+"""Atomic operations on int64 words, for work that compiled code passes between threads without a lock.
 
-Addresses are int64 bytes; indices count words. Loads acquire, stores release, everything else is sequentially consistent.
+Addresses are int64, in bytes; indices count words. Loads have acquire order, stores release order; all other operations are sequentially
+consistent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _pointer(builder: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def load(typing_context, address, index):
-    """Reads the word with acquire order: earlier writes of its writer are visible afterwards."""
+    """Reads the word with acquire order: writes before the matching `store` are visible afterwards."""
     def codegen(context, builder, sig, args):
         return builder.load_atomic(_pointer(builder, *args), "acquire", 8)
     return types.int64(types.int64, types.int64), codegen
@@ -31,29 +32,29 @@ def load(typing_context, address, index):
 
 @intrinsic
 def store(typing_context, address, index, value):
-    """Writes the word with release order: earlier writes are visible to a reader that sees it."""
+    """Writes the word with release order: earlier writes are visible to a thread that loads it."""
     def codegen(context, builder, sig, args):
         builder.store_atomic(args[2], _pointer(builder, *args[:2]), "release", 8)
         return context.get_dummy_value()
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-def _exchanger(operation: str) -> Any:
+def _make_read_modify_write(operation: str) -> Any:
     @intrinsic
-    def exchanged(typing_context, address, index, value):
+    def read_modify_write(typing_context, address, index, value):
         def codegen(context, builder, sig, args):
             return builder.atomic_rmw(operation, _pointer(builder, *args[:2]), args[2], "seq_cst")
         return types.int64(types.int64, types.int64, types.int64), codegen
 
-    return exchanged
+    return read_modify_write
 
 
-exchange, add = _exchanger("xchg"), _exchanger("add")  # both return the word that was there
+exchange, add = _make_read_modify_write("xchg"), _make_read_modify_write("add")  # both return the previous word
 
 
 @intrinsic
 def pause(typing_context):
-    """Hints to the CPU that this thread spins."""
+    """Hints to the CPU that this thread is in a spin loop."""
     def codegen(context, builder, sig, args):
         if _CPU in ("x86_64", "amd64"):
             builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])

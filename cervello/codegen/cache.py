@@ -1,14 +1,14 @@
-"""A folder of object code, one file per kernel, that survives the process.
+"""A persistent cache of object code on disk, one file per kernel.
 
-Why not numba's cache: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs
-that share a folder. The key here hashes every kernel source and its imports from this package, the versions of numba,
-llvmlite and Python, and the CPU's name and features. A stale file therefore has another key and is never found.
+numba's own cache is not used: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs that
+share a folder. The key of this cache hashes every kernel source and its imports from this package, the versions of numba, llvmlite and
+Python, and the CPU's name and features. A stale file therefore has another key and is never found.
 
     <root>/<key>/<kernel>.o     a line of JSON {symbol, arity, sha256}, then the object code
-    <root>/<key>/.lock          held while a process compiles, so that ten workers compile once
+    <root>/<key>/.lock          held while a process compiles, so that concurrent workers compile each kernel once
 
-The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that this user can write to and other
-users cannot. Without one, the code stays in memory.
+The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that only this user can write to. If
+there is none, the code stays in memory.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import llvmlite.binding as llvm
 
 from cervello.codegen import versions
 from cervello.codegen.sources import closure
-from cervello.codegen.trust import make_private, only_ours
+from cervello.codegen.trust import is_owner_only, make_private
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-# the files of all compiled functions
+# source files of all compiled functions
 _SOURCES = ("codegen/*.py", "codegen/math/*.py", "noise/*.py", "native/kernels/*.py", "native/kernels/runtime/*.py",
             "agents/membership/table_kernels.py", "wrappers/kernels.py")
-_VERSIONED = frozenset({"llvmlite", "numba", "numpy"})  # installed beside this package; the key has the versions of what compiles
+_VERSIONED = frozenset({"llvmlite", "numba", "numpy"})  # not hashed as sources: the key contains the compiler's versions
 
 
 class ObjectCode(NamedTuple):
@@ -56,13 +56,13 @@ def cpu() -> tuple[str, str]:
 
 @lru_cache(maxsize=1)
 def key() -> str:
-    """The hash that names this machine's and these sources' folder."""
+    """The name of the cache folder: a hash of this machine and of these sources."""
     facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
     return digest([*facts, *(_version(name) for name in ("numba", "llvmlite"))])
 
 
 def digest(facts: Iterable[object]) -> str:
-    """A hash of facts, and of the sources of all compiled functions here."""
+    """A hash of facts and of the sources of all compiled functions of this package."""
     hashed = hashlib.sha256("\0".join(map(str, facts)).encode())
     for path, text in _sources().items():
         hashed.update(path.name.encode() + b"\0" + text + b"\0")
@@ -70,12 +70,12 @@ def digest(facts: Iterable[object]) -> str:
 
 
 def _version(package: str) -> str:
-    """What names the version of an installed package."""
+    """The version of an installed package: its dist-info folders, else its metadata."""
     return " ".join(versions.dist_info(package)) or versions.installed(package)
 
 
 def _sources() -> dict[Path, bytes]:
-    """The files of all compiled functions here, and all that they import, with what is in them."""
+    """The source files of all compiled functions of this package and of their imports: contents by path."""
     return closure((path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)), _PACKAGE.parent, _VERSIONED)
 
 
@@ -105,7 +105,7 @@ def folder() -> Path | None:
 
 
 def refused() -> dict[str, str]:
-    """Folders that come before `folder()` and cannot be used, with the reason."""
+    """Candidates that were skipped before `folder()`: reason by path."""
     found = {}
     for root in _candidates():
         _, reason = _usable(root)
@@ -116,13 +116,13 @@ def refused() -> dict[str, str]:
 
 
 def _usable(root: Path) -> tuple[Path, str]:
-    """The folder for this key below a root, and why it cannot be used; "" where it can."""
+    """The folder for this key below a root, and the reason why it cannot be used; "" if it can."""
     path = root / key()
     try:
         path = path.resolve()
         make_private(path)
-        if not only_ours(path):
-            return path, "others than its user can write there, and code from there would be executed"
+        if not is_owner_only(path):
+            return path, "other users can write there, and code from there would be executed"
         with tempfile.NamedTemporaryFile(dir=path):
             return path, ""
     except (OSError, RuntimeError) as error:
@@ -130,7 +130,7 @@ def _usable(root: Path) -> tuple[Path, str]:
 
 
 def has(reference: str) -> bool:
-    """Whether a kernel is in the cache, so that it need not be compiled."""
+    """Whether the cache contains a kernel."""
     path = _file(reference)
     return path is not None and path.is_file()
 
@@ -147,8 +147,8 @@ def _file(reference: str) -> Path | None:
 
 
 def _source_hash(module: str) -> str | None:
-    """A hash of a user's kernels, which lie outside of what `key` hashes, and of all that they import of their own package, or as modules
-    beside them; None where there is no file, as in a notebook: that code is not kept."""
+    """A hash of a user's module, which `key` does not hash, and of its imports from its own package or folder. None if the module has no
+    file, as in a notebook; its code is then not cached."""
     origin = getattr(sys.modules.get(module), "__file__", None)
     if origin is None and module not in sys.modules:
         with contextlib.suppress(ImportError, ValueError):
@@ -164,7 +164,7 @@ def _source_hash(module: str) -> str | None:
 
 
 def read(reference: str) -> ObjectCode | None:
-    """The cached code of a kernel; None when it is absent or damaged."""
+    """The cached code of a kernel; None if it is absent or damaged."""
     path = _file(reference)
     if path is None:
         return None
@@ -179,7 +179,7 @@ def read(reference: str) -> ObjectCode | None:
 
 
 def write(reference: str, entry: ObjectCode) -> None:
-    """Stores code under a temporary name first, so that a reader never sees half a file. A full disk is not an error."""
+    """Stores code: writes a temporary file, then renames it, so that readers never see a partial file. A full disk is not an error."""
     path = _file(reference)
     if path is None:
         return
@@ -190,14 +190,14 @@ def write(reference: str, entry: ObjectCode) -> None:
         os.replace(temporary.name, path)
 
 
-_held: set[Any] = set()  # lock files
+_held_locks: set[Any] = set()  # lock files
 
 
 def _forget_locks() -> None:
-    """In a forked child: a lock that the parent holds is the parent's, and ends with it."""
-    for lock in _held:
+    """Closes the lock files in a forked child: the parent holds these locks."""
+    for lock in _held_locks:
         lock.close()
-    _held.clear()
+    _held_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -206,7 +206,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Held by one process at a time while it compiles; without a writable folder it holds nothing."""
+    """Holds the lock that admits one compiling process at a time; does nothing without a cache folder."""
     base = folder()
     if base is None:
         yield
@@ -223,6 +223,6 @@ def compiling() -> Iterator[None]:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            _held.add(lock)
-            stack.callback(_held.discard, lock)
+            _held_locks.add(lock)
+            stack.callback(_held_locks.discard, lock)
         yield

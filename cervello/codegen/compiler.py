@@ -1,7 +1,7 @@
-"""Compiles one Python function to relocatable object code. The one place for compiler flags.
+"""Compiles one Python function to relocatable object code. The only place with compiler flags.
 
-No fastmath flag at all: `arcp` made vector body and remainder differ in bits, `nnan` lost NaN. The numpy error model: the
-default one checks every division. No reference counting: kernels know addresses, never objects.
+No fastmath flag is set: with `arcp`, vector body and remainder gave different bits; with `nnan`, NaN was lost. The numpy error model is
+used, because the default one checks every division. There is no reference counting, because kernels only use addresses.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _FLAGS: dict[str, Any] = {
 
 
 def inline(function: Callable[..., Any]) -> Any:
-    """A function for kernels to call; always inlined."""
+    """A function that kernels call; always inlined."""
     return numba.njit(forceinline=True, **_FLAGS)(function)
 
 
 def noinline(function: Callable[..., Any]) -> Any:
-    """A function for kernels to call; never inlined, because it is large."""
+    """A function that kernels call; not forced inline, for large functions."""
     return numba.njit(**_FLAGS)(function)
 
 
 def find(reference: str) -> Callable[..., int]:
-    """The Python function behind `package.module:name`."""
+    """The Python function that `package.module:name` refers to."""
     module_name, _, name = reference.partition(":")
     found = getattr(importlib.import_module(module_name), name, None)
     if found is None:

@@ -1,7 +1,7 @@
-"""Python callables around compiled functions, at the cost of a C function call (about 40 ns).
+"""Python callables for compiled functions, with the overhead of a C function call (about 40 ns).
 
-ctypes costs five times as much per call, numba's dispatcher twice, and both look at the types of arguments. A shim here is a
-METH_FASTCALL builtin: it turns Python ints into words, or hands on the addresses of the objects it was given.
+A call through ctypes takes five times as long, one through numba's dispatcher twice; both inspect the types of arguments. A shim is a
+METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on.
 
     fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
     fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
@@ -22,22 +22,22 @@ from llvmlite import ir
 from cervello.codegen import cache, linker
 
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_MOST = 8  # words an `fastcall_ints` function may take
+_MAX_WORDS = 8  # of a `fastcall_ints` function
 _FASTCALL = 0x0080
-SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MOST + 1)}  # by reference, the argument of `compile_shim`
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
-_TYPE_ERROR: Final = "cervello_type_error"  # a name of our own: numba gives PyExc_TypeError another meaning
+_TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
 
 
 class _MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
-_kept: list[Any] = []  # engines
+_engines: list[Any] = []  # engines
 
 
 def _shim(arity: int) -> ir.Module:
-    """One builtin of `arity` words, or of objects when `arity` is negative; self is a tuple (function, context, …)."""
+    """The module of one builtin: of `arity` words, or of objects if `arity` is negative; self is a tuple (function, context, …)."""
     module = ir.Module(f"shim_{arity}")
     name = "shim"
     function = ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR.as_pointer(), _I64]), name)
@@ -59,29 +59,29 @@ def _shim(arity: int) -> ir.Module:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     null = ir.Constant(_PTR, None)
     n_words = 2 if arity < 0 else arity
-    good, bad = function.append_basic_block("good"), function.append_basic_block("bad_count")
-    builder.cbranch(builder.icmp_signed(">=" if arity < 0 else "==", count, _I64(n_words)), good, bad)
-    builder.position_at_end(bad)
+    right_count, wrong_count = function.append_basic_block("good"), function.append_basic_block("bad_count")
+    builder.cbranch(builder.icmp_signed(">=" if arity < 0 else "==", count, _I64(n_words)), right_count, wrong_count)
+    builder.position_at_end(wrong_count)
     builder.call(api["PyErr_SetString"], [builder.load(type_error), builder.bitcast(message, _PTR)])
     builder.ret(null)
 
-    builder.position_at_end(good)
+    builder.position_at_end(right_count)
 
-    def unboxed(thing: Any) -> Any:
-        return builder.call(api["PyLong_AsLongLong"], [thing])
+    def unbox(item: Any) -> Any:
+        return builder.call(api["PyLong_AsLongLong"], [item])
 
-    def of_self(index: int) -> Any:
-        return unboxed(builder.call(api["PyTuple_GetItem"], [self, _I64(index)]))
+    def self_word(index: int) -> Any:
+        return unbox(builder.call(api["PyTuple_GetItem"], [self, _I64(index)]))
 
-    words = [unboxed(builder.load(builder.gep(args, [_I64(i)]))) for i in range(n_words)]
-    if words:  # -1 is a legal word and also the sign of an error
-        minus = _I64(-1)
-        suspect = builder.icmp_signed("==", words[0], minus)
+    words = [unbox(builder.load(builder.gep(args, [_I64(i)]))) for i in range(n_words)]
+    if words:  # PyLong_AsLongLong returns -1 for -1 and for an error
+        minus_one = _I64(-1)
+        may_be_error = builder.icmp_signed("==", words[0], minus_one)
         for value in words[1:]:
-            suspect = builder.or_(suspect, builder.icmp_signed("==", value, minus))
+            may_be_error = builder.or_(may_be_error, builder.icmp_signed("==", value, minus_one))
         check, call = function.append_basic_block("check"), function.append_basic_block("call")
         failed = function.append_basic_block("failed")
-        builder.cbranch(suspect, check, call)
+        builder.cbranch(may_be_error, check, call)
         builder.position_at_end(check)
         builder.cbranch(builder.icmp_unsigned("!=", builder.call(api["PyErr_Occurred"], []), null), failed, call)
         builder.position_at_end(failed)
@@ -89,10 +89,10 @@ def _shim(arity: int) -> ir.Module:
         builder.position_at_end(call)
     if arity < 0:
         rest = builder.ptrtoint(builder.gep(args, [_I64(2)]), _I64)
-        words = [of_self(1), *words, rest, builder.sub(count, _I64(2))]
+        words = [self_word(1), *words, rest, builder.sub(count, _I64(2))]
     result, error = builder.alloca(_I64), builder.alloca(_PTR)
     kind = ir.FunctionType(_I32, [_I64.as_pointer(), _PTR.as_pointer()] + [_I64] * len(words)).as_pointer()
-    builder.call(builder.inttoptr(of_self(0), kind), [result, error, *words])
+    builder.call(builder.inttoptr(self_word(0), kind), [result, error, *words])
     builder.ret(builder.call(api["PyLong_FromLongLong"], [builder.load(result)]))
     return module
 
@@ -104,7 +104,7 @@ def _machine() -> llvm.TargetMachine:
 
 
 def compile_shim(arity: int) -> cache.ObjectCode:
-    """Object code of one builtin, for any CPU; see `_shim`."""
+    """Object code of one builtin, for any CPU of this architecture; see `_shim`."""
     module = llvm.parse_assembly(str(_shim(arity)))
     module.verify()
     return cache.ObjectCode("shim", arity, _machine().emit_object(module))
@@ -113,7 +113,7 @@ def compile_shim(arity: int) -> cache.ObjectCode:
 @functools.cache
 def _shim_address(arity: int) -> int:
     machine = _machine()
-    if not _kept:
+    if not _engines:
         for name in _API:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             llvm.add_symbol(name, address)
@@ -126,19 +126,19 @@ def _shim_address(arity: int) -> int:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))
     engine.finalize_object()
-    _kept.append(engine)
+    _engines.append(engine)
     return int(engine.get_function_address("shim"))
 
 
-def _forever(definition: _MethodDef) -> _MethodDef:
-    """Keeps a definition until the process ends. A builtin knows it by address, and the interpreter's last collection of garbage looks at
-    builtins when this module's own names are gone."""
+def _keep_alive(definition: _MethodDef) -> _MethodDef:
+    """Keeps a definition alive until the process ends. A builtin refers to it by address, and the interpreter's final garbage collection
+    inspects builtins after this module's globals are deleted."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
     return definition
 
 
 def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
-    definition = _forever(_MethodDef(name.encode(), shim, _FASTCALL, None))
+    definition = _keep_alive(_MethodDef(name.encode(), shim, _FASTCALL, None))
     create = ctypes.pythonapi.PyCFunction_NewEx
     create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     return create(ctypes.addressof(definition), self, None)  # type: ignore[no-any-return]
@@ -146,10 +146,14 @@ def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
 
 @functools.cache
 def fastcall_ints(reference: str) -> Callable[..., int]:
-    """A callable for a compiled function whose arguments are words."""
+    """A callable for a compiled function of int64 words.
+
+    Raises:
+      ValueError: the function has more than 8 words.
+    """
     found = linker.linked(reference)
-    if found.arity > _MOST:
-        raise ValueError(f"function {reference!r}: expected at most {_MOST} words, got {found.arity}")
+    if found.arity > _MAX_WORDS:
+        raise ValueError(f"function {reference!r}: expected at most {_MAX_WORDS} words, got {found.arity}")
     return _builtin(reference.partition(":")[2], _shim_address(found.arity), (found.address,))
 
 
@@ -160,13 +164,13 @@ def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -
     """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
 
     Args:
-      context: word handed on as the first argument.
-      keep: objects that live as long as the callable does.
+      context: the word that is passed as the first argument.
+      keep: objects that stay alive as long as the callable.
     """
     address = linker.address(reference)
     definition = _definitions.get(reference)
     if definition is None:
-        definition = _definitions[reference] = _forever(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
+        definition = _definitions[reference] = _keep_alive(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
     create = ctypes.pythonapi.PyCFunction_NewEx
     create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     return create(ctypes.addressof(definition), (address, context, *keep), None)  # type: ignore[no-any-return]

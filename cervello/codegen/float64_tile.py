@@ -1,9 +1,9 @@
-"""The sizes of a tile of float64 sums. They have their own file because importing compiled code takes a second."""
+"""Sizes of a register tile of float64 sums. A separate module, because importing the compiled code takes a second."""
 
 from __future__ import annotations
 
 from typing import Final
 
-HIGH: Final = 4  # rows, and columns: 12 registers of sums, 3 of columns, 1 of a row
-WIDE: Final = 12
-MOST_ROWS: Final = 128  # of a tile's operands at a time, which stay in the nearest cache
+TILE_ROWS: Final = 4  # 4 × 12 sums in 12 registers of 4 lanes; 3 registers hold columns, 1 a row
+TILE_COLUMNS: Final = 12
+BLOCK_TERMS: Final = 128  # terms of a sum per block; the operands of a block stay in the L1 cache

@@ -1,6 +1,6 @@
-"""The processor's floating-point mode, pinned while kernels run.
+"""Sets the CPU's floating-point mode while kernels run: round to nearest, denormals not flushed to zero.
 
-Another library in the process may flush denormals or change the rounding; results would then depend on it (law 1).
+Other libraries in the process may change this mode, and results would then depend on it (law 1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MXCSR_CONTROL = 0xFFC0  # without the sticky exception flags
 
 @intrinsic
 def pin_float_mode(typing_context):
-    """Sets nearest rounding and full denormals; returns the mode found."""
+    """Sets rounding to nearest and disables flush-to-zero; returns the previous mode."""
     def codegen(context, builder, sig, args):
         if _X86:
             slot = cgutils.alloca_once(builder, _I32)
@@ -47,7 +47,7 @@ def pin_float_mode(typing_context):
 
 @intrinsic
 def restore_float_mode(typing_context, mode):
-    """Puts back what `pin_float_mode` found, if it had to change it."""
+    """Restores the mode that `pin_float_mode` returned, if it differs."""
     def codegen(context, builder, sig, args):
         if _X86:
             found = builder.trunc(args[0], _I32)

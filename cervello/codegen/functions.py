@@ -1,26 +1,38 @@
-"""Our own exp, log, tanh and their relatives on sixteen float32 lanes: the same bits on every CPU and in every lane.
+"""Elementary functions on sixteen float32 lanes, bitwise equal on every CPU and in every lane.
 
-    exponentials    exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, tanh, sigmoid, erf, softplus, mish
+    exponentials    exp, exp_nonpositive, expm1, expm1_nonpositive, log, log1p, tanh, sigmoid, erf, softplus, mish
     hyperbolic      sinh, cosh, asinh, acosh, atanh
     trigonometry    sin, cos, tan
     inverse_trigonometry   asin, acos, atan
     powers          power
 
-Promises for all of them. Only +, -, *, /, fma, integer operations and selects are used, each of which is defined to
-the bit. "within N ulp" bounds the distance to the true result in units of the true result's last place, over all
-float32; the tests read N from the docstrings. NaN gives NaN (which one is not defined), odd functions keep the sign of
--0, and denormals are neither read nor written as zero (exp_of_fall makes none).
+Guarantees of all functions. They use only +, -, *, /, fma, integer operations and selects, whose results are exactly defined.
+"within N ulp" bounds the error in units in the last place of the exact result, over all float32; the tests read N from the docstrings.
+NaN gives NaN (its payload is not defined). Odd functions keep the sign of -0. Denormal arguments and results are not flushed to zero;
+exp_nonpositive has no denormal results.
 
-Polynomials are minimax fits (weighted least squares iterated to equal ripple, in double precision against 30 digits)
-whose coefficients were rounded to float32 one by one, lowest first, the others fitted again each time; "to 2^-k" is the
-error of the rounded polynomial relative to the function it stands for.
+Polynomials are minimax fits (weighted least squares iterated to equal ripple, in double precision against 30 digits). Their coefficients
+were rounded to float32 one by one, lowest first, with the remaining ones fitted again each time. "to 2^-k" is the relative error of the
+rounded polynomial.
 """
 
-from cervello.codegen.math.exponentials import erf, exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, mish, sigmoid, softplus, tanh
+from cervello.codegen.math.exponentials import (
+           erf,
+           exp,
+           exp_nonpositive,
+           expm1,
+           expm1_nonpositive,
+           log,
+           log1p,
+           mish,
+           sigmoid,
+           softplus,
+           tanh,
+)
 from cervello.codegen.math.hyperbolic import acosh, asinh, atanh, cosh, sinh
 from cervello.codegen.math.inverse_trigonometry import acos, asin, atan
 from cervello.codegen.math.powers import power
 from cervello.codegen.math.trigonometry import cos, sin, tan
 
-__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "expm1_of_fall",
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_nonpositive", "expm1", "expm1_nonpositive",
            "log", "log1p", "mish", "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]

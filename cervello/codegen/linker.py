@@ -1,7 +1,7 @@
-"""Resolves kernel names to addresses: from memory, from the package's prebuilt code, from the cache, or by compiling.
+"""Resolves kernel references to addresses: from memory, from the package's prebuilt code, from the cache, or by compiling.
 
-`address("cervello.native.kernels.gemm:gemm")` is cheap after the first call. A name is compiled at most once per process,
-and once per machine while its source stays the same.
+`address("cervello.native.kernels.gemm:gemm")` is a dict lookup after the first call. A kernel is compiled at most once per process, and
+once per machine while its source is unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Linked(NamedTuple):
     arity: int
 
 
-Progress = Callable[[int, int, str], None]  # done, total, name of the kernel that is compiled next ("" at the end)
+Progress = Callable[[int, int, str], None]  # done, total, reference of the kernel that is compiled next ("" at the end)
 
 _linked: dict[str, Linked] = {}
 _engines: list[Any] = []  # keep the machine code alive
@@ -37,7 +37,7 @@ _progress: list[Progress] = []
 def _forget_locks() -> None:
     """Replaces locks in a forked child, where the thread that held a lock does not exist; also llvmlite's and numba's locks.
 
-    A fork does not wait for a compilation: hooks of other modules may hold what the compiling thread waits for (logging's lock, say).
+    A fork does not wait for a running compilation, because hooks of other modules may hold a lock that the compiling thread needs.
     """
     global _lock
     _lock = threading.RLock()
@@ -45,7 +45,7 @@ def _forget_locks() -> None:
     if "numba.core.compiler_lock" in sys.modules:
         owners.append(sys.modules["numba.core.compiler_lock"].global_compiler_lock)
     for owner in owners:
-        with contextlib.suppress(AttributeError):  # other versions of these may keep theirs elsewhere
+        with contextlib.suppress(AttributeError):  # other versions may have no such attribute
             if owner._lock.acquire(blocking=False):
                 owner._lock.release()
             else:
@@ -73,7 +73,7 @@ def _load(entry: cache.ObjectCode) -> Linked:
     if not _engines:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-    # An engine per object: mangled names of two processes may collide, and one engine refuses doubles.
+    # One engine per object: symbols compiled by two processes may collide, and an engine refuses duplicate symbols.
     machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))
@@ -91,13 +91,13 @@ def stored(reference: str) -> cache.ObjectCode | None:
 
 
 def is_stored(reference: str) -> bool:
-    """Whether a function need not be compiled."""
-    found = prebuilt.carried()
+    """Whether the function's code is prebuilt or cached."""
+    found = prebuilt.bundled()
     return (found is not None and reference in found.kernels) or cache.has(reference)
 
 
 def link(references: Iterable[str]) -> None:
-    """Makes every named function callable; compiles the ones that are not stored and reports them."""
+    """Links functions into this process; compiles those that are not stored, and reports progress."""
     wanted = [name for name in dict.fromkeys(references) if name not in _linked]
     if not wanted:
         return
@@ -136,4 +136,5 @@ def linked(reference: str) -> Linked:
 
 
 def address(reference: str) -> int:
+    """The function's address."""
     return linked(reference).address

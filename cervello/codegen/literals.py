@@ -1,4 +1,4 @@
-"""Numbers known when a function is written: one in all lanes, or the coefficients of a polynomial."""
+"""Compile-time constants in all lanes, and polynomials with constant coefficients."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import F32, LANES, VF, f32x16, llvm_function, splat_value
+from cervello.codegen.simd import f32x16
+from cervello.codegen.simd_ir import F32, F32X16, LANES, llvm_function, splat_value
 
 
 @intrinsic
 def constant(typing_context, x):
     """The float32 nearest to a float literal, in all lanes; compiles faster than `splat(np.float32(x))`."""
     def codegen(context, builder, sig, args):
-        return splat_value(builder, builder.fptrunc(args[0], F32), VF)
+        return splat_value(builder, builder.fptrunc(args[0], F32), F32X16)
     return f32x16(types.float64), codegen
 
 
 def polynomial(*coefficients: float) -> Any:
-    """A function of x: the sum of coefficient k times x to the k, by Horner's rule with fma.
+    """A function of sixteen float32 x: Σ coefficients[k] · x^k, by Horner's rule with fma.
 
-    One intrinsic rather than a call per coefficient, which numba would take several times as long to compile.
+    It is one intrinsic, because numba compiles a call per coefficient several times as slowly.
     """
-    *lower, highest = (ir.Constant(VF, [float(np.float32(value))] * LANES) for value in coefficients)
+    *lower, leading = (ir.Constant(F32X16, [float(np.float32(value))] * LANES) for value in coefficients)
 
     @intrinsic
     def function(typing_context, x):
         def codegen(context, builder, sig, args):
-            total, multiply_add = highest, llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+            result, multiply_add = leading, llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
             for coefficient in reversed(lower):
-                total = builder.call(multiply_add, [total, args[0], coefficient])
-            return total
+                result = builder.call(multiply_add, [result, args[0], coefficient])
+            return result
         return f32x16(f32x16), codegen
 
     return function

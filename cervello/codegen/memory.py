@@ -1,6 +1,6 @@
-"""Scalar loads, stores and calls at raw addresses, for kernels.
+"""Scalar loads, stores and calls at addresses, for kernels.
 
-Addresses are int64 bytes; indices count elements of the type named.
+Addresses are int64, in bytes; indices count elements of the type in the function's name.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ read_u8, write_u8 = _reader(I8, types.uint8, 1), _writer(I8, types.uint8, 1)
 read_u16, read_i16 = _reader(I16, types.uint16, 2), _reader(I16, types.int16, 2)
 write_u16 = _writer(I16, types.uint16, 2)
 read_i8, write_i8 = _reader(I8, types.int8, 1), _writer(I8, types.int8, 1)
-word = read_i64  # one word of a step or of the run's context
+word = read_i64  # one word of a step or of a run's context
 
 
 @intrinsic
 def word_f32(typing_context, address, index):
-    """A float32 kept in the low half of a word."""
+    """The float32 whose bits are the low half of a word."""
     def codegen(context, builder, sig, args):
         return builder.bitcast(builder.trunc(builder.load(_element(builder, I64, args), align=8), I32), F32)
     return types.float32(types.int64, types.int64), codegen
@@ -63,7 +63,7 @@ def word_f32(typing_context, address, index):
 
 @intrinsic
 def copy_bytes(typing_context, target, source, count):
-    """memcpy of `count` bytes, not overlapping."""
+    """memcpy of `count` bytes that do not overlap."""
     def codegen(context, builder, sig, args):
         kind = I8.as_pointer()
         function = builder.module.declare_intrinsic("llvm.memcpy", [kind, kind, I64])
@@ -74,7 +74,7 @@ def copy_bytes(typing_context, target, source, count):
 
 @inline
 def copy_row(target, source, row_bytes):
-    """Copies a row; one of 4 bytes takes less time than by `copy_bytes`."""
+    """Copies a row; rows of 4 bytes are a special case, faster than `copy_bytes`."""
     if row_bytes == 4:
         write_i32(target, 0, read_i32(source, 0))
     else:
@@ -93,48 +93,37 @@ def prefetch(typing_context, address):
     return types.void(types.int64), codegen
 
 
+def _call_compiled(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Calls the compiled function at address args[0] with the other words, with numba's calling convention; returns its word."""
+    result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+    words = [I64] * len(args[1:])
+    kind = ir.FunctionType(I32, [I64.as_pointer(), I8.as_pointer().as_pointer(), *words]).as_pointer()
+    builder.call(builder.inttoptr(args[0], kind), [result, error, *args[1:]])
+    return builder.load(result)
+
+
 @intrinsic
 def call_kernel(typing_context, function, a, b):
-    """Calls a compiled function of two words by address, by numba's own calling convention; returns its word."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        kind = ir.FunctionType(I32, [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64]).as_pointer()
-        builder.call(builder.inttoptr(args[0], kind), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(types.int64, types.int64, types.int64), codegen
+    """Calls a compiled function of two words by address; returns its word."""
+    return types.int64(types.int64, types.int64, types.int64), _call_compiled
 
 
 @intrinsic
 def call_block(typing_context, function, target, source, count, parameters):
     """Calls a compiled block function (target, source, count, address of parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 5), codegen
+    return types.int64(*[types.int64] * 5), _call_compiled
 
 
 @intrinsic
 def call_block_2(typing_context, function, target, a, b, count, parameters):
     """Calls a compiled block function (target, a, b, count, parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 6), codegen
+    return types.int64(*[types.int64] * 6), _call_compiled
 
 
 @intrinsic
 def call_block_3(typing_context, function, target, a, b, c, count, parameters):
     """Calls a compiled block function (target, a, b, c, count, parameters) by address."""
-    def codegen(context, builder, sig, args):
-        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
-        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64, I64]
-        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
-        return builder.load(result)
-    return types.int64(*[types.int64] * 7), codegen
+    return types.int64(*[types.int64] * 7), _call_compiled
 
 
 @intrinsic

@@ -1,16 +1,16 @@
-"""Object code that a wheel carries, so that a fresh installation need not compile; read only.
+"""Object code in the wheel, so that a fresh installation does not compile; read only.
 
     <package>/codegen/object_code/<level>.code the SHA-256 of the next line; a line of JSON; the object code of all kernels
 
-The levels are those of the x86-64 psABI, with exactly its instruction sets. A machine that has a level's instruction sets runs its
-code; results are those of code compiled for the machine itself, bit for bit, since kernels have an order of their own (law 1). The line of
-JSON holds the key, what compiled the code, and {reference: [symbol, arity, start, bytes, SHA-256]}.
+The levels are those of the x86-64 psABI, with exactly its instruction sets. A machine with a level's instruction sets runs its code. Its
+results are bitwise those of code compiled for the machine, because kernels have a fixed order of operations (law 1). The line of JSON
+holds the key, the compiler's versions, and {reference: [symbol, arity, start, bytes, SHA-256]}.
 
-The key hashes what `cache.key` hashes, the versions of Python, numba and llvmlite aside: this code calls nothing of theirs. It needs
-`memcpy`, `memset` and six names of Python's stable ABI, and whatever makes it checks that (`scripts/build_code.py`). Code of other
-sources, for another system or with another hash is as good as absent; what is absent comes from the cache, or is compiled.
+The key hashes the same as `cache.key` without the versions of Python, numba and llvmlite, because the code does not call them. It needs
+`memcpy`, `memset` and six names of Python's stable ABI; `scripts/build_code.py` checks this. Code of other sources, for another system or
+with another hash is ignored. Missing code comes from the cache, or is compiled.
 
-The folder is as trustworthy as the package's own modules, which lie around it, so its owner and mode are not looked at.
+Owner and mode of the folder are not checked, because the package's own modules are in the same place.
 
 Source: System V ABI, AMD64 supplement 1.0, table 3.1 (micro-architecture levels).
 """
@@ -40,27 +40,27 @@ _V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
 
 
 class Level(NamedTuple):
-    """A set of CPUs. `features` are LLVM's names of what all of them have; `name` is also LLVM's name of the least of them."""
+    """A micro-architecture level. `features` are LLVM's names of its instruction sets; `name` is also LLVM's name of its baseline CPU."""
 
     name: str
     features: tuple[str, ...]
 
     @property
     def flags(self) -> str:
-        """The features as LLVM takes them: +avx,+avx2,…"""
+        """The features in LLVM's syntax: +avx,+avx2,…"""
         return ",".join(f"+{name}" for name in self.features)
 
 
-LEVELS: Final = (Level("x86-64-v4", _V4), Level("x86-64-v3", _V3))  # the first that a machine has is the best
+LEVELS: Final = (Level("x86-64-v4", _V4), Level("x86-64-v3", _V3))  # best first
 
 
 class Prebuilt(NamedTuple):
-    """A file of object code for one level, checked but for the code itself.
+    """A file of object code for one level. Its header is checked; the code is checked when it is read.
 
     Attributes:
       kernels: by reference: symbol, arity, first byte after the line of JSON, bytes, SHA-256.
-      made_by: versions of what compiled the code, by name.
-      start: where the code begins in the file, in bytes.
+      made_by: the compiler's versions, by package.
+      start: offset of the code in the file, in bytes.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Prebuilt(NamedTuple):
     start: int
 
     def code(self, reference: str) -> ObjectCode | None:
-        """The code of a kernel; None when it is absent or damaged."""
+        """The code of a kernel; None if it is absent or damaged."""
         found = self.kernels.get(reference)
         if found is None:
             return None
@@ -86,7 +86,7 @@ class Prebuilt(NamedTuple):
 
 
 def supported() -> bool:
-    """Whether code of these levels can be made and run on this system: Linux on x86-64, in a process of 64 bits."""
+    """Whether this system can build and run prebuilt code: Linux on x86-64, in a 64-bit process."""
     return sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 1 << 32
 
 
@@ -99,12 +99,16 @@ def runnable() -> list[Level]:
 
 
 def key(level: Level) -> str:
-    """The hash that names a level's code made of these sources."""
+    """The key of a level's code, a hash of the level and of these sources."""
     return cache.digest(["prebuilt", _FORMAT, platform.machine(), sys.platform, level.name, level.flags])
 
 
 def write(path: Path, level: Level, entries: Mapping[str, ObjectCode], made_by: Mapping[str, str]) -> None:
-    """Writes the code of kernels, by reference, as one file.
+    """Writes the code of kernels to one file.
+
+    Args:
+      entries: object code by reference.
+      made_by: the compiler's versions, by package.
 
     Raises:
       OSError: it cannot be written.
@@ -121,7 +125,7 @@ def write(path: Path, level: Level, entries: Mapping[str, ObjectCode], made_by: 
 
 
 def load(path: Path, level: Level) -> Prebuilt | None:
-    """A file of code; None when it is absent, damaged, or of other sources or for another system."""
+    """Reads a file of code; None if it is absent, damaged, of other sources or for another system."""
     try:
         with open(path, "rb") as file:
             expected, head = file.readline().rstrip(b"\n"), file.readline()
@@ -137,10 +141,10 @@ def load(path: Path, level: Level) -> Prebuilt | None:
 
 
 @lru_cache(maxsize=1)
-def carried() -> Prebuilt | None:
-    """The code that this package carries for this machine; None without any.
+def bundled() -> Prebuilt | None:
+    """The package's prebuilt code for the best level of this machine; None if there is none.
 
-    With `NUMBA_CPU_NAME` or `NUMBA_CPU_FEATURES` there is none: they ask for code for the CPU that they name.
+    With `NUMBA_CPU_NAME` or `NUMBA_CPU_FEATURES` set, prebuilt code is not used: these variables select another CPU.
     """
     if "NUMBA_CPU_NAME" in os.environ or "NUMBA_CPU_FEATURES" in os.environ or not FOLDER.is_dir():
         return None
@@ -148,6 +152,6 @@ def carried() -> Prebuilt | None:
 
 
 def read(reference: str) -> ObjectCode | None:
-    """The code of a kernel that the package carries for this machine; None when it is absent or damaged."""
-    found = carried()
+    """The prebuilt code of a kernel for this machine; None if it is absent or damaged."""
+    found = bundled()
     return None if found is None else found.code(reference)

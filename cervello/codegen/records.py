@@ -1,14 +1,14 @@
-"""Words at an address, read and written by name.
+"""numba types for records of int64 words at an address, whose words are attributes.
 
-    words = reader(SCHEMA)          once, beside the kernel of a step
-    w = words(step, ctx)            in the kernel: no code
-    w.rows, w.lda                   a load each, where it is written
-    w.sizes                         as many loads as the name stands for words, a tuple
-    w.source                        an operand's address: the base of its space in `ctx`, and its offset
-    w.sizes_at, w.more              addresses of words, to index them
+    words = reader(SCHEMA)          at module level, beside the kernel of a step
+    w = words(step, ctx)            in the kernel; generates no code
+    w.rows, w.lda                   one load each
+    w.sizes                         a tuple; one load per word
+    w.source                        an operand's address: the base of its space in `ctx` plus its offset
+    w.sizes_at, w.more              the address of a word, for indexing
     w.rows = 3                      a store of one word
 
-    block = view(RECORD)            the same for words without operands: block(address)
+    block = view(RECORD)            the same for records without operands: block(address)
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, mod
 
 from cervello.codegen.memory import F32, F64, I32, I64
 
-Layout = Mapping[str, tuple[int, str, int]]  # (position in words, kind, how many words: 0 for one that is no tuple) by name
+Layout = Mapping[str, tuple[int, str, int]]  # by name: (position in words, kind, number of words; 0 for a scalar)
 
 
 class _Record(types.Type):
-    """The words of one layout."""
+    """The numba type of a record with this layout."""
 
     def __init__(self, name: str, layout: Layout):
         self.layout = layout
@@ -67,26 +67,26 @@ class _Attributes(AttributeTemplate):
 _TYPES = {"float": types.float32, "float64": types.float64}
 
 
-def _place(builder: Any, address: Any, index: Any) -> Any:
+def _word_pointer(builder: Any, address: Any, index: Any) -> Any:
     return builder.gep(builder.inttoptr(address, I64.as_pointer()), [index], inbounds=True)
 
 
 @lower_getattr_generic(_Record)
 def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> Any:
-    position, what, count = kind.find(attribute)
+    position, kind_of_word, count = kind.find(attribute)
     record = cgutils.create_struct_proxy(kind)(context, builder, value=value)
 
     def load(address: Any, index: Any) -> Any:
-        return builder.load(_place(builder, address, index), align=8)
+        return builder.load(_word_pointer(builder, address, index), align=8)
 
-    if what == "address":
+    if kind_of_word == "address":
         return builder.add(record.step, I64(8 * position))
-    words = [load(record.step, I64(position + i)) for i in range(2 if what == "operand" else count or 1)]
-    if what == "operand":
+    words = [load(record.step, I64(position + i)) for i in range(2 if kind_of_word == "operand" else count or 1)]
+    if kind_of_word == "operand":
         return builder.add(load(record.ctx, words[0]), words[1])
-    if what == "float":
+    if kind_of_word == "float":
         words = [builder.bitcast(builder.trunc(word, I32), F32) for word in words]
-    elif what == "float64":
+    elif kind_of_word == "float64":
         words = [builder.bitcast(word, F64) for word in words]
     return cgutils.pack_array(builder, words) if count else words[0]
 
@@ -94,16 +94,16 @@ def _read(context: Any, builder: Any, kind: Any, value: Any, attribute: str) -> 
 @lower_setattr_generic(_Record)
 def _write(context: Any, builder: Any, sig: Any, args: Any, attribute: str) -> None:
     kind, word = sig.args
-    position, what, count = kind.find(attribute)
-    if what in ("address", "operand", "float") or count:
+    position, kind_of_word, count = kind.find(attribute)
+    if kind_of_word in ("address", "operand", "float") or count:
         raise NotImplementedError(f"{kind}: expected the name of a single word that can be written, got {attribute!r}")
     record = cgutils.create_struct_proxy(kind)(context, builder, value=args[0])
     value = builder.bitcast(args[1], I64) if word == types.float64 else args[1]
-    builder.store(value, _place(builder, record.step, I64(position)), align=8)
+    builder.store(value, _word_pointer(builder, record.step, I64(position)), align=8)
 
 
 class Schema(Protocol):
-    """What words are called."""
+    """The part of `codegen.schema.Schema` that this module needs."""
 
     @property
     def name(self) -> str: ...
@@ -113,7 +113,7 @@ class Schema(Protocol):
 
 
 def reader(schema: Schema) -> Any:
-    """A function of a step's and a context's address, for kernels: the step's words by name."""
+    """A function (address of a step, address of a context) → the step's words by name, for kernels."""
     record = _Record(schema.name, schema.layout)
 
     @intrinsic
@@ -126,7 +126,7 @@ def reader(schema: Schema) -> Any:
 
 
 def view(schema: Schema) -> Any:
-    """A function of an address, for kernels: the words there by name."""
+    """A function (address) → the words at the address by name, for kernels."""
     record = _Record(schema.name, schema.layout)
 
     @intrinsic

@@ -1,23 +1,23 @@
-"""Schemas of int64 words: their names, kinds and order, the single source for the code that writes them and the code that reads them.
+"""Schemas of records of int64 words: names, kinds and order. Code that writes a record and code that reads it use the same schema.
 
-Compiled code reads and writes words by name (`records`). Python arranges them by name (`arrange`, `filled`) or finds the index of one
-(`index`). Words are written as `name`, `name:kind` or `name:kind*count`. The kinds are
+Compiled code accesses words by name (`records`). Python code orders words given by name (`arrange`, `filled`) or looks up the index of a
+word (`index`). A schema is a string of words `name`, `name:kind` or `name:kind*count`. The kinds are
 
-    count      a number that does not depend on N and is at least 0 (the kind of a bare name)
-    rows       a number of at least 0 that may grow with N
+    count      an integer ≥ 0 that does not depend on N (the default)
+    rows       an integer ≥ 0 that may grow with N
     stride     bytes that may grow with N, of either sign
-    int        any number that does not depend on N
-    bits       any word at all: a node's index, the bits of an element
+    int        any integer that does not depend on N
+    bits       any word: a node's index, the bits of an element
     float      the bits of a float32
     float64    the bits of a float64
-    weight     the address of a constant; `weight?`: or 0
-    block      the address of a block, see `native.memory.extents.blocks`; `block?`: or 0
+    weight     the address of a constant; `weight?` may also be 0
+    block      the address of a block, see `native.memory.extents.blocks`; `block?` may also be 0
     function   the address of another compiled function
-    jump       words to another step
-    ...        words of another schema, by the name `more`
+    jump       the distance to another step, in words
+    ...        words of another schema follow, under the name `more`
 
-Only words of a step and parameters of a block are checked against their kind; in other records a bare name may be any word. This module
-does not import numba, which takes a second.
+The verifier checks the kinds of a step's words and of a block's parameters. In other records the default kind is not checked. This module
+does not import numba, because that takes a second.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cervello.errors import PlanError
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One name of a schema; count: the words it stands for, 0 for a single word."""
+    """One name of a schema; count: length of a tuple of words, 0 for a single word."""
 
     name: str
     kind: str
@@ -41,12 +41,12 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The names of words, in their order.
+    """The words of a record, in order.
 
     Attributes:
-      name: what has these words; of a step, "module:name" of its first kernel.
-      reads, writes, scratch: names of a step's operands, in the order of their words; of other records, none.
-      fields: of the words after the operands.
+      name: of the record; for a step, "module:name" of its first kernel.
+      reads, writes, scratch: names of a step's operands, in the order of their words; () for other records.
+      fields: the words after the operands.
       more: whether words of another schema follow.
       first: index of the first word after the operands, from the start of the words.
     """
@@ -65,17 +65,17 @@ class Schema:
 
     @property
     def n_words(self) -> int:
-        """Words after the operands, without those of another schema."""
+        """The number of words after the operands, without those of another schema."""
         return sum(field.count or 1 for field in self.fields)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of these words."""
+        """The size of these words in bytes."""
         return 8 * self.n_words
 
     @property
     def layout(self) -> dict[str, tuple[int, str, int]]:
-        """(position, kind, count) by name, as `records` takes them."""
+        """(position, kind, count) by name, for `records`."""
         start = self.first - 2 * len(self.operands)
         found = {name: (start + 2 * i, "operand", 0) for i, name in enumerate(self.operands)}
         at = self.first
@@ -90,10 +90,10 @@ class Schema:
         return SimpleNamespace(**{name: position for name, (position, _, _) in self.layout.items()})
 
     def arrange(self, words: Mapping[str, Any]) -> list[Any]:
-        """Words by name, in order; words of another schema, if any, as `more`.
+        """Orders words given by name; `more` holds the words of another schema.
 
         Raises:
-          PlanError: a word is missing or unknown, or a name gets a wrong number of words.
+          PlanError: a word is missing or unknown, or a tuple has a wrong length.
         """
         names = [field.name for field in self.fields]
         if words.keys() - ({"more"} if self.more else set()) != set(names):
@@ -107,17 +107,17 @@ class Schema:
         return [*found, *words.get("more", ())]
 
     def filled(self, **words: Any) -> list[Any]:
-        """Like `arrange`; words that are not given are 0."""
+        """Like `arrange`; missing words are 0."""
         return self.arrange({field.name: (0,) * field.count if field.count else 0 for field in self.fields} | words)
 
 
 def record(name: str, words: str) -> Schema:
-    """The schema of words that are not a step's: a block of a call, or a record that repeats."""
+    """The schema of a record that is not a step."""
     return Schema(name, (), (), (), *parse(words), 0)
 
 
 def parse(words: str) -> tuple[tuple[Field, ...], bool]:
-    """Fields, and whether words of another schema follow."""
+    """Parses a schema: its fields, and whether words of another schema follow."""
     listed = words.split()
     more = listed[-1:] == ["..."]
     fields = []

@@ -1,10 +1,10 @@
-"""Sixteen-lane vectors as numba types, so that a kernel is written once and gives the same bits on every CPU.
+"""Vectors of sixteen lanes as numba types: kernels are written once and give the same bits on every CPU.
 
-Automatic vectorisation would make the order of a reduction and the code of the last elements depend on the machine. Here a
-vector always has 16 lanes on every CPU (LLVM splits it into two of 8 or four of 4), and a remainder is the same code under a
-mask. Lanes never mix, except in sums and maxima of lanes, whose tree is fixed, and in transposes.
+With automatic vectorisation, the order of a reduction and the code of the remainder would depend on the machine. Here a vector has 16
+lanes on every CPU (LLVM splits it into two of 8 or four of 4), and the remainder runs the same code under a mask. Lanes are combined only
+in sums and maxima over lanes, whose tree is fixed, and in transposes.
 
-All values are float32, int32 or masks; addresses are int64 bytes.
+Values are float32 (f32x16), int32 (i32x16) or bool (mask). Addresses are int64, in bytes, without alignment requirements.
 """
 
 from __future__ import annotations
@@ -14,38 +14,50 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
 
-LANES = 16
-F32, F64, I1, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-VF, VI, VM, VL = (ir.VectorType(t, LANES) for t in (F32, I32, I1, I64))
+from cervello.codegen.simd_ir import (
+    F32,
+    F32X16,
+    I1X16,
+    I8X16,
+    I32,
+    I32X16,
+    I64X16,
+    LANES,
+    emit_masked_load,
+    emit_masked_store,
+    first_lanes,
+    llvm_function,
+    pointer,
+    splat_value,
+)
 
 
-class Lanes(types.Type):
-    """Sixteen values of one LLVM type, held in registers."""
+class SimdType(types.Type):
+    """The numba type of a vector of sixteen lanes."""
 
     def __init__(self, name: str, vector: ir.VectorType):
         self.vector = vector
         super().__init__(name)
 
 
-f32x16, i32x16, mask = Lanes("f32s", VF), Lanes("i32s", VI), Lanes("mask", VM)
+f32x16, i32x16, mask = SimdType("f32x16", F32X16), SimdType("i32x16", I32X16), SimdType("mask", I1X16)
 
 
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Lanes):
+@register_model(SimdType)
+class _SimdModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: SimdType):
         super().__init__(dmm, fe_type, fe_type.vector)
 
 
-def _operators() -> None:
-    """Teaches numba the operators of the three types; cheaper to compile than overloads."""
+def _register_operators() -> None:
+    """Registers the operators of the three types with numba; they compile faster than overloads."""
 
-    def teach(op: Any, result: Lanes, operand: Lanes, emit: Any) -> None:
+    def register(op: Any, result: SimdType, operand: SimdType, emit: Any) -> None:
         lower_builtin(op, operand, operand)(lambda context, builder, sig, args: emit(builder, *args))
         cases.setdefault(op, []).append(signature(result, operand, operand))
 
@@ -54,53 +66,30 @@ def _operators() -> None:
 
     cases: dict[Any, list[Any]] = {}
     for op, name in [(operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")]:
-        teach(op, f32x16, f32x16, call(name))
+        register(op, f32x16, f32x16, call(name))
     for op, name in [(operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), (operator.and_, "and_"),
                      (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "lshr")]:
-        teach(op, i32x16, i32x16, call(name))
+        register(op, i32x16, i32x16, call(name))
     for op, sign in [(operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")]:
-        teach(op, mask, f32x16, call("fcmp_ordered", sign))
-        teach(op, mask, i32x16, call("icmp_signed", sign))
-    teach(operator.ne, mask, f32x16, call("fcmp_unordered", "!="))  # NaN differs from everything, itself included
-    teach(operator.and_, mask, mask, call("and_"))
-    teach(operator.or_, mask, mask, call("or_"))
-    teach(operator.xor, mask, mask, call("xor"))
+        register(op, mask, f32x16, call("fcmp_ordered", sign))
+        register(op, mask, i32x16, call("icmp_signed", sign))
+    register(operator.ne, mask, f32x16, call("fcmp_unordered", "!="))  # NaN is unequal to everything, including itself
+    register(operator.and_, mask, mask, call("and_"))
+    register(operator.or_, mask, mask, call("or_"))
+    register(operator.xor, mask, mask, call("xor"))
     for op, signatures in cases.items():
         infer_global(op)(type(f"lanes_{op.__name__}", (ConcreteTemplate,), {"cases": signatures}))
 
 
-_operators()
+_register_operators()
 
 
-def splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, value, I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(VI, [0] * LANES))
-
-
-def first_lanes(builder: Any, count: Any) -> Any:
-    """A mask of the first `count` lanes (int64, any value)."""
-    for sign, limit in ((">", LANES), ("<", 0)):  # brought to int32, whose comparison is one instruction and not three
-        count = builder.select(builder.icmp_signed(sign, count, I64(limit)), I64(limit), count)
-    return builder.icmp_signed("<", ir.Constant(VI, list(range(LANES))), splat_value(builder, builder.trunc(count, I32), VI))
-
-
-def pointer(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-def llvm_function(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def _unary(name: str, operand: Lanes = f32x16) -> Any:
-    suffix = "v16f32" if operand is f32x16 else "v16i32"
-
+def _unary(name: str) -> Any:
     @intrinsic
     def function(typing_context, x):
         def codegen(context, builder, sig, args):
-            return builder.call(llvm_function(builder, f"llvm.{name}.{suffix}", operand.vector, [operand.vector]), args)
-        return operand(operand), codegen
+            return builder.call(llvm_function(builder, f"llvm.{name}.v16f32", F32X16, [F32X16]), args)
+        return f32x16(f32x16), codegen
 
     return function
 
@@ -123,13 +112,13 @@ round_zero = _unary("trunc")
 def fma(typing_context, a, b, c):
     """a * b + c with one rounding."""
     def codegen(context, builder, sig, args):
-        return builder.call(llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3), args)
+        return builder.call(llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3), args)
     return f32x16(f32x16, f32x16, f32x16), codegen
 
 
 @intrinsic
 def select(typing_context, where, a, b):
-    """Lane by lane, a where the mask is true, else b."""
+    """a in lanes where the mask is true, else b."""
     def codegen(context, builder, sig, args):
         return builder.select(*args)
     return a(mask, a, b), codegen
@@ -137,6 +126,7 @@ def select(typing_context, where, a, b):
 
 @intrinsic
 def invert(typing_context, m):
+    """The negation of a mask."""
     def codegen(context, builder, sig, args):
         return builder.not_(args[0])
     return mask(mask), codegen
@@ -146,7 +136,7 @@ def invert(typing_context, m):
 def splat(typing_context, x):
     """One float32 x in all sixteen lanes."""
     def codegen(context, builder, sig, args):
-        return splat_value(builder, args[0], VF)
+        return splat_value(builder, args[0], F32X16)
     return f32x16(types.float32), codegen
 
 
@@ -154,52 +144,53 @@ def splat(typing_context, x):
 def splat_int(typing_context, x):
     """The low 32 bits of one int64 in all lanes."""
     def codegen(context, builder, sig, args):
-        return splat_value(builder, builder.trunc(args[0], I32), VI)
+        return splat_value(builder, builder.trunc(args[0], I32), I32X16)
     return i32x16(types.int64), codegen
 
 
 @intrinsic
 def lane_index(typing_context):
-    """0 to 15."""
+    """The vector 0, 1, …, 15."""
     def codegen(context, builder, sig, args):
-        return ir.Constant(VI, list(range(LANES)))
+        return ir.Constant(I32X16, list(range(LANES)))
     return i32x16(), codegen
 
 
 @intrinsic
 def as_int(typing_context, x):
-    """The bits of sixteen floats."""
+    """Bitcast from float32 to int32."""
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], VI)
+        return builder.bitcast(args[0], I32X16)
     return i32x16(f32x16), codegen
 
 
 @intrinsic
 def as_float(typing_context, x):
-    """The floats of sixteen bit patterns."""
+    """Bitcast from int32 to float32."""
     def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], VF)
+        return builder.bitcast(args[0], F32X16)
     return f32x16(i32x16), codegen
 
 
 @intrinsic
 def to_float(typing_context, x):
-    """Signed integers to the nearest float32."""
+    """Converts signed int32 to the nearest float32."""
     def codegen(context, builder, sig, args):
-        return builder.sitofp(args[0], VF)
+        return builder.sitofp(args[0], F32X16)
     return f32x16(i32x16), codegen
 
 
 @intrinsic
 def to_int(typing_context, x):
-    """Truncates toward zero, saturates, NaN gives 0: the same on every CPU."""
+    """Converts float32 to int32: truncates towards zero, saturates, NaN gives 0, on every CPU."""
     def codegen(context, builder, sig, args):
-        return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", VI, [VF]), args)
+        return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", I32X16, [F32X16]), args)
     return i32x16(f32x16), codegen
 
 
 @intrinsic
 def shift_right_signed(typing_context, a, b):
+    """a >> b, arithmetic: the sign bit is copied."""
     def codegen(context, builder, sig, args):
         return builder.ashr(*args)
     return i32x16(i32x16, i32x16), codegen
@@ -207,20 +198,20 @@ def shift_right_signed(typing_context, a, b):
 
 @intrinsic
 def mulhi(typing_context, a, b):
-    """The upper 32 bits of the unsigned 64-bit products."""
+    """The upper 32 bits of the unsigned 64-bit products a * b."""
     def codegen(context, builder, sig, args):
-        wide = builder.mul(builder.zext(args[0], VL), builder.zext(args[1], VL))
-        return builder.trunc(builder.lshr(wide, ir.Constant(VL, [32] * LANES)), VI)
+        wide = builder.mul(builder.zext(args[0], I64X16), builder.zext(args[1], I64X16))
+        return builder.trunc(builder.lshr(wide, ir.Constant(I64X16, [32] * LANES)), I32X16)
     return i32x16(i32x16, i32x16), codegen
 
 
 @intrinsic
-def times_power_of_two(typing_context, x, n):
-    """x * 2^n for whole n, rounded once; only where the CPU has an instruction for it, see `exponentials.scaled`."""
+def scalef(typing_context, x, n):
+    """x * 2^n for integral n, rounded once, by the instruction vscalefps; AVX-512 only, see `exponentials.ldexp`."""
     def codegen(context, builder, sig, args):
         lanes = ir.IntType(16)
-        function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", VF, [VF, VF, VF, lanes, I32])
-        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: round as the thread does
+        function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", F32X16, [F32X16, F32X16, F32X16, lanes, I32])
+        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: the thread's current rounding mode
     return f32x16(f32x16, f32x16), codegen
 
 
@@ -228,7 +219,7 @@ def times_power_of_two(typing_context, x, n):
 def load(typing_context, address):
     """Sixteen adjacent float32, any alignment."""
     def codegen(context, builder, sig, args):
-        return builder.load(pointer(builder, args[0], VF), align=4)
+        return builder.load(pointer(builder, args[0], F32X16), align=4)
     return f32x16(types.int64), codegen
 
 
@@ -236,44 +227,40 @@ def load(typing_context, address):
 def load_masked(typing_context, address, count):
     """The first `count` of sixteen adjacent float32; the other lanes are 0 and not read."""
     def codegen(context, builder, sig, args):
-        kind = VF.as_pointer()
-        function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [kind, I32, VM, VF])
-        zero = ir.Constant(VF, [0.0] * LANES)
-        return builder.call(function, [pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[1]), zero])
+        return emit_masked_load(builder, args[0], first_lanes(builder, args[1]))
     return f32x16(types.int64, types.int64), codegen
 
 
 @intrinsic
 def store(typing_context, address, value):
+    """Stores sixteen adjacent float32."""
     def codegen(context, builder, sig, args):
-        builder.store(args[1], pointer(builder, args[0], VF), align=4)
+        builder.store(args[1], pointer(builder, args[0], F32X16), align=4)
         return context.get_dummy_value()
     return types.void(types.int64, f32x16), codegen
 
 
 @intrinsic
-def store_first(typing_context, address, value, count):
-    """Stores the first `count` lanes; the memory behind them is not touched."""
+def store_masked(typing_context, address, value, count):
+    """Stores the first `count` lanes; the memory after them is not accessed."""
     def codegen(context, builder, sig, args):
-        kind = VF.as_pointer()
-        function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, kind, I32, VM])
-        builder.call(function, [args[1], pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[2])])
+        emit_masked_store(builder, args[0], args[1], first_lanes(builder, args[2]))
         return context.get_dummy_value()
     return types.void(types.int64, f32x16, types.int64), codegen
 
 
 def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
-    steps = builder.mul(ir.Constant(VL, list(range(LANES))), splat_value(builder, stride, VL))
-    return builder.inttoptr(builder.add(splat_value(builder, address, VL), steps), ir.VectorType(F32.as_pointer(), LANES))
+    steps = builder.mul(ir.Constant(I64X16, list(range(LANES))), splat_value(builder, stride, I64X16))
+    return builder.inttoptr(builder.add(splat_value(builder, address, I64X16), steps), ir.VectorType(F32.as_pointer(), LANES))
 
 
 @intrinsic
 def gather(typing_context, address, stride, count):
-    """The first `count` float32 that lie `stride` bytes apart."""
+    """Loads the first `count` of sixteen float32 that lie `stride` bytes apart; the other lanes are 0."""
     def codegen(context, builder, sig, args):
         pointers = _lane_addresses(builder, args[0], args[1])
-        function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", VF, [pointers.type, I32, VM, VF])
-        return builder.call(function, [pointers, I32(4), first_lanes(builder, args[2]), ir.Constant(VF, [0.0] * LANES)])
+        function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", F32X16, [pointers.type, I32, I1X16, F32X16])
+        return builder.call(function, [pointers, I32(4), first_lanes(builder, args[2]), ir.Constant(F32X16, [0.0] * LANES)])
     return f32x16(types.int64, types.int64, types.int64), codegen
 
 
@@ -282,7 +269,7 @@ def scatter(typing_context, address, stride, value, count):
     """Stores the first `count` lanes `stride` bytes apart."""
     def codegen(context, builder, sig, args):
         pointers = _lane_addresses(builder, args[0], args[1])
-        function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [VF, pointers.type, I32, VM])
+        function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [F32X16, pointers.type, I32, I1X16])
         builder.call(function, [args[2], pointers, I32(4), first_lanes(builder, args[3])])
         return context.get_dummy_value()
     return types.void(types.int64, types.int64, f32x16, types.int64), codegen
@@ -290,13 +277,10 @@ def scatter(typing_context, address, stride, value, count):
 
 @intrinsic
 def load_bools(typing_context, address, count):
-    """The first `count` of sixteen adjacent bool bytes as a mask; other lanes are false."""
+    """Loads the first `count` of sixteen adjacent bool bytes as a mask; the other lanes are false."""
     def codegen(context, builder, sig, args):
-        vector = ir.VectorType(I8, LANES)
-        function = llvm_function(builder, "llvm.masked.load.v16i8.p0", vector, [vector.as_pointer(), I32, VM, vector])
-        zero = ir.Constant(vector, [0] * LANES)
-        lanes = builder.call(function, [pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[1]), zero])
-        return builder.icmp_unsigned("!=", lanes, zero)
+        lanes = emit_masked_load(builder, args[0], first_lanes(builder, args[1]), I8X16)
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(I8X16, None))
     return mask(types.int64, types.int64), codegen
 
 
@@ -304,18 +288,14 @@ def load_bools(typing_context, address, count):
 def store_bools(typing_context, address, value, count):
     """Stores the first `count` lanes of a mask as bytes 0 or 1."""
     def codegen(context, builder, sig, args):
-        vector = ir.VectorType(I8, LANES)
-        function = llvm_function(
-            builder, "llvm.masked.store.v16i8.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, VM])
-        lanes = builder.zext(args[1], vector)
-        builder.call(function, [lanes, pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[2])])
+        emit_masked_store(builder, args[0], builder.zext(args[1], I8X16), first_lanes(builder, args[2]), I8X16)
         return context.get_dummy_value()
     return types.void(types.int64, mask, types.int64), codegen
 
 
 @intrinsic
 def keep_first(typing_context, value, count, other):
-    """The first `count` lanes of `value`, then `other`."""
+    """The first `count` lanes of `value`; `other` in the other lanes."""
     def codegen(context, builder, sig, args):
         return builder.select(first_lanes(builder, args[1]), args[0], args[2])
     return f32x16(f32x16, types.int64, f32x16), codegen
@@ -329,33 +309,34 @@ def lane(typing_context, value, index):
     return types.float32(f32x16, types.int64), codegen
 
 
-def _rotated(distance: int) -> Any:
+def _make_rotate(distance: int) -> Any:
     @intrinsic
-    def moved(typing_context, value):
+    def rotate(typing_context, value):
         def codegen(context, builder, sig, args):
             order = [(i + distance) % LANES for i in range(LANES)]
-            return builder.shuffle_vector(args[0], args[0], ir.Constant(VI, order))
+            return builder.shuffle_vector(args[0], args[0], ir.Constant(I32X16, order))
         return f32x16(f32x16), codegen
 
-    return moved
+    return rotate
 
 
-rotate_8, rotate_4, rotate_2, rotate_1 = (_rotated(distance) for distance in (8, 4, 2, 1))  # for trees over lanes
+# Lane i gets lane (i + distance) mod 16; for trees over lanes.
+rotate_8, rotate_4, rotate_2, rotate_1 = (_make_rotate(distance) for distance in (8, 4, 2, 1))
 
 
 @intrinsic
 def sum_lanes_of_4(typing_context, a, b, c, d):
-    """The sums of four vectors in lanes 0 to 3, each through the tree of x + rotate_8(x), then rotate_4, rotate_2 and rotate_1."""
+    """The sums over the lanes of a, b, c, d in lanes 0 to 3; each in the order of x + rotate_8(x), then rotate_4, rotate_2, rotate_1."""
     def codegen(context, builder, sig, args):
-        def halved(x: Any, y: Any, width: int) -> Any:
-            """Of x, then of y: each run of 2 * width lanes as the sums of its halves."""
+        def add_halves(x: Any, y: Any, width: int) -> Any:
+            """For x, then y: adds the two halves of each run of 2 * width lanes."""
             low = [i for i in range(2 * LANES) if i // width % 2 == 0]
-            return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(VI, low)),
-                                builder.shuffle_vector(x, y, ir.Constant(VI, [i + width for i in low])))
+            return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(I32X16, low)),
+                                builder.shuffle_vector(x, y, ir.Constant(I32X16, [i + width for i in low])))
 
         a, b, c, d = args
-        x = halved(halved(a, b, 8), halved(c, d, 8), 4)
+        x = add_halves(add_halves(a, b, 8), add_halves(c, d, 8), 4)
         for width in (2, 1):
-            x = halved(x, x, width)
+            x = add_halves(x, x, width)
         return x
     return f32x16(f32x16, f32x16, f32x16, f32x16), codegen

@@ -1,6 +1,6 @@
-"""The source files of compiled code: those of its functions, and the files of the same package that they import.
+"""Finds the source files of compiled code: files of functions, and the files of the same package that they import.
 
-Import statements are parsed, not executed. Only import statements that start a line are followed.
+Import statements are parsed, not executed. Only import statements at the start of a line are followed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NAME = re.compile(r"[\w.]+")
 
 
 def closure(roots: Iterable[str | os.PathLike[str]], base: str | os.PathLike[str], outside: Container[str] = ()) -> dict[Path, bytes]:
-    """The files, and all files below a folder that they import, directly or through others: contents by path, sorted.
+    """The files and the files below `base` that they import, directly or indirectly: contents by path, sorted.
 
-    A package's `__init__` counts only where something is imported from it that is no module of its own.
+    A package's `__init__` is included only if a name that is not a module is imported from it.
 
     Args:
-      base: the folder that top-level packages and modules lie in; where packages are installed, many strange ones.
+      base: the folder of top-level packages and modules; for installed packages, site-packages.
       outside: top-level packages that are not followed.
     """
     files = _Files()
@@ -42,7 +42,7 @@ def closure(roots: Iterable[str | os.PathLike[str]], base: str | os.PathLike[str
 
 
 class _Files:
-    """Which files there are; every folder is read once."""
+    """Lookup of existing files; each folder is read once."""
 
     def __init__(self) -> None:
         self._files: dict[str, set[str]] = {}
@@ -56,20 +56,20 @@ class _Files:
         self._files[folder] = {entry.name for entry in entries} - self._folders[folder]
 
     def has(self, folder: str, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         if folder not in self._files:
             self._read(folder)
         return name in self._files[folder]
 
     def has_folder(self, path: str) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         parent, name = os.path.split(path)
         if parent not in self._folders:
             self._read(parent)
         return name in self._folders[parent]
 
     def of_module(self, path: str) -> str | None:
-        """The file of a module or package, where it lies there."""
+        """The file of a module or package; None if it does not exist."""
         folder, name = os.path.split(path)
         if self.has(folder, name + ".py"):
             return path + ".py"
@@ -77,7 +77,7 @@ class _Files:
 
 
 def _statements(text: bytes) -> Iterator[re.Match[bytes]]:
-    """The import statements; only lines with the word are looked at."""
+    """Yields import statements; only lines that contain "import" are matched."""
     at = text.find(b"import")
     while at >= 0:
         match = _IMPORT.match(text, text.rfind(b"\n", 0, at) + 1)
@@ -107,7 +107,7 @@ def _imported(path: str, text: bytes, base: str, outside: Container[str], files:
             for _ in range(level):
                 folder = os.path.dirname(folder)
         module = os.path.join(folder, *source.lstrip(".").split(".")) if source.strip(".") else folder
-        words = [found[0] for found in map(_NAME.findall, names.strip("()").split(",")) if found]  # "a as b", nothing behind the last comma
+        words = [found[0] for found in map(_NAME.findall, names.strip("()").split(",")) if found]  # "a as b"; "" after a trailing comma
         submodules = [files.of_module(os.path.join(module, word)) for word in words] if files.has_folder(module) else [None]
         yield from filter(None, submodules)
         if None in submodules or "*" in names:

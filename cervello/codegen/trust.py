@@ -7,14 +7,14 @@ import stat
 from pathlib import Path
 
 
-def only_ours(folder: Path) -> bool:
+def is_owner_only(folder: Path) -> bool:
     """Whether only this user and the system's administrator can write to a folder or replace it.
 
     The user must own the folder. The user or the administrator must own its parent folders; others may write to a parent only if it has
     the sticky bit, like /tmp. On systems without owners and modes the answer is yes.
 
     Args:
-      folder: without symbolic links.
+      folder: a path without symbolic links.
     Raises:
       OSError: it cannot be read.
     """

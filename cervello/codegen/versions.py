@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cervello.errors import CompilationError
 
-# From this version on, and before that one; the bounds in pyproject.toml are the same. Run, with the same bits: numba 0.61.0 with llvmlite
-# 0.44.0, numpy 1.26.0 and onnx 1.17.0; numba 0.61.2, 0.62.1, 0.63.1, 0.64.0, 0.65.1, 0.66.0, 0.67.0 and 0.68.1, each with the newest
-# llvmlite, numpy and onnx that it takes.
+# (first version, first version above) by package; pyproject.toml has the same bounds. Tested, with bitwise equal results: numba 0.61.0 with
+# llvmlite 0.44.0, numpy 1.26.0 and onnx 1.17.0; numba 0.61.2, 0.62.1, 0.63.1, 0.64.0, 0.65.1, 0.66.0, 0.67.0 and 0.68.1, each with the
+# newest llvmlite, numpy and onnx that it supports.
 TESTED = {"numba": ("0.61", "0.69"), "llvmlite": ("0.44", "0.51"), "numpy": ("1.26", "2.5"), "onnx": ("1.17", "1.24")}
 _ANYWAY = "CERVELLO_UNTESTED_NUMBA"
 _METADATA = re.compile(r"-(.+)\.dist-info$")
@@ -20,7 +20,7 @@ _METADATA = re.compile(r"-(.+)\.dist-info$")
 
 @cache
 def dist_info(package: str) -> tuple[str, ...]:
-    """Names of the folders beside an installed package that describe it, NAME-VERSION.dist-info; none where it is not installed so.
+    """Names of an installed package's metadata folders, NAME-VERSION.dist-info; () if there are none beside the package.
 
     Source: Python Packaging User Guide, "Recording installed projects".
     """
@@ -31,8 +31,7 @@ def dist_info(package: str) -> tuple[str, ...]:
 
 
 def installed(package: str) -> str:
-    """The version of an installed package. Where no folder beside it tells, the metadata of all that is installed is asked, which takes
-    part of every start."""
+    """The version of an installed package: from its metadata folder, else from importlib.metadata, which is slower to import."""
     if described := dist_info(package):
         found = _METADATA.search(described[-1])
         if found is not None:
@@ -43,22 +42,22 @@ def installed(package: str) -> str:
 
 
 def is_tested(package: str, version: str) -> bool:
-    """Whether a version lies within the bounds of `TESTED`."""
+    """Whether a version is within the bounds of `TESTED`."""
     low, high = TESTED[package]
     return _numbers(low) <= _numbers(version) < _numbers(high)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release of a version: 0.61.2rc1 is (0, 61, 2)."""
+    """The release numbers of a version: 0.61.2rc1 is (0, 61, 2)."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     return () if found is None else tuple(map(int, found[0].split(".")))
 
 
 def check_numba() -> None:
-    """Refuses versions of numba and llvmlite beyond those that were run: their private parts are used, so code might be wrong.
+    """Refuses untested versions of numba and llvmlite: this package uses their private interfaces, so compiled code could be wrong.
 
     Raises:
-      CompilationError: a version outside of `TESTED`, unless CERVELLO_UNTESTED_NUMBA=1.
+      CompilationError: a version is outside of `TESTED`, and CERVELLO_UNTESTED_NUMBA is not 1.
     """
     if os.environ.get(_ANYWAY) == "1":
         return

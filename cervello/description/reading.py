@@ -175,8 +175,8 @@ def _wrappers(where: str, value: Any) -> Any:
         at = f"{where}[{i}]"
         kind, options = _kind(at, each, _WRAPPERS)
         if kind == "Sample":
-            of, about = _kind(f"{at}, head", options.get("head"), _HEADS)
-            options["head"] = _make(f"{at}, head", getattr(heads, of), about)
+            head, head_options = _kind(f"{at}, head", options.get("head"), _HEADS)
+            options["head"] = _make(f"{at}, head", getattr(heads, head), head_options)
         found.append(_make(at, getattr(wrappers, kind), options))
     return found
 

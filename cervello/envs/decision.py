@@ -90,7 +90,7 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
     results: dict[str, Array] = dict(outputs)
     sampled = results[binding.output] if binding.is_unchanged else binding.sampled(results)
     action = sampled if binding.is_unchanged else binding.executed(sampled)
-    certain = deterministic or (binding.baked and not draws_of_its_own(policy))
+    certain = deterministic or (binding.model_decides and not draws_of_its_own(policy))
     drawn = binding.drawn
     if certain:
         log_prob: Array = np.zeros(n, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -31,15 +32,27 @@ class Head:
       tensors: names of the tensors it reads, without the mask.
       mask: name of a mask of allowed actions, bool or numbers of which nonzero ones allow; None without.
       noise: "uniform" or "normal" numbers that a draw needs, or None.
-      offers: which of "action", "log_prob" and "entropy" it supports.
+      supports: which of "action", "log_prob" and "entropy" it supports.
       extras: further results by name: "deterministic" [N] bool, the rows that did not draw; see the description of each head.
     """
 
     tensors: tuple[str, ...] = ()
     mask: str | None = None
     noise: str | None = None
-    offers: tuple[str, ...] = EVERYTHING
+    supports: tuple[str, ...] = EVERYTHING
     extras: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Reads the former name of `supports` in subclasses written for it."""
+        if isinstance(given := cls.__dict__.get("offers"), tuple):
+            _warn_offers()
+            cls.supports = given
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Deprecated: the former name of `supports`."""
+        _warn_offers()
+        return self.supports
 
     # Implemented by each head --------------------------------------------------------------------------------------------
 
@@ -128,7 +141,7 @@ class Head:
         Raises:
           ConfigurationError: the head does not support it.
         """
-        self._offered("entropy")
+        self._check_supported("entropy")
         n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
@@ -142,16 +155,16 @@ class Head:
 
     # Argument checks ------------------------------------------------------------------------------------------------------
 
-    def _offered(self, what: str) -> None:
-        if what not in self.offers and what not in self.extras:
-            raise ConfigurationError(f"head {self!r}: expected one of {[*self.offers, *self.extras]}, got {what!r}, which it does not "
+    def _check_supported(self, what: str) -> None:
+        if what not in self.supports and what not in self.extras:
+            raise ConfigurationError(f"head {self!r}: expected one of {[*self.supports, *self.extras]}, got {what!r}, which it does not "
                                      "have; leave it out")
 
     def _wanted(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
         if wanted is None:
-            return self.offers
+            return self.supports
         for each in wanted:
-            self._offered(each)
+            self._check_supported(each)
         return tuple(wanted)
 
     def _column(self, columns: Mapping[str, Any], name: str) -> Any:
@@ -189,7 +202,7 @@ class Head:
         """The wanted results that have to be computed; at least one."""
         return tuple(name for name in names if name not in DRAWN) or ("action",)
 
-    def _staged(self, *stages: Stage, wanted: tuple[str, ...]) -> tuple[Stage, ...]:
+    def _with_flags_stage(self, *stages: Stage, wanted: tuple[str, ...]) -> tuple[Stage, ...]:
         """Stages, with one for the rows that did not draw if these are wanted."""
         if "deterministic" not in wanted:
             return stages
@@ -247,14 +260,18 @@ class Head:
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {name!r}")
         if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
-            raise ConfigurationError(f"head {self!r}: expected floats with rows in front, got {spec}")
+            raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}")
         return spec
 
 
-def scalars(action: TensorSpec, offers: tuple[str, ...]) -> Specs:
+def _warn_offers() -> None:
+    warnings.warn("heads.Head.offers: expected the new name supports, got offers; rename it", DeprecationWarning, stacklevel=3)
+
+
+def scalars(action: TensorSpec, supported: tuple[str, ...]) -> Specs:
     """Specs of a head's results: an action, and scalars."""
     every = {"action": action, "log_prob": TensorSpec("log_prob", (), FLOAT32), "entropy": TensorSpec("entropy", (), FLOAT32)}
-    return Specs([every[name] for name in offers])
+    return Specs([every[name] for name in supported])
 
 
 def row_size(shape: tuple[int, ...]) -> int:
@@ -262,7 +279,7 @@ def row_size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def text(head: str, what: str, value: Any) -> str:
+def tensor_name(head: str, what: str, value: Any) -> str:
     """The name of a tensor, as given to a head.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import GraphBuilder, Port
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.graph_builder import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
@@ -33,14 +33,14 @@ class Bernoulli(Head):
     extras = DRAWN
 
     def __init__(self, logits: str):
-        self.name = text("Bernoulli", "logits", logits)
+        self.name = tensor_name("Bernoulli", "logits", logits)
         self.tensors = (self.name,)
 
     def __repr__(self) -> str:
         return f"Bernoulli({self.name!r})"
 
     def specs(self, given: Specs) -> Specs:
-        return scalars(TensorSpec("action", self._spec(given, self.name).shape, _INT8), self.offers)
+        return scalars(TensorSpec("action", self._spec(given, self.name).shape, _INT8), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
@@ -51,7 +51,7 @@ class Bernoulli(Head):
         logits = self._rows(columns, self.name)
         flags = self._flags(deterministic, len(logits))
         names = self._wanted(wanted)
-        model = _acting(logits.shape[1], self._computed(names))
+        model = _sampling_model(logits.shape[1], self._computed(names))
         found = run(model, logits=logits, uniform=self._noise(noise, flags, logits.shape[1], rng), deterministic=flags[:, None])
         if "action" in found:
             found["action"] = found["action"].astype(_INT8).reshape(np.shape(columns[self.name]))
@@ -60,9 +60,9 @@ class Bernoulli(Head):
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         if type(self) is not Bernoulli:
             return None
-        model = _acting(self.noise_width(given), self._computed(wanted))
+        model = _sampling_model(self.noise_width(given), self._computed(wanted))
         drawn = stage(model, int8=frozenset({"action"}), logits=Feed("output", self.name), uniform=NOISE, deterministic=FLAGS)
-        return self._staged(drawn, wanted=wanted)
+        return self._with_flags_stage(drawn, wanted=wanted)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits = self._rows(columns, self.name)
@@ -72,13 +72,13 @@ class Bernoulli(Head):
             raise InputError(f"head {self!r}, action: expected zeros and ones of {np.shape(columns[self.name])}, got {actions.shape} "
                              f"{actions.dtype}{', with other numbers' if fits else ''}")
         rows = np.ascontiguousarray(actions, np.float32).reshape(logits.shape)
-        return run(_judging(logits.shape[1]), logits=logits, action=rows)["log_prob"]
+        return run(_log_prob_model(logits.shape[1]), logits=logits, action=rows)["log_prob"]
 
 
 def _log_prob(g: GraphBuilder, logits: str, action: str) -> str:
     """[N] for [N, width] of 0 and 1: -softplus of the logit, negated where the action is 1."""
     turned = g.add("Where", g.add("Equal", action, 0.0), logits, g.add("Neg", logits))
-    return g.along("ReduceSum", g.add("Neg", g.add("Softplus", turned)))
+    return g.reduce_row("ReduceSum", g.add("Neg", g.add("Softplus", turned)))
 
 
 def _entropy(g: GraphBuilder, logits: str) -> str:
@@ -88,11 +88,11 @@ def _entropy(g: GraphBuilder, logits: str) -> str:
     for x, minus_x in ((logits, other), (other, logits)):
         p = g.add("Sigmoid", x)
         terms.append(g.add("Where", g.add("Equal", p, 0.0), 0.0, g.add("Mul", p, g.add("Softplus", minus_x))))
-    return g.along("ReduceSum", g.add("Add", *terms))
+    return g.reduce_row("ReduceSum", g.add("Add", *terms))
 
 
 @lru_cache(maxsize=128)
-def _acting(width: int, wanted: tuple[str, ...]) -> Model:
+def _sampling_model(width: int, wanted: tuple[str, ...]) -> Model:
     g = GraphBuilder()
     logits = g.input("logits", "float32", width)
     outputs: dict[str, Port] = {}
@@ -103,14 +103,14 @@ def _acting(width: int, wanted: tuple[str, ...]) -> Model:
         if "action" in wanted:
             outputs["action"] = action, "float32", (width,)
         if "log_prob" in wanted:
-            outputs["log_prob"] = g.unless(flag, _log_prob(g, logits, action)), "float32", ()
+            outputs["log_prob"] = g.zero_where(flag, _log_prob(g, logits, action)), "float32", ()
     if "entropy" in wanted:
         outputs["entropy"] = _entropy(g, logits), "float32", ()
     return g.model("bernoulli head", outputs)
 
 
 @lru_cache(maxsize=128)
-def _judging(width: int) -> Model:
+def _log_prob_model(width: int) -> Model:
     g = GraphBuilder()
     logits, action = g.input("logits", "float32", width), g.input("action", "float32", width)
     return g.model("bernoulli head", {"log_prob": (_log_prob(g, logits, action), "float32", ())})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, scalars, text
+from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, scalars, tensor_name
 from cervello.spec import Specs, TensorSpec
 
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # limits of float32 within (0, 1)
@@ -33,7 +33,7 @@ class Beta(Head):
     extras = DRAWN
 
     def __init__(self, alpha: str, beta: str):
-        self.alpha, self.beta = text("Beta", "alpha", alpha), text("Beta", "beta", beta)
+        self.alpha, self.beta = tensor_name("Beta", "alpha", alpha), tensor_name("Beta", "beta", beta)
         self.tensors = (self.alpha, self.beta)
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Beta(Head):
     def specs(self, given: Specs) -> Specs:
         shape = self._spec(given, self.alpha).shape
         self._same_size(given, self.beta, row_size(shape))
-        return scalars(TensorSpec("action", shape, FLOAT32), self.offers)
+        return scalars(TensorSpec("action", shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
@@ -104,15 +104,15 @@ def _log_density(a: Array, b: Array, action: Array) -> Array:
     x = action.astype(np.float64)
     inside = np.where((x >= 0) & (x <= 1), x, np.nan)
     terms = special.xlogy(a - 1, inside) + special.xlog1py(b - 1, -inside) - special.betaln(a, b)
-    return _summed(np.where((x < 0) | (x > 1), np.where(np.isnan(a), np.nan, -np.inf), terms))
+    return _sum(np.where((x < 0) | (x > 1), np.where(np.isnan(a), np.nan, -np.inf), terms))
 
 
 def _entropy(a: Array, b: Array) -> Array:
     special = _special()
-    return _summed(special.betaln(a, b) - (a - 1) * special.psi(a) - (b - 1) * special.psi(b) + (a + b - 2) * special.psi(a + b))
+    return _sum(special.betaln(a, b) - (a - 1) * special.psi(a) - (b - 1) * special.psi(b) + (a + b - 2) * special.psi(a + b))
 
 
-def _summed(terms: Array) -> Array:
+def _sum(terms: Array) -> Array:
     """[N] float32: sums of rows [N, width] from left to right."""
     total = np.zeros(len(terms))
     with np.errstate(all="ignore"):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import GraphBuilder, Port
-from cervello.native import Model
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.categorical_graphs import all_log_probs_model, log_prob_model, sampling_model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _INT64 = np.dtype(np.int64)
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Choices(Head):
@@ -24,8 +21,14 @@ class _Choices(Head):
 
     noise = "uniform"
     extras = DRAWN
-    name: str
-    empty_mask: str
+
+    def __init__(self, kind: str, logits: str, mask: str | None, empty_mask: str):
+        if not isinstance(empty_mask, str) or empty_mask not in ("refuse", "ignore"):
+            raise ConfigurationError(f"{kind}: expected empty_mask as 'refuse' or 'ignore', got {empty_mask!r}")
+        self.empty_mask = empty_mask
+        self.name = tensor_name(kind, "logits", logits)
+        self.mask = None if mask is None else tensor_name(kind, "mask", mask)
+        self.tensors = (self.name,)
 
     def _sizes(self, width: int) -> tuple[int, ...]:
         """Number of logits of each choice, from their total."""
@@ -48,7 +51,7 @@ class _Choices(Head):
         logits, sizes, mask = self._given(columns)
         flags = self._flags(deterministic, len(logits))
         names = self._wanted(wanted)
-        model = _acting(sizes, mask is not None, self._computed(names))
+        model = sampling_model(sizes, mask is not None, self._computed(names))
         found = run(model, logits=logits, mask=mask, uniform=self._noise(noise, flags, len(sizes), rng), deterministic=flags[:, None])
         if "action" in found:
             found["action"] = self._shaped(found["action"])
@@ -64,7 +67,7 @@ class _Choices(Head):
         if ((rows < 0) | (rows >= np.array(sizes))).any():
             raise InputError(f"head {self!r}, action: expected 0 ≤ action < {', '.join(map(str, sizes))}, got {rows.min(0).tolist()} to "
                              f"{rows.max(0).tolist()}")
-        return run(_judging(sizes, mask is not None), logits=logits, mask=mask, action=rows)["log_prob"]
+        return run(log_prob_model(sizes, mask is not None), logits=logits, mask=mask, action=rows)["log_prob"]
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         return self._choosing(given, wanted, Feed("output", self.name)) if type(self) in (Categorical, MultiDiscrete) else None
@@ -72,9 +75,9 @@ class _Choices(Head):
     def _choosing(self, given: Specs, wanted: tuple[str, ...], logits: Feed) -> tuple[Stage, ...]:
         """`stages` that end with a choice by these logits."""
         sizes = self._sizes(self.mask_width(given))
-        model = _acting(sizes, self.mask is not None, self._computed(wanted))
+        model = sampling_model(sizes, self.mask is not None, self._computed(wanted))
         chosen = stage(model, logits=logits, mask=self._mask_feed(sizes), uniform=NOISE, deterministic=FLAGS)
-        return self._staged(chosen, wanted=wanted)
+        return self._with_flags_stage(chosen, wanted=wanted)
 
     def _mask_feed(self, sizes: tuple[int, ...]) -> Feed:
         return Feed("allowed", sizes=sizes if self.empty_mask == "refuse" else ())
@@ -96,8 +99,8 @@ class _Choices(Head):
         if not allowed.all():
             row, choice = np.argwhere(~allowed)[0].tolist()
             raise InputError(f"head {self!r}, mask {self.mask!r}: expected at least one allowed action in every row, got row {row}, which "
-                             f"allows none{f' in choice {choice}' if len(sizes) > 1 else ''}; mend the mask, or count it as none with "
-                             "empty_mask='ignore'")
+                             f"allows none{f' in choice {choice}' if len(sizes) > 1 else ''}; correct the mask, or let such rows allow "
+                             "everything with empty_mask='ignore'")
 
     def _options(self) -> str:
         masked = "" if self.mask is None else f", mask={self.mask!r}"
@@ -118,17 +121,14 @@ class Categorical(_Choices):
     """
 
     def __init__(self, logits: str, mask: str | None = None, empty_mask: str = "refuse"):
-        self.empty_mask = _empty_mask("Categorical", empty_mask)
-        self.name = text("Categorical", "logits", logits)
-        self.mask = None if mask is None else text("Categorical", "mask", mask)
-        self.tensors = (self.name,)
+        super().__init__("Categorical", logits, mask, empty_mask)
 
     def __repr__(self) -> str:
         return f"Categorical({self.name!r}{self._options()})"
 
     def specs(self, given: Specs) -> Specs:
         self._sizes(self.mask_width(given))
-        return scalars(TensorSpec("action", (), _INT64), self.offers)
+        return scalars(TensorSpec("action", (), _INT64), self.supports)
 
     def _sizes(self, width: int) -> tuple[int, ...]:
         if width < 1:
@@ -147,7 +147,7 @@ class Categorical(_Choices):
           InputError: arrays that do not fit.
         """
         logits, sizes, mask = self._given(columns)
-        return run(_judging_all(sizes[0], mask is not None), logits=logits, mask=mask)["log_prob"]
+        return run(all_log_probs_model(sizes[0], mask is not None), logits=logits, mask=mask)["log_prob"]
 
 
 class MultiDiscrete(_Choices):
@@ -165,10 +165,7 @@ class MultiDiscrete(_Choices):
     """
 
     def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):
-        self.empty_mask = _empty_mask("MultiDiscrete", empty_mask)
-        self.name = text("MultiDiscrete", "logits", name)
-        self.mask = None if mask is None else text("MultiDiscrete", "mask", mask)
-        self.tensors = (self.name,)
+        super().__init__("MultiDiscrete", name, mask, empty_mask)
         plain = isinstance(sizes, (Sequence, np.ndarray)) and not isinstance(sizes, str) and len(sizes) > 0
         if not plain or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes):
             raise ConfigurationError(f"MultiDiscrete({name!r}): expected sizes as a list of integers from 1, got {sizes!r}")
@@ -179,130 +176,9 @@ class MultiDiscrete(_Choices):
 
     def specs(self, given: Specs) -> Specs:
         self._sizes(self.mask_width(given))
-        return scalars(TensorSpec("action", (len(self.sizes),), _INT64), self.offers)
+        return scalars(TensorSpec("action", (len(self.sizes),), _INT64), self.supports)
 
     def _sizes(self, width: int) -> tuple[int, ...]:
         if width != sum(self.sizes):
             raise ConfigurationError(f"head {self!r}: expected {sum(self.sizes)} logits, got {width}; sizes must add up to them")
         return self.sizes
-
-
-def _empty_mask(head: str, choice: Any) -> str:
-    if not isinstance(choice, str) or choice not in ("refuse", "ignore"):
-        raise ConfigurationError(f"{head}: expected empty_mask as 'refuse' or 'ignore', got {choice!r}")
-    return choice
-
-
-# Graphs -------------------------------------------------------------------------------------------------------------------
-
-
-class _Choice:
-    """The nodes of one choice; only the requested results are computed.
-
-    Logits are made finite first, so that their maximum is finite. Masked ones then become -∞, whose weight is exactly 0.
-    """
-
-    def __init__(self, g: GraphBuilder, logits: str, mask: str | None):
-        self.g = g
-        whole = g.add("Equal", logits, logits)  # not NaN
-        finite = g.add("Clip", g.add("Where", whole, logits, -_LARGEST), -_LARGEST, _LARGEST)
-        broken = g.add("Where", whole, 0.0, logits)
-        if mask is not None:
-            nothing = g.add("Equal", g.along("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0)
-            allowed = g.add("Or", mask, nothing)
-            finite = g.add("Where", allowed, finite, -np.inf)
-            broken = g.add("Where", allowed, broken, 0.0)
-        self.scores = finite
-        self.spoilt = g.along("ReduceSum", broken)  # NaN if an allowed logit is, else 0
-        top = g.along("ReduceMax", finite, keep=True)
-        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", top, -_LARGEST))  # where another one is possible
-        self.apart = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
-        self.weights = g.add("Exp", self.apart)  # the largest is 1
-        self.total = g.along("ReduceSum", self.weights)
-        self.log_total = g.add("Log", self.total)
-
-    def mode(self) -> str:
-        """[N, 1] int64."""
-        return self.g.along("ArgMax", self.scores, keep=True)
-
-    def drawn(self, uniform: str) -> str:
-        """[N, 1] int64 for uniform [N, 1], multiples of 2⁻²⁴ below 1.
-
-        Cumulated sums of nonnegative weights never decrease, and a weight of 0 leaves them unchanged: the first sum above a threshold
-        belongs to a positive weight. The threshold is below the last sum, since (1 - 2⁻²⁴) times a float32 rounds to a smaller one.
-        """
-        g = self.g
-        sums = g.add("CumSum", self.weights, np.array(1, np.int64))
-        last = g.add("Slice", sums, np.array([-1], np.int64), np.array([np.iinfo(np.int64).max], np.int64), np.array([1], np.int64))
-        passed = g.add("LessOrEqual", sums, g.add("Mul", uniform, last))
-        return g.cast(g.along("ReduceSum", g.cast(passed, "float32"), keep=True), "int64")
-
-    def log_prob(self, action: str) -> str:
-        """[N] for [N, 1] int64."""
-        g = self.g
-        chosen = g.add("Squeeze", g.add("GatherElements", self.apart, action, axis=1), np.array([1], np.int64))
-        return g.add("Add", g.add("Sub", chosen, self.log_total), self.spoilt)
-
-    def every_log_prob(self) -> str:
-        """[N, K]."""
-        log_total, spoilt = (self.g.add("Unsqueeze", each, np.array([1], np.int64)) for each in (self.log_total, self.spoilt))
-        return self.g.add("Add", self.g.add("Sub", self.apart, log_total), spoilt)
-
-    def entropy(self) -> str:
-        """[N]: log Z - Σ w log w / Z, where w log w is 0 for w = 0."""
-        g = self.g
-        terms = g.add("Where", g.add("Equal", self.weights, 0.0), 0.0, g.add("Mul", self.weights, self.apart))
-        return g.add("Add", g.add("Sub", self.log_total, g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
-
-
-def _choices(g: GraphBuilder, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:
-    width = sum(sizes)
-    logits = _parts(g, g.input("logits", "float32", width), sizes)
-    masks = _parts(g, g.input("mask", "bool", width), sizes) if masked else [None] * len(sizes)
-    return [_Choice(g, *each) for each in zip(logits, masks, strict=True)]
-
-
-def _parts(g: GraphBuilder, value: str, sizes: tuple[int, ...]) -> list[str]:
-    return [value] if len(sizes) == 1 else g.split("Split", len(sizes), value, np.array(sizes, np.int64), axis=1)
-
-
-def _summed(g: GraphBuilder, values: list[str]) -> str:
-    total = values[0]
-    for value in values[1:]:
-        total = g.add("Add", total, value)
-    return total
-
-
-@lru_cache(maxsize=128)
-def _acting(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Model:
-    g = GraphBuilder()
-    choices = _choices(g, sizes, masked)
-    outputs: dict[str, Port] = {}
-    if "action" in wanted or "log_prob" in wanted:
-        uniforms = _parts(g, g.input("uniform", "float32", len(sizes)), (1,) * len(sizes))
-        flag = g.input("deterministic", "bool", 1)
-        actions = [g.add("Where", flag, choice.mode(), choice.drawn(u)) for choice, u in zip(choices, uniforms, strict=True)]
-        if "action" in wanted:
-            outputs["action"] = (g.add("Concat", *actions, axis=1) if len(actions) > 1 else actions[0]), "int64", (len(sizes),)
-        if "log_prob" in wanted:
-            total = _summed(g, [c.log_prob(a) for c, a in zip(choices, actions, strict=True)])
-            outputs["log_prob"] = g.unless(flag, total), "float32", ()
-    if "entropy" in wanted:
-        outputs["entropy"] = _summed(g, [choice.entropy() for choice in choices]), "float32", ()
-    return g.model("categorical head", outputs)
-
-
-@lru_cache(maxsize=128)
-def _judging(sizes: tuple[int, ...], masked: bool) -> Model:
-    g = GraphBuilder()
-    choices = _choices(g, sizes, masked)
-    actions = _parts(g, g.input("action", "int64", len(sizes)), (1,) * len(sizes))
-    found = _summed(g, [choice.log_prob(action) for choice, action in zip(choices, actions, strict=True)])
-    return g.model("categorical head", {"log_prob": (found, "float32", ())})
-
-
-@lru_cache(maxsize=128)
-def _judging_all(width: int, masked: bool) -> Model:
-    g = GraphBuilder()
-    [choice] = _choices(g, (width,), masked)
-    return g.model("categorical head", {"log_prob": (choice.every_log_prob(), "float32", (width,))})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Head, Rng, row_size, scalars, text
+from cervello.heads.base import Array, Head, Rng, row_size, scalars, tensor_name
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
@@ -20,10 +20,10 @@ class Deterministic(Head):
       name: of a tensor [N, …].
     """
 
-    offers = ("action",)
+    supports = ("action",)
 
     def __init__(self, name: str):
-        self.name = text("Deterministic", "action", name)
+        self.name = tensor_name("Deterministic", "action", name)
         self.tensors = (self.name,)
 
     def __repr__(self) -> str:
@@ -34,8 +34,8 @@ class Deterministic(Head):
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {self.name!r}")
         if spec.batch_axis not in (0, None):
-            raise ConfigurationError(f"head {self!r}: expected rows in front, got {spec}")
-        return scalars(TensorSpec("action", spec.shape, spec.dtype), self.offers)
+            raise ConfigurationError(f"head {self!r}: expected the batch on axis 0, got {spec}")
+        return scalars(TensorSpec("action", spec.shape, spec.dtype), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """Always 0, whatever the specs `given`."""
@@ -54,5 +54,5 @@ class Deterministic(Head):
         return (Stage(None, {"": Feed("output", self.name)}, {"": "action"}, row_bytes=row_bytes),)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
-        self._offered("log_prob")
+        self._check_supported("log_prob")
         raise AssertionError  # unreachable

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.errors import ConfigurationError
 from cervello.heads.base import Array, Rng, run, stage
 from cervello.heads.categorical import Categorical
-from cervello.heads.drawing import GraphBuilder
+from cervello.heads.graph_builder import GraphBuilder
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs
@@ -79,11 +79,11 @@ def _greedy(width: int, masked: bool, epsilon: float) -> Model:
     share: str | float = epsilon / width
     if masked:
         mask = g.input("mask", "bool", width)
-        allowed = g.add("Or", mask, g.add("Equal", g.along("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0))
+        allowed = g.add("Or", mask, g.add("Equal", g.reduce_row("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0))
         finite = g.add("Where", allowed, finite, -np.inf)
-        count = g.along("ReduceSum", g.cast(allowed, "float32"), keep=True)
+        count = g.reduce_row("ReduceSum", g.cast(allowed, "float32"), keep=True)
         share = g.add("Where", allowed, g.add("Div", np.array([[epsilon]], np.float32), count), 0.0)
-    best = g.along("ArgMax", finite, keep=True)
+    best = g.reduce_row("ArgMax", finite, keep=True)
     chosen = g.add("Equal", best, np.arange(width, dtype=np.int64)[None])
     likely = g.add("Add", g.add("Where", chosen, np.float32(1 - epsilon).item(), 0.0), share)
     squeezed = g.add("Squeeze", best, np.array([1], np.int64))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import GraphBuilder, Port
+from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.graph_builder import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
@@ -45,7 +45,7 @@ class Gaussian(Head):
 
     def __init__(self, mean: str, std: str | float | Array | None = None, log_std: str | float | Array | None = None):
         kind = type(self).__name__
-        self.mean = text(kind, "mean", mean)
+        self.mean = tensor_name(kind, "mean", mean)
         if (std is None) == (log_std is None):
             raise ConfigurationError(f"{kind}({mean!r}): expected either std or log_std, got {'both' if std is not None else 'neither'}")
         self._logarithmic = std is None
@@ -64,7 +64,7 @@ class Gaussian(Head):
         spread = row_size(self._spec(given, self.spread).shape) if isinstance(self.spread, str) else self.spread.size
         if spread != width and (spread != 1 or isinstance(self.spread, str)):
             raise ConfigurationError(f"head {self!r}: expected a deviation for each of {width} elements, got {spread}")
-        return scalars(TensorSpec("action", spec.shape, FLOAT32), self.offers)
+        return scalars(TensorSpec("action", spec.shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element of the action, by the specs `given`."""
@@ -75,7 +75,7 @@ class Gaussian(Head):
         mean, spread = self._given(columns)
         flags = self._flags(deterministic, len(mean))
         names = self._wanted(wanted)
-        model = _acting(mean.shape[1], self._logarithmic, self._squashed, self._computed(names))
+        model = _sampling_model(mean.shape[1], self._logarithmic, self._squashed, self._computed(names))
         found = run(model, mean=mean, spread=spread, normal=self._noise(noise, flags, mean.shape[1], rng), deterministic=flags[:, None])
         for name in ("action", "pre_tanh"):
             if name in found:
@@ -86,15 +86,16 @@ class Gaussian(Head):
         if type(self) not in (Gaussian, TanhGaussian):
             return None
         width = self.noise_width(given)
-        model = _acting(width, self._logarithmic, self._squashed, self._computed(wanted))
+        model = _sampling_model(width, self._logarithmic, self._squashed, self._computed(wanted))
         own = None if isinstance(self.spread, str) else np.broadcast_to(self.spread.reshape(-1), (width,))
         spread = Feed("output", self.spread) if isinstance(self.spread, str) else Feed("row", row=own)
-        return self._staged(stage(model, mean=Feed("output", self.mean), spread=spread, normal=NOISE, deterministic=FLAGS), wanted=wanted)
+        drawn = stage(model, mean=Feed("output", self.mean), spread=spread, normal=NOISE, deterministic=FLAGS)
+        return self._with_flags_stage(drawn, wanted=wanted)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
-        return self._judged(columns, "action", action)
+        return self._log_density_of(columns, "action", action)
 
-    def _judged(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
+    def _log_density_of(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
         """[N] float32, the log-density of actions, given directly or before tanh."""
         mean, spread = self._given(columns)
         actions = np.asarray(action)
@@ -102,7 +103,7 @@ class Gaussian(Head):
             raise InputError(f"head {self!r}, {what}: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
                              f"{actions.dtype}")
         rows = np.ascontiguousarray(actions, np.float32).reshape(mean.shape)
-        model = _judging(mean.shape[1], self._logarithmic, self._squashed, what == "action")
+        model = _log_prob_model(mean.shape[1], self._logarithmic, self._squashed, what == "action")
         return run(model, mean=mean, spread=spread, action=rows)["log_prob"]
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
@@ -126,7 +127,7 @@ class TanhGaussian(Gaussian):
       mean, std, log_std: as in `Gaussian`, before tanh.
     """
 
-    offers = ("action", "log_prob")
+    supports = ("action", "log_prob")
     extras = (*DRAWN, "pre_tanh")
     _squashed = True
 
@@ -145,8 +146,8 @@ class TanhGaussian(Gaussian):
         if pre_tanh is None:
             if action is None:
                 raise InputError(f"head {self!r}, log_prob: expected action or pre_tanh, got neither")
-            return self._judged(columns, "action", action)
-        found = self._judged(columns, "pre_tanh", pre_tanh)
+            return self._log_density_of(columns, "action", action)
+        found = self._log_density_of(columns, "pre_tanh", pre_tanh)
         if action is not None:
             squashed = np.tanh(np.asarray(pre_tanh, np.float64)).reshape(-1)
             given = np.asarray(action)
@@ -189,7 +190,7 @@ class _Normal:
 
     def entropy(self) -> str:
         """[N]."""
-        return self.g.along("ReduceSum", self.g.add("Add", self.log_std, 0.5 + _HALF_LOG_2PI))
+        return self.g.reduce_row("ReduceSum", self.g.add("Add", self.log_std, 0.5 + _HALF_LOG_2PI))
 
 
 def _log_slope(g: GraphBuilder, value: str) -> str:
@@ -200,7 +201,7 @@ def _log_slope(g: GraphBuilder, value: str) -> str:
 
 
 @lru_cache(maxsize=128)
-def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ...]) -> Model:
+def _sampling_model(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ...]) -> Model:
     g = GraphBuilder()
     normal = _Normal(g, width, logarithmic)
     outputs: dict[str, Port] = {}
@@ -214,20 +215,20 @@ def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ..
             outputs["pre_tanh"] = action, "float32", (width,)
         if "log_prob" in wanted:
             density = normal.log_density(action)
-            total = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density)
-            outputs["log_prob"] = g.unless(flag, total), "float32", ()
+            total = g.reduce_row("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density)
+            outputs["log_prob"] = g.zero_where(flag, total), "float32", ()
     if "entropy" in wanted:
         outputs["entropy"] = normal.entropy(), "float32", ()
     return g.model("normal head", outputs)
 
 
 @lru_cache(maxsize=128)
-def _judging(width: int, logarithmic: bool, squashed: bool, turn_back: bool) -> Model:
+def _log_prob_model(width: int, logarithmic: bool, squashed: bool, inverts_tanh: bool) -> Model:
     g = GraphBuilder()
     normal = _Normal(g, width, logarithmic)
     value = action = g.input("action", "float32", width)
-    if squashed and turn_back:
+    if squashed and inverts_tanh:
         value = g.add("Atanh", g.add("Clip", action, -_ALMOST_ONE, _ALMOST_ONE))
     density = normal.log_density(value)
-    found = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, value)) if squashed else density)
+    found = g.reduce_row("ReduceSum", g.add("Sub", density, _log_slope(g, value)) if squashed else density)
     return g.model("normal head", {"log_prob": (found, "float32", ())})

@@ -27,12 +27,12 @@ from cervello.spec import FusedOp
 
 Array = np.ndarray[Any, Any]
 _empty = np.empty
-_MOST_KEPT = 256  # number of cached plans of chunked batches
-_ANY = 1 << 62  # repeat count without limit
+_MAX_KEPT = 256  # number of cached plans of chunked batches
+_UNLIMITED = 1 << 62  # repeat count without limit
 # The function behind `time.perf_counter_ns`: newer interpreters have one that writes to an address, older ones one that returns.
 _CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
                               if hasattr(ctypes.pythonapi, name)), (0, 0))
-_MOST_S, _MOST_ROW_S = 9e9, 1e3  # larger values do not fit into 64 bits of nanoseconds
+_MAX_S, _MAX_ROW_S = 9e9, 1e3  # larger values do not fit into 64 bits of nanoseconds
 _CTX, _PLAN, _ARENA = abi.CTX, abi.PLAN.index, abi.SPACES + abi.ARENA
 
 
@@ -68,7 +68,7 @@ class _ChunkedPlan:
       plans: kept alive while it may run.
     """
 
-    facts: Array
+    header: Array
     address: int
     arena_bytes: int
     plans: tuple[Plan, ...]
@@ -85,14 +85,14 @@ class DeadlinePath:
     """
 
     has_clock = _CLOCK != 0
-    __slots__ = ("_capacity", "_composed", "_fused_ops", "_model", "_placed", "_plans", "_run", "_shapes", "_sizes")
+    __slots__ = ("_capacity", "_chunked_plans", "_fused_ops", "_hidden_rows", "_model", "_plans", "_run", "_shapes", "_sizes")
 
     def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], fused_ops: Callable[[], Sequence[FusedOp]]):
         self._model, self._plans, self._sizes, self._fused_ops = model, plans, sizes, fused_ops
         self._run: ExecutionContext | None = None  # created on first use: most policies never run in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
-        self._composed: dict[tuple[int, int], _ChunkedPlan] = {}
-        self._capacity = self._placed = -1
+        self._chunked_plans: dict[tuple[int, int], _ChunkedPlan] = {}
+        self._capacity = self._hidden_rows = -1
 
     def infer(self, n_rows: int, limit: Limit, inputs: Any, slots: Array, steps: Array, keys: Array) -> dict[str, Array] | None:
         """Runs a batch, stores the wrappers' state and advances the step counters of those rows that have run.
@@ -103,14 +103,14 @@ class DeadlinePath:
           NonFiniteState: as `FastPath.infer`.
         """
         run = self._run
-        if run is None or len(keys) != self._capacity or n_rows > self._placed:
+        if run is None or len(keys) != self._capacity or n_rows > self._hidden_rows:
             run = self._prepare(n_rows, len(keys))
         first = min(limit.guaranteed_rows, n_rows)
-        chunked = self._composed.get((first, limit.chunk)) or self._compose(first, limit.chunk)
-        facts, context = chunked.facts, run.context
-        facts[_PLAN.n_rows], facts[_PLAN.releases_gil] = n_rows, self._model.program.is_long(n_rows)
-        context[_CTX.until], context[_CTX.sure] = int(min(limit.until_s, _MOST_S) * 1e9), 0
-        context[_CTX.row_ns] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
+        chunked = self._chunked_plans.get((first, limit.chunk)) or self._make_chunked_plan(first, limit.chunk)
+        header, context = chunked.header, run.context
+        header[_PLAN.n_rows], header[_PLAN.releases_gil] = n_rows, self._model.program.is_above_gil_threshold(n_rows)
+        context[_CTX.deadline], context[_CTX.guaranteed_rows] = int(min(limit.until_s, _MAX_S) * 1e9), 0
+        context[_CTX.row_ns] = int(min(limit.row_s, _MAX_ROW_S) * 1e9)
         out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
         memory = arena.borrow(chunked.arena_bytes)
         try:
@@ -123,15 +123,15 @@ class DeadlinePath:
             raise self._model.program.failure(status)
         if status < 0:
             return None
-        now, _, _, limit.n_rows, first, since = context[_CTX.now:_CTX.since + 1].tolist()
+        now, _, _, limit.n_rows, first, first_chunk_end = context[_CTX.now:_CTX.first_chunk_end + 1].tolist()
         limit.began_s, limit.ended_s = began_s, now * 1e-9
-        limit.guaranteed_rows, limit.chunks_s = (first, (now - since) * 1e-9) if first else (limit.n_rows, 0.0)
+        limit.guaranteed_rows, limit.chunks_s = (first, (now - first_chunk_end) * 1e-9) if first else (limit.n_rows, 0.0)
         found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
         if status:
             raise NonFiniteState(found)
         return found
 
-    def _compose(self, n_first: int, chunk: int) -> _ChunkedPlan:
+    def _make_chunked_plan(self, n_first: int, chunk: int) -> _ChunkedPlan:
         """The plan of a first chunk and of as many others as there are rows for; half of one, a quarter, … may still be in time."""
         key, first = (n_first, chunk), self._plans(n_first)
         plans, parts = [first], list(first.parts or ((first, 1),))
@@ -139,17 +139,17 @@ class DeadlinePath:
             plan = self._plans(self._sizes(chunk))
             plans.append(plan)
             part = plan.parts[0][0] if plan.parts else plan
-            parts.append((part, _ANY))
+            parts.append((part, _UNLIMITED))
             chunk = part.n_rows // 2
         words = chain.from_iterable((part.address, times) for part, times in parts)
-        facts = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
-        found = _ChunkedPlan(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
-        if len(self._composed) >= _MOST_KEPT:
-            del self._composed[next(iter(self._composed))]
-        self._composed[key] = found
+        header = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
+        found = _ChunkedPlan(header, header.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
+        if len(self._chunked_plans) >= _MAX_KEPT:
+            del self._chunked_plans[next(iter(self._chunked_plans))]
+        self._chunked_plans[key] = found
         return found
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Invalidates cached slab addresses; the next batch looks them up."""
         self._capacity = -1
 
@@ -160,14 +160,14 @@ class DeadlinePath:
             self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
             self._run.context[_CTX.clock], self._run.context[_CTX.clock_writes] = _CLOCK, _CLOCK_WRITES
         if capacity != self._capacity:
-            self._capacity = self._placed = -1
+            self._capacity = self._hidden_rows = -1
             fused_ops = self._fused_ops()
             self._run.set_wrapper_ops(fused_ops)
             hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"}
             self._shapes = tuple((spec.name, spec.shape, spec.dtype) for spec in model.outputs.values() if spec.name not in hidden)
             self._capacity = capacity
-        if n_rows > self._placed:
-            self._placed = -1
+        if n_rows > self._hidden_rows:
+            self._hidden_rows = -1
             self._run.allocate_hidden(n_rows)
-            self._placed = n_rows
+            self._hidden_rows = n_rows
         return self._run

@@ -44,31 +44,50 @@ class FastPath:
       plans: the plan for a number of rows, given the last one.
       fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
       chained: graphs that wrappers run on the model's outputs.
-      most_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
+      max_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
       results: type of the mapping that outputs are returned in.
 
     Attributes:
       current: [2] int64: the address of the plan that everything is prepared for, 0 for none, and its number of rows.
-      every: bools, True, at least as many as the rows of the current plan.
+      all_true: bools, True, at least as many as the rows of the current plan.
       makes_outputs: whether the compiled call fills an empty mapping of type `results`.
     """
 
-    __slots__ = ("_capacity", "_chain", "_fused_ops", "_given", "_hidden", "_kept", "_model", "_most_kept", "_outputs", "_placed", "_plan",
-                 "_plans", "_ready", "_results", "_run", "_shapes", "current", "every", "makes_outputs")
+    __slots__ = (
+        "_capacity",
+        "_chain",
+        "_fused_ops",
+        "_hidden",
+        "_hidden_rows",
+        "_kept",
+        "_max_kept",
+        "_model",
+        "_outputs",
+        "_plan",
+        "_plans",
+        "_ready",
+        "_results",
+        "_run",
+        "_shapes",
+        "_visible",
+        "all_true",
+        "current",
+        "makes_outputs",
+    )
 
     def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], fused_ops: Callable[[], Sequence[FusedOp]],
-                 chained: Chained, most_kept: int, results: type[dict[str, Array]] = dict):
-        self._model, self._plans, self._fused_ops, self._most_kept = model, plans, fused_ops, most_kept
+                 chained: Chained, max_kept: int, results: type[dict[str, Array]] = dict):
+        self._model, self._plans, self._fused_ops, self._max_kept = model, plans, fused_ops, max_kept
         self._kept: dict[int, _Size] = {}
-        self._placed = -1
+        self._hidden_rows = -1
         self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
                                                                                                             chained.outputs))
         self._results, self.makes_outputs = results, self._run.make_outputs(results)
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
-        self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
-        self.every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
+        self._outputs = self._visible = (*model.outputs.values(), *chained.outputs)
+        self.all_true: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
         self._plan: Plan | None = None  # kept alive: compiled code has its address
         self.current: Array = np.zeros(2, np.int64)
         self._ready = -1, -1, 0, self._run.named  # rows, capacity, and the address of the plan for these, 0 for none
@@ -87,7 +106,7 @@ class FastPath:
         """
         rows, capacity, address, named = self._ready
         if n_rows != rows or len(keys) != capacity:
-            self._choose(n_rows, len(keys))
+            self._select_size(n_rows, len(keys))
             address = self._ready[2]
         if not address:
             return None
@@ -98,7 +117,7 @@ class FastPath:
         if deterministic is None:
             status = named(address, n_rows, inputs, out, slots, steps, keys)
         else:
-            flags = self.every if deterministic is True else deterministic
+            flags = self.all_true if deterministic is True else deterministic
             status = named(address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
             raise self.error(status, out)
@@ -121,33 +140,33 @@ class FastPath:
         """
         rows, known, address, _ = self._ready
         if n_rows != rows or capacity != known:
-            self._choose(n_rows, capacity)
+            self._select_size(n_rows, capacity)
             address = self._ready[2]
         return address
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Invalidates cached slab addresses; the next batch looks them up."""
         self.current[0] = 0
         self._ready, self._capacity = (-1, -1, 0, self._run.named), -1
 
-    def _choose(self, n_rows: int, capacity: int) -> None:
+    def _select_size(self, n_rows: int, capacity: int) -> None:
         """Prepares for another size. After an error or interrupt, no partly prepared state is used."""
         run = self._run
         self.current[0] = 0
         self._ready, self._plan = (-1, -1, 0, run.named), None
         if capacity != self._capacity:
-            self._capacity = self._placed = -1
+            self._capacity = self._hidden_rows = -1
             self._kept.clear()
             fused_ops = self._fused_ops()
             run.set_wrapper_ops(fused_ops, self._hidden)
             hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"} | self._hidden
-            self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
+            self._visible = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity = capacity
         size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)
         if size is not None:
             run.reserve(size.plan.arena_bytes)
             if self._chain is not None:
-                self._chain.use(size.chained)
+                self._chain.bind_plans(size.chained)
             self._plan, self._shapes = size.plan, size.shapes
         address = 0 if self._plan is None else self._plan.address
         self.current[:] = address, n_rows
@@ -165,20 +184,20 @@ class FastPath:
     def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
         """As `_prepare`; evicts a cached size if necessary."""
         last = None
-        while len(kept) >= self._most_kept:
+        while len(kept) >= self._max_kept:
             last = kept.pop(next(iter(kept)))
-        if self._most_kept > 1:
+        if self._max_kept > 1:
             last = None  # inferers keep its plan for other uses
         plan = self._plans(n_rows, None if last is None else last.plan)
-        if plan.long or not self._model.compiled(plan):
+        if plan.releases_gil or not self._model.compiled(plan):
             return None
         chained = () if self._chain is None else self._chain.resolve(n_rows, None if last is None else last.chained)
         if chained is None:
             return None
-        if n_rows > self._placed:
-            self._placed = -1
+        if n_rows > self._hidden_rows:
+            self._hidden_rows = -1
             self._run.allocate_hidden(n_rows)
-            self._placed = n_rows
-        if len(self.every) < n_rows:
-            self.every = np.ones(n_rows, np.bool_)
-        return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))
+            self._hidden_rows = n_rows
+        if len(self.all_true) < n_rows:
+            self.all_true = np.ones(n_rows, np.bool_)
+        return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._visible))

@@ -17,7 +17,7 @@ _KEPT = 128  # default number of plans that an inferer caches
 DEFAULT_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class _KeepingInferer(ModelInferer):
+class _CachingInferer(ModelInferer):
     """Caches the plans of the most recently used sizes.
 
     Args:
@@ -54,7 +54,7 @@ class _KeepingInferer(ModelInferer):
         raise NotImplementedError
 
 
-class _ListedInferer(_KeepingInferer):
+class _ListedInferer(_CachingInferer):
     """Runs listed sizes only.
 
     Args:
@@ -65,7 +65,7 @@ class _ListedInferer(_KeepingInferer):
         super().__init__(model, _KEPT, threads)
         self.kind = "basic" if sizes == (1,) else "fixed"
         self.sizes = sizes
-        self._of_size = {size: model.resolve(size, threads) for size in sizes if size == 1 or model.batched}
+        self._plan_of_size = {size: model.resolve(size, threads) for size in sizes if size == 1 or model.batched}
 
     @property
     def rows_per_run(self) -> str:
@@ -76,15 +76,15 @@ class _ListedInferer(_KeepingInferer):
         return next(size for size in self.sizes if size <= max_rows)
 
     def _resolve(self, n_rows: int) -> Plan:
-        parts, rest = [], n_rows
-        for size, plan in self._of_size.items():
-            times, rest = divmod(rest, size)
+        parts, n_left = [], n_rows
+        for size, plan in self._plan_of_size.items():
+            times, n_left = divmod(n_left, size)
             if times:
                 parts.append((plan, times))
         return self.model.combine(parts, self.threads)
 
 
-class _MemoizingInferer(_KeepingInferer):
+class _MemoizingInferer(_CachingInferer):
     kind = "memoizing"
 
     def __init__(self, model: Model, capacity: int, preload: tuple[int, ...], threads: int = 1):

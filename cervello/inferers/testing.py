@@ -70,7 +70,7 @@ def sample_columns(specs: Specs, agents: Iterable[int], step: int = 0) -> dict[s
     return {name: stack_rows(spec, [sample_row(spec, agent, step) for agent in listed]) for name, spec in specs.items()}
 
 
-class Crowd:
+class FakeAgents:
     """An inferer's view of agents, without a policy: agent k is in slot k and at step 0."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class InfererContract:
         listed = list(agents)
         columns = self.sample(inferer.raw_inputs, listed) if listed else {
             name: np.zeros(spec.batched(0), spec.dtype) for name, spec in inferer.raw_inputs.items()}
-        return View(len(listed), np.array(listed, np.int64), columns, {} if outputs is None else outputs, Crowd(), **options)
+        return View(len(listed), np.array(listed, np.int64), columns, {} if outputs is None else outputs, FakeAgents(), **options)
 
     def _infer(self, inferer: Inferer, agents: Iterable[int], **options: Any) -> dict[str, Array]:
         view = self._view(inferer, agents, **options)
@@ -159,15 +159,15 @@ class InfererContract:
 
     def test_a_nan_row_disturbs_no_other(self) -> None:
         inferer = self._open()
-        clean, spoilt = self._view(inferer, range(9)), self._view(inferer, range(9))
+        clean, corrupted = self._view(inferer, range(9)), self._view(inferer, range(9))
         for name, spec in inferer.raw_inputs.items():
             if spec.dtype.kind == "f" and spec.batch_axis is not None:
-                np.moveaxis(spoilt.inputs[name], spec.batch_axis, 0)[4] = np.nan
+                np.moveaxis(corrupted.inputs[name], spec.batch_axis, 0)[4] = np.nan
         inferer.infer_raw(clean)
-        inferer.infer_raw(spoilt)
+        inferer.infer_raw(corrupted)
         for name, spec in inferer.raw_outputs.items():
             for row in (0, 3, 5, 8):
-                assert same_bits(take_row(spec, clean.outputs[name], row), take_row(spec, spoilt.outputs[name], row)), (
+                assert same_bits(take_row(spec, clean.outputs[name], row), take_row(spec, corrupted.outputs[name], row)), (
                     f"{name}: NaN in row 4 reached row {row}")
 
     def test_given_output_arrays_are_filled(self) -> None:

@@ -1,8 +1,8 @@
 """ONNX's standard backend interface over the planner: any graph, arrays of any shape, no agents.
 
-A graph is built for the shapes its inputs have when it first runs, and kept with them. Inputs that say how an op works (a shape to
-reshape to, axes, filters) count as such: a graph is built for their values too. What the planner cannot take at all (sequences, strings,
-branches) runs on onnx's own reference implementation; `Prepared.tiers` says which tier ran what.
+A graph is built for the shapes its inputs have when it first runs, and kept with them. Inputs that configure an op (a shape to reshape to,
+axes, filters) count as such: a graph is built for their values too. What the planner cannot take at all (sequences, strings) runs on onnx's
+own reference implementation; `Prepared.tiers` says which tier ran what.
 
 Source: onnx.backend.base.Backend and BackendRep.
 """
@@ -21,20 +21,19 @@ from cervello.errors import CervelloError, InputError, UnsupportedError
 from cervello.native.fallback.reference import NEVER
 from cervello.native.frontend.importer import read
 from cervello.native.graph.graph import Graph
+from cervello.native.graph.op_table import REDUCTIONS
 from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]
 _MODELS_KEPT = 8
-_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-               "ReduceLogSum", "ReduceLogSumExp")
-# Operands that say how an op works, by position: shapes, axes, and weights, which are packed.
+# Operands that configure an op, by position: shapes, axes, and weights, which are packed.
 _SETTINGS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Pad": (1, 2, 3), "Tile": (1,),
              "Split": (1,), "ConstantOfShape": (0,), "OneHot": (1, 2), "CumSum": (1,), "Range": (0, 1, 2), "Resize": (1, 2, 3),
              "Upsample": (1,), "TopK": (1,), "Clip": (1, 2), "Trilu": (1,), "CenterCropPad": (1,), "Dropout": (1, 2),
              "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
              "BatchNormalization": (1, 2, 3, 4),
              "LayerNormalization": (1, 2),
-             **dict.fromkeys(_REDUCTIONS, (1,))}
+             **dict.fromkeys(REDUCTIONS, (1,))}
 
 
 class Prepared(BackendRep):
@@ -47,7 +46,7 @@ class Prepared(BackendRep):
 
     def __init__(self, proto: onnx.ModelProto):
         self._proto = proto
-        self._given = [port for port in proto.graph.input if port.name not in {tensor.name for tensor in proto.graph.initializer}]
+        self._ports = [port for port in proto.graph.input if port.name not in {tensor.name for tensor in proto.graph.initializer}]
         self._models: OrderedDict[Any, Model] = OrderedDict()
         self._evaluator: Any = None
         self.tiers: dict[str, int] = {}
@@ -78,9 +77,9 @@ class Prepared(BackendRep):
         if isinstance(inputs, Mapping):
             return dict(inputs)
         values = list(inputs) if isinstance(inputs, Sequence) else [inputs]
-        if len(values) > len(self._given):
-            raise InputError(f"backend, run: expected {len(self._given)} inputs {[port.name for port in self._given]}, got {len(values)}")
-        return {port.name: value for port, value in zip(self._given, values, strict=False)}
+        if len(values) > len(self._ports):
+            raise InputError(f"backend, run: expected {len(self._ports)} inputs {[port.name for port in self._ports]}, got {len(values)}")
+        return {port.name: value for port, value in zip(self._ports, values, strict=False)}
 
     def _model(self, feed: Mapping[str, Any]) -> Model | None:
         """The graph built for these shapes; None when only the reference implementation takes it."""
@@ -136,7 +135,7 @@ class Prepared(BackendRep):
 
 
 def _settings(graph: Graph) -> frozenset[str]:
-    """Inputs that only say how ops work."""
+    """Inputs that only configure ops."""
     found: set[str] = set()
     data: set[str] = set()
     for node in graph.nodes:

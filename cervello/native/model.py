@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import linker
-from cervello.errors import ConfigurationError, FormatError, InputError
-from cervello.native.execution.arguments import as_array, bind_outputs, check_mapping, check_names, fitted
-from cervello.native.execution.context import ExecutionContext
+from cervello.errors import ConfigurationError, FormatError, InputError, UnsupportedError
+from cervello.native.execution.arguments import bind_outputs, check_mapping
+from cervello.native.execution.batch_runner import BatchRunner
 from cervello.native.execution.counts import thread_count
-from cervello.native.execution.executor import Executable
 from cervello.native.execution.io_binding import IOBinding
 from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.frontend.importer import Source, read
@@ -23,23 +22,20 @@ from cervello.native.frontend.renaming import renamed
 from cervello.native.frontend.source import ModelSource
 from cervello.native.frontend.structure import structure_hash
 from cervello.native.graph.graph import Graph
-from cervello.native.kernels import abi
 from cervello.native.memory.weights import Weights
 from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
 from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
 from cervello.native.program.build import build
-from cervello.native.program.encode import Plan
-from cervello.native.program.fingerprint import described
+from cervello.native.program.fingerprint import fingerprint
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
-_Asked = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
-_PLANS_KEPT = 64  # resolved plans that `run` caches; inferers keep their own
+_Options = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
 
 
-class Model(Executable):
+class Model(BatchRunner):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
     Made by `Model.load`; `shapes` is for graphs that are not policies, see `backend`.
@@ -71,24 +67,19 @@ class Model(Executable):
         self.weights.seal()
         super().__init__(graph.name, replace(built, graph=None))
         if strict and self._built.fallback_nodes:
-            from cervello.errors import UnsupportedError
-
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.fallback_nodes.items())}")
         batching = self._built.batching
-        lifted = all(axis is None for axis in batching.file_axes.values())
-        self._open: DynamicSizes[Model] | None = DynamicSizes(graph, sizes, batching.others, lifted) if batching.others else None
-        self._asked: _Asked = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
+        vectorized = all(axis is None for axis in batching.file_axes.values())
+        self._open: DynamicSizes[Model] | None = None
+        if batching.assumed_sizes:
+            self._open = DynamicSizes(graph, sizes, batching.assumed_sizes, vectorized)
+        self._options: _Options = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
         self._sizes = sizes
         self._metadata = MappingProxyType(dict(graph.metadata))
-        self._plans: dict[int, Plan] = {}
         constants = [(name, value.shape, str(value.dtype)) for name, value in sorted(self.spec.constants.items())]
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
-        leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
-        at_once = self.program.wholly_planned and not self._built.dynamic_outputs
-        at_once &= self.divisible or self.batched  # else row by row, on axis 0 only
-        self._counted = leading.name if leading is not None and at_once else None  # its length is the number of rows
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -128,14 +119,14 @@ class Model(Executable):
         graph = self._source().graph()
         origin = self._source().updated(graph, weights)
         graph = replace(graph, constants={**graph.constants, **origin.updates})
-        outputs, strict, batch_axis = self._asked
+        outputs, strict, batch_axis = self._options
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
         """Loads another file (`source`: a path, bytes or a ModelProto) with this model's `outputs`, `strict`, `dims`, `batch_axis` and
         `rename`; equal weights are shared.
         """
-        outputs, strict, batch_axis = self._asked
+        outputs, strict, batch_axis = self._options
         rename = None if self._origin is None else self._origin.rename
         return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
 
@@ -147,15 +138,10 @@ class Model(Executable):
     @property
     def fingerprint(self) -> str:
         """A hash of specs, steps and weights. Models with equal fingerprints compute the same function; the converse does not hold."""
-        digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
-        for facts in described(self.program, self.weights.hashes()):
-            digest.update(facts.encode())
-        for name, value in sorted(self.spec.constants.items()):
-            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.spec, self.program, self.weights.hashes())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._source(), self._asked, self._sizes, self.fingerprint)
+        return _rebuild, (self._source(), self._options, self._sizes, self.fingerprint)
 
     @property
     def inputs(self) -> Specs:
@@ -180,7 +166,7 @@ class Model(Executable):
     @property
     def open_dims(self) -> Mapping[str, int]:
         """Symbols of the file that are neither the batch nor given in `dims`, with their sizes in the specs."""
-        return MappingProxyType(dict(self._built.batching.others))
+        return MappingProxyType(dict(self._built.batching.assumed_sizes))
 
     @property
     def slow_nodes(self) -> Mapping[str, str]:
@@ -229,15 +215,6 @@ class Model(Executable):
         largest = next(self.resolve(n_rows).chunks)
         return MemoryPlan(self.name, self._built, self.weights, n_rows, largest.n_rows)
 
-    def _plan(self, n_rows: int) -> Plan:
-        plan = self._plans.get(n_rows)
-        if plan is None:
-            plan = self.resolve(n_rows)
-            if len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (atomic: other threads may add concurrently)
-            self._plans[n_rows] = plan
-        return plan
-
     # Running ------------------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Arrays, out: Arrays | None = None, *, seed: int | None = None, deterministic: bool = False,
@@ -258,7 +235,7 @@ class Model(Executable):
             seed = self._checked_seed(seed, deterministic)
         run = self.acquire()
         try:
-            if self._counted is not None:
+            if self._counting_input is not None:
                 fast_path = self._run_fast_path(run, inputs, out, seed)
                 if fast_path is not None:
                     return fast_path
@@ -286,7 +263,7 @@ class Model(Executable):
 
     def _resized(self, graph: Graph, sizes: dict[str, int]) -> Model:
         """The model with other sizes of its dynamic axes; it shares the weights and has the same batch axes."""
-        outputs, strict, _ = self._asked
+        outputs, strict, _ = self._options
         return Model(graph, self, outputs, strict, dims=sizes, batch_axis=self._built.batching.file_axes)
 
     def of_sizes(self, sizes: Mapping[str, int]) -> Model:
@@ -299,83 +276,6 @@ class Model(Executable):
         """
         ordered = {name: sizes[name] for name in self.open_dims}
         return (None if self._open is None else self._open.of_sizes(ordered, self._resized)) or self
-
-    def _without_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
-        """Runs a batch of 0 rows: only outputs without a batch axis have elements; a row of zeros computes them."""
-        columns, _ = self.fitted(arrays, list(results.values()), 0)
-        shared = [spec.name for spec in self.spec.outputs.values() if spec.batch_axis is None]
-        if not shared:
-            return
-        columns = [c if spec.batch_axis is None else np.zeros(spec.batched(1), spec.dtype)
-                   for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
-        found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
-        run.context[abi.CTX.all_deterministic] = 1  # no row draws random numbers
-        self.run_rows(run, columns, list(found.values()), self._plan(1))
-        for name in shared:
-            results[name][...] = found[name]
-
-    def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None, seed: int | None) -> dict[str, Array] | None:
-        """Fast path: one compiled call for arrays that need no copy and a batch size seen before; None if the general path must run.
-
-        Args:
-          seed: as `_checked_seed` gives it.
-        """
-        try:
-            n_rows = len(inputs[self._counted])  # type: ignore[index]
-        except (LookupError, TypeError):
-            return None
-        plan = self._plans.get(n_rows)
-        if plan is None or plan.long:
-            return None
-        if plan.arena_bytes > run.capacity:
-            run.reserve(plan.arena_bytes)
-        if out is not None and not isinstance(out, dict):
-            return None
-        results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
-        named = run.named  # a local: the interpreter calls a slot attribute slowly
-        if self._built.random_nodes:
-            status = named(plan.address, n_rows, inputs, results, *RowNoise.of(run, n_rows).arguments(seed))
-        else:
-            status = named(plan.address, n_rows, inputs, results)
-        if status > 0:
-            raise self.program.failure(status)
-        return results if status == 0 else None
-
-    def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:
-        """The checked seed of a model with random ops; None if deterministic."""
-        if deterministic is not False and not isinstance(deterministic, (bool, np.bool_)):
-            raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
-        if deterministic:
-            return None
-        if seed is None:
-            raise InputError(f"model {self.name!r}: expected seed= or deterministic=True, got neither; "
-                             f"{self._built.random_nodes[0]} draws random numbers")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 1 << 64:
-            raise InputError(f"model {self.name!r}: expected a seed, 0 <= seed < 2**64, got {seed!r}")
-        return int(seed)
-
-    def _columns(self, inputs: Arrays) -> list[Any]:
-        specs = self.spec.inputs
-        check_mapping(self.name, inputs)
-        try:
-            arrays = [inputs[name] for name in specs]
-        except KeyError:
-            check_names(self.name, specs, inputs)
-            raise
-        if len(inputs) != len(arrays):
-            check_names(self.name, specs, inputs)
-        return arrays
-
-    def _rows(self, arrays: Sequence[Any]) -> int:
-        for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
-            if spec.batch_axis is not None:
-                shape = as_array(self.name, spec, array).shape
-                if len(shape) == len(spec.shape) and shape == spec.shape and (not self.batched or self._built.batching.vectorized):
-                    return 1  # as exported, without a batch axis
-                if len(shape) != len(spec.shape) + 1:
-                    fitted(self.name, spec, array, None)
-                return int(shape[spec.batch_axis])
-        return 1
 
     def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> IOBinding:
         """A handle for fixed buffers: each `handle()` runs the model on them in one compiled call.
@@ -390,10 +290,10 @@ class Model(Executable):
         return IOBinding(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
 
 
-def _again(origin: ModelSource, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
+def _rebuild(origin: ModelSource, options: _Options, dims: Mapping[str, int], fingerprint: str) -> Model:
     """Rebuilds a pickled model."""
-    origin = origin.moved()
-    outputs, strict, batch_axis = asked
+    origin = origin.relocated()
+    outputs, strict, batch_axis = options
     model = Model(origin.graph(), None, outputs, strict, dims=dims, batch_axis=batch_axis, origin=origin)
     if model.fingerprint != fingerprint:
         raise FormatError(f"model {model.name!r}: expected {origin.path!r} as it was when the model was pickled, got another policy; "

@@ -1,7 +1,7 @@
 """Random numbers for kernels: sixty-four elements of one agent, or four elements of sixteen agents.
 
 `key`, `high`, `step`, `site` and `block` are int64 words; `reference` defines their meaning and every number.
-A block is the elements 64 * block to 64 * block + 63 in order, as four f32s.
+A block is the elements 64 * block to 64 * block + 63 in order, as four f32x16.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cervello.noise.sincos_turns import sine_cosine_of_turn
 
 @inline
 def block_words(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four i32s: lane l holds the four words of elements 64 * block + 4 * l to 64 * block + 4 * l + 3."""
+    """Four i32x16: lane l holds the four words of elements 64 * block + 4 * l to 64 * block + 4 * l + 3."""
     quad = splat_int(block * 16) + lane_index()
     last = splat_int(high ^ (step >> 32))
     return philox(quad, splat_int(site), splat_int(step), last, splat_int(key), splat_int(key >> 32))
@@ -37,7 +37,7 @@ def in_order(a: Any, b: Any, c: Any, d: Any) -> Any:
 
 @inline
 def normal_pair(for_radius: Any, for_angle: Any) -> Any:
-    """Two f32s of standard normals from two i32s of random words (Box-Muller)."""
+    """Two f32x16 of standard normals from two i32x16 of random words (Box-Muller)."""
     share = fma(to_float(for_radius >> splat_int(1)), constant(2.0**-31), constant(2.0**-32))
     radius = sqrt(constant(-2.0) * log(share))
     sine, cosine = sine_cosine_of_turn(for_angle)
@@ -78,7 +78,7 @@ def uniforms_of_words(w0: Any, w1: Any, w2: Any, w3: Any) -> Any:
 
 
 def _in_blocks(of_words: Any) -> Any:
-    """A function of a block's coordinates that gives its sixty-four numbers in order, four f32s."""
+    """A function of a block's coordinates that gives its sixty-four numbers in order, four f32x16."""
     @inline
     def draw(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
         w0, w1, w2, w3 = block_words(key, high, step, site, block)

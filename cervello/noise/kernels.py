@@ -17,7 +17,7 @@ from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.literals import constant
 from cervello.codegen.memory import read_i64, read_u8, write_i64
 from cervello.codegen.records import view
-from cervello.codegen.simd import as_int, gather, load_bools, scatter, select, splat, splat_int, store_first
+from cervello.codegen.simd import as_int, gather, load_bools, scatter, select, splat, splat_int, store_masked
 from cervello.noise.draws import fast_normals, fast_normals_of_words, normals, normals_of_words, uniforms, uniforms_of_words
 from cervello.noise.lane_ops import gather_by_slot, lane_word
 from cervello.noise.philox import philox
@@ -39,18 +39,18 @@ def _by_rows(block: int, draw: Any) -> None:
         target = out + row * row_stride
         if deterministic != 0 and read_u8(deterministic, row) != 0:
             for element in range(0, width, 16):
-                store_first(target + 4 * element, zero, width - element)
+                store_masked(target + 4 * element, zero, width - element)
             continue
         slot = read_i64(slots, row)
         key, high, step = read_i64(keys, 2 * slot), read_i64(keys, 2 * slot + 1), read_i64(steps, slot)
         for element in range(0, width, 64):
             a, b, c, d = draw(key, high, step, site, element >> 6)
             left, here = width - element, target + 4 * element
-            store_first(here, a * scale, left)
+            store_masked(here, a * scale, left)
             if left > 16:
-                store_first(here + 64, b * scale, left - 16)
-                store_first(here + 128, c * scale, left - 32)
-                store_first(here + 192, d * scale, left - 48)
+                store_masked(here + 64, b * scale, left - 16)
+                store_masked(here + 128, c * scale, left - 32)
+                store_masked(here + 192, d * scale, left - 48)
 
 
 @inline

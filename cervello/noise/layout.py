@@ -25,7 +25,7 @@ def _word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
 
 
-def _as_expected(array: np.ndarray[Any, Any]) -> bool:
+def _has_expected_layout(array: np.ndarray[Any, Any]) -> bool:
     at, rank = id(array), array.ndim
     flags = ctypes.c_int32.from_address(at + FLAGS).value
     return (
@@ -54,5 +54,5 @@ def is_known() -> bool:
     skewed = np.zeros(17, np.uint8)[1:].view(np.float32)
     value = 0.15625
     probes: tuple[np.ndarray[Any, Any], ...] = (flat, wide, locked, skewed, np.zeros(3, np.bool_))
-    return all(_as_expected(probe) for probe in probes) and (
+    return all(_has_expected_layout(probe) for probe in probes) and (
         _word(id(value) + TYPE) == id(float) and ctypes.c_double.from_address(id(value) + FLOAT_VALUE).value == value)

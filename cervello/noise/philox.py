@@ -15,7 +15,7 @@ _K0, _K1 = KEY_STEPS
 
 @inline
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    """Four i32s of random words from a counter of four i32s and a key of two."""
+    """Four i32x16 of random words from a counter of four i32x16 and a key of two."""
     m0, m1, s0, s1 = splat_int(_M0), splat_int(_M1), splat_int(_K0), splat_int(_K1)
     for _ in range(ROUNDS):
         low0, high0 = mul_wide(c0, m0)

@@ -18,10 +18,10 @@ _cosine_tail = polynomial(4.166664568298827e-2, -1.388731625493765e-3, 2.4433157
 
 @inline
 def sine_cosine_of_turn(angle: Any) -> Any:
-    """Sine and cosine, f32s each, of i32s that count 2**-32 turns; within 3 ulp."""
+    """Sine and cosine, f32x16 each, of i32x16 that count 2**-32 turns; within 3 ulp."""
     quarter = (angle + splat_int(1 << 29)) >> splat_int(30)  # the nearest multiple of a quarter turn
-    rest = shift_right_signed(angle << splat_int(2), splat_int(2))  # from -1/8 to 1/8 turn, after the quarter is subtracted
-    x = to_float(rest) * constant(_RADIANS)
+    remainder = shift_right_signed(angle << splat_int(2), splat_int(2))  # from -1/8 to 1/8 turn, after the quarter is subtracted
+    x = to_float(remainder) * constant(_RADIANS)
     z = x * x
     odd = fma(_sine_tail(z) * z, x, x)
     even = fma(_cosine_tail(z), z * z, fma(constant(-0.5), z, constant(1.0)))

@@ -70,7 +70,7 @@ class Streams:
         """
         fill = self._checked_fill
         if fill is None or fill(_NORMAL, site, out, slots, scale, deterministic):
-            self._fill_carefully(_NORMAL, out, slots, site, scale, deterministic)
+            self._fill_general(_NORMAL, out, slots, site, scale, deterministic)
 
     def fill_fast_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                          scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
@@ -81,7 +81,7 @@ class Streams:
         """
         fill = self._checked_fill
         if fill is None or fill(_FAST_NORMAL, site, out, slots, scale, deterministic):
-            self._fill_carefully(_FAST_NORMAL, out, slots, site, scale, deterministic)
+            self._fill_general(_FAST_NORMAL, out, slots, site, scale, deterministic)
 
     def fill_uniform(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                      scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
@@ -92,9 +92,9 @@ class Streams:
         """
         fill = self._checked_fill
         if fill is None or fill(_UNIFORM, site, out, slots, scale, deterministic):
-            self._fill_carefully(_UNIFORM, out, slots, site, scale, deterministic)
+            self._fill_general(_UNIFORM, out, slots, site, scale, deterministic)
 
-    def _fill_carefully(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
+    def _fill_general(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
                         scale: float, deterministic: ArrayLike | None) -> None:
         """General path of a fill: converts arguments, raises errors, and fills by way of a copy."""
         if self._checked_fill is not None and self._context[_KERNELS_AT + kind] == 0:

@@ -66,16 +66,16 @@ class ActionDecoder:
         self.dtype = np.dtype(space.dtype)
         self._check(spec, spaces)
         self._start: Any = getattr(space, "start", 0)
-        self._started = bool(np.any(self._start))
+        self._has_start = bool(np.any(self._start))
         self._limits = self._bounds(spaces.box) if self._kind == "Box" else None
-        as_drawn = self._drawn and self._kind != "Box" and not self._started
+        as_drawn = self._drawn and self._kind != "Box" and not self._has_start
         self.is_unchanged = as_drawn and spec.shape == self._shape and spec.dtype == self.dtype
 
     def _check(self, spec: TensorSpec, spaces: Spaces) -> None:
         space, where = self.space, f"{self._where}, spaces, output {spec.name!r}"
         size, wanted = (int(np.prod(shape, dtype=np.int64)) for shape in (spec.shape, self._shape))
         if spec.batch_axis != 0:
-            raise ConfigurationError(f"{where}: expected an output whose rows lie in front, got {spec}")
+            raise ConfigurationError(f"{where}: expected an output with the batch on axis 0, got {spec}")
         if self._kind == "Box":
             if size != wanted:
                 raise ConfigurationError(f"{where}: expected {wanted} numbers for {space}, got {spec}")
@@ -85,7 +85,7 @@ class ActionDecoder:
             elif self.dtype.kind != "f":
                 raise ConfigurationError(f"{where}: expected integers for {space}, got {spec}; a float never silently becomes an integer")
             elif spaces.box is None and (np.isfinite(space.low).any() or np.isfinite(space.high).any()):
-                raise ConfigurationError(f"{where}: expected to be told how float actions enter the bounds of {space}, got nothing; give "
+                raise ConfigurationError(f"{where}: expected box=, which maps float actions to the bounds of {space}, got none; give "
                                          "Spaces(env, box='clip') for a policy of PPO or A2C, box='unscale' for SAC, TD3 or DDPG")
             return
         if size == wanted and spec.dtype.kind in ("iub" if self._kind == "MultiBinary" else "iu"):
@@ -114,7 +114,7 @@ class ActionDecoder:
         array = results[self.output]
         if array.shape[1:] != self._shape:
             array = array.reshape(len(array), *self._shape)
-        return array + self._start if self._started else array
+        return array + self._start if self._has_start else array
 
     def executed(self, sampled: Array) -> Array:
         """[N, *shape] of the space's dtype: clipped or unscaled as `spaces` says.
@@ -139,7 +139,7 @@ class ActionDecoder:
             good = (actions == 0) | (actions == 1)
         else:
             counts = self.space.n if self._kind == "Discrete" else self.space.nvec
-            zero_based = actions - self._start if self._started else actions
+            zero_based = actions - self._start if self._has_start else actions
             good = (zero_based >= 0) & (zero_based < counts)
         if not good.all():
             row = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))

@@ -64,7 +64,7 @@ class SpaceBinding:
       drawn: as given.
       is_binary: whether actions are of a MultiBinary.
       is_unchanged: whether the output needs no conversion, so that `sampled` and `executed` would return it.
-      baked: whether the model decides, so that `deterministic` changes nothing.
+      model_decides: whether the model decides, so that `deterministic` changes nothing.
 
     Raises:
       ConfigurationError: spaces and policy do not fit.
@@ -77,7 +77,7 @@ class SpaceBinding:
         self._observations = ObservationEncoder(where, spaces, others, mask)
         self._actions = ActionDecoder(where, spaces, outputs, None if drawn is None else drawn.action)
         self._layout = MaskLayout(where, spaces.action_space)
-        self.drawn, self._mask, self.baked, self.output = drawn, mask, drawn is None, self._actions.output
+        self.drawn, self._mask, self.model_decides, self.output = drawn, mask, drawn is None, self._actions.output
         self.is_binary, self.is_unchanged = self._actions.is_binary, self._actions.is_unchanged
         self._masked = self._observations.masked
         self._ones: Array | None = None
@@ -86,7 +86,7 @@ class SpaceBinding:
             raise ConfigurationError(f"{where}, spaces: expected a mask of {self._layout.width} elements for {spaces.action_space}, got "
                                      f"{self._mask_spec}")
         if self._observations.masked and mask is None:
-            remedy = ("export the logits, so that a head can draw among what is allowed" if self.baked else
+            remedy = ("export the logits, so that a head can draw among what is allowed" if self.model_decides else
                       f"give the head of Sample a mask, as Categorical(…, mask={MASK_KEY!r})")
             raise ConfigurationError(f"{where}, spaces: expected a policy that takes the mask {MASK_KEY!r} of the game's "
                                      f"observations, got one without; {remedy}, or leave it out with keys={{{MASK_KEY!r}: None}}")
@@ -143,10 +143,10 @@ class SpaceBinding:
             return Encoded(columns, n_rows, single, None, None)
         if self._mask is None:
             raise InputError(f"{self._where}, mask: expected none, since the policy takes no mask, got one; "
-                             + ("export its logits" if self.baked else f"give its head one: Categorical(…, mask={MASK_KEY!r})"))
+                             + ("export its logits" if self.model_decides else f"give its head one: Categorical(…, mask={MASK_KEY!r})"))
         mask = masks[0] if len(masks) == 1 else masks[0] & masks[1]
         empty = self._layout.empty(mask)
-        opened = self._layout.opened(mask)[0] if empty.any() else mask
+        opened = self._layout.with_empty_allowed(mask)[0] if empty.any() else mask
         columns[self._mask] = self._as_input(opened)
         return Encoded(columns, n_rows, single, mask, empty)
 

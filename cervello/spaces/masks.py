@@ -11,7 +11,7 @@ from cervello.errors import InputError
 from cervello.spaces.kinds import kind
 from cervello.spec import Array
 
-_KINDS = np.dtype(np.int8)
+_DTYPE = np.dtype(np.int8)
 
 
 class MaskLayout:
@@ -57,11 +57,11 @@ class MaskLayout:
             if not (array.shape == (self.width,) and (single or n_rows == 1)):
                 raise InputError(f"{self._where}, mask: expected {(n_rows, self.width)}, got {array.shape}; one element for each action")
             array = array[None]
-        return as_mask(f"{self._where}, mask", array, _KINDS)
+        return as_mask(f"{self._where}, mask", array, _DTYPE)
 
     def _joined(self, mask: tuple[Any, ...]) -> Array:
         parts: list[Array] = []
-        _leaves(mask, parts)
+        _flatten(mask, parts)
         widths = tuple(part.shape[-1] if part.ndim else 0 for part in parts)
         if widths != self._sizes or len({part.ndim for part in parts}) > 1:
             raise InputError(f"{self._where}, mask: expected a mask of {list(self._sizes)} elements for each choice, got {list(widths)}")
@@ -76,7 +76,7 @@ class MaskLayout:
             first += size
         return found
 
-    def opened(self, flat: Array) -> tuple[Array, int]:
+    def with_empty_allowed(self, flat: Array) -> tuple[Array, int]:
         """The mask with all actions allowed in choices without an allowed action, and the number of such rows."""
         rows = self.empty(flat)
         count = int(rows.sum())
@@ -90,9 +90,9 @@ class MaskLayout:
         return flat, count
 
 
-def _leaves(mask: Any, found: list[Array]) -> None:
+def _flatten(mask: Any, found: list[Array]) -> None:
     for part in mask:
         if isinstance(part, tuple):
-            _leaves(part, found)
+            _flatten(part, found)
         else:
             found.append(np.asarray(part))

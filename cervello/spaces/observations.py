@@ -237,7 +237,7 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
     """The conversion of [N, *shape of the space] to [N, *row of the input]."""
     what = kind(space)
     if spec.batch_axis != 0:
-        raise ConfigurationError(f"{where}: expected an input whose rows lie in front, got {spec}; let a wrapper provide it")
+        raise ConfigurationError(f"{where}: expected an input with the batch on axis 0, got {spec}; let a wrapper provide it")
     if what in ("Discrete", "MultiDiscrete"):
         sizes = np.atleast_1d(np.asarray(space.n if what == "Discrete" else space.nvec, np.int64)).reshape(-1)
         start = np.atleast_1d(np.asarray(getattr(space, "start", 0), np.int64)).reshape(-1)

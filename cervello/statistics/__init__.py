@@ -2,7 +2,7 @@
 
     low, high = statistics.bca(returns)                               # of the mean; of another statistic: bca(returns, interquartile_mean)
     statistics.paired_difference(returns_a, returns_b).interval       # the same seeds played by both
-    statistics.bootstrap(lambda places: (w[places] * g[places]).sum(-1) / w[places].sum(-1), len(g))   # a weighted estimator
+    statistics.bootstrap(lambda indices: (w[indices] * g[indices]).sum(-1) / w[indices].sum(-1), len(g))   # a weighted estimator
 
 Intervals are (low, high), the point twice where all values are equal, and None for fewer than 3 values; never NaN. scipy is imported
 when a quantile is needed.

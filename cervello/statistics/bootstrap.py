@@ -28,7 +28,7 @@ def bootstrap(statistic: Statistic, n: int, kind: Kind = "bca", *, level: float 
     """A confidence interval of a statistic of n independent units: episodes, or matches where agents share one.
 
     Args:
-      statistic: [B, m] int64, places of units ▸ [B] float64, recomputed for each row (normalisers too). It is called with the resamples
+      statistic: [B, m] int64, indices of units ▸ [B] float64, recomputed for each row (normalisers too). It is called with the resamples
         (m = n), with all units in order (B = 1), and for bca with each unit left out (m = n − 1), a bounded number of rows at a time.
       kind: `bca` corrects bias and skewness; `percentile` takes the quantiles of the resamples; `calibrated` takes the quantiles whose
         one-sided coverage, estimated by resampling resamples, equals the level: the best for few or skewed units, and the slowest.
@@ -99,8 +99,8 @@ def _calibrated_levels(statistic: Statistic, n: int, point: float, tails: Array,
     rng = np.random.default_rng([seed, 1])
     shares = []
     for rows in resamples_of(n, outer, seed):
-        for places in rows:
-            inner = evaluate(statistic, places[rng.integers(0, n, (_INNER, n))])
+        for indices in rows:
+            inner = evaluate(statistic, indices[rng.integers(0, n, (_INNER, n))])
             shares.append(((inner < point).sum() + (inner <= point).sum()) / (2 * _INNER))
     return np.asarray(np.quantile(shares, tails))
 
@@ -111,7 +111,7 @@ def _mean(rows: Array) -> Array:
 
 def _of_values(values: Any, statistic: RowStatistic, kind: Kind, level: float, resamples: int, seed: int) -> Interval | None:
     array = sample(values)
-    return bootstrap(lambda places: statistic(array[places]), len(array), kind, level=level, resamples=resamples, seed=seed)
+    return bootstrap(lambda indices: statistic(array[indices]), len(array), kind, level=level, resamples=resamples, seed=seed)
 
 
 def bca(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, resamples: int = 1999, seed: int = 0) -> Interval | None:

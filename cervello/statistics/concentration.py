@@ -21,7 +21,8 @@ def _in_range(values: Any, low: float, high: float) -> tuple[Array, float]:
     wrong = (array < low - rounding) | (array > high + rounding)
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
-        raise InputError(f"statistics, values: expected numbers between {low} and {high}, got {array[i]} at {i}; give a range that holds")
+        raise InputError(f"statistics, values: expected numbers between {low} and {high}, got {array[i]} at {i}; give bounds "
+                         "that contain all values")
     return array, float(high) - float(low)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
-Statistic = Callable[[Array], Array]  # [B, m] int64 places in the data ▸ [B] float64
+Statistic = Callable[[Array], Array]  # [B, m] int64 indices in the data ▸ [B] float64
 
 _CHUNK = 1 << 19  # indices at a time
 
@@ -24,23 +24,23 @@ def resamples_of(n: int, resamples: int, seed: int) -> Iterator[Array]:
         yield rng.integers(0, n, (min(rows, resamples - start), n))
 
 
-def evaluate(statistic: Statistic, places: Array) -> Array:
-    """The statistic of rows of places, [B, m] ▸ [B] float64.
+def evaluate(statistic: Statistic, indices: Array) -> Array:
+    """The statistic of rows of indices, [B, m] ▸ [B] float64.
 
     Raises:
       InputError: it does not return one number per row.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is dealt with by the callers
-        found = np.asarray(statistic(places), np.float64)
-    if found.shape != (len(places),):
-        raise InputError(f"statistics, statistic: expected ({len(places)},) for places of {places.shape}, got {found.shape}; "
+        found = np.asarray(statistic(indices), np.float64)
+    if found.shape != (len(indices),):
+        raise InputError(f"statistics, statistic: expected ({len(indices)},) for indices of {indices.shape}, got {found.shape}; "
                          "reduce the last axis only")
     return found
 
 
 def replicates(statistic: Statistic, n: int, resamples: int, seed: int) -> Array:
     """The statistic of each resample, [resamples] float64."""
-    return np.concatenate([evaluate(statistic, places) for places in resamples_of(n, resamples, seed)])
+    return np.concatenate([evaluate(statistic, indices) for indices in resamples_of(n, resamples, seed)])
 
 
 def leave_one_out(statistic: Statistic, n: int) -> Array:
@@ -49,6 +49,6 @@ def leave_one_out(statistic: Statistic, n: int) -> Array:
     found = []
     for start in range(0, n, rows):
         left_out = np.arange(start, min(start + rows, n))[:, None]
-        places = np.broadcast_to(np.arange(n - 1), (len(left_out), n - 1))
-        found.append(evaluate(statistic, places + (places >= left_out)))
+        indices = np.broadcast_to(np.arange(n - 1), (len(left_out), n - 1))
+        found.append(evaluate(statistic, indices + (indices >= left_out)))
     return np.concatenate(found)

@@ -18,8 +18,9 @@ A stack is a list, outermost first. For custom wrappers there are `Passive` (hoo
 
 from cervello.wrappers.base import Passive, take_input, take_output, without
 from cervello.wrappers.clip import Clip
-from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.fill import Fill
 from cervello.wrappers.frame_stack import FrameStack
 from cervello.wrappers.guard import Guard
 from cervello.wrappers.image import Image

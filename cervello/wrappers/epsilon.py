@@ -54,7 +54,7 @@ class Epsilon(Passive):
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         found = take_input(spec, self, self.key)
         if found.dtype != np.float32 or found.batch_axis != 0:
-            raise WrapperError(f"wrapper {self!r}: expected a float32 input with rows in front, got {found}")
+            raise WrapperError(f"wrapper {self!r}: expected a float32 input with the batch on axis 0, got {found}")
         bound = copy.copy(self)
         bound._shape = found.shape
         bound._width = int(np.prod(found.shape, dtype=np.int64))

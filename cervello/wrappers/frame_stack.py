@@ -59,8 +59,8 @@ class FrameStack(Passive):
         at = 0 if self.axis is None else self.axis + (rank if self.axis < 0 else 0)
         if found.batch_axis != 0 or not rank or not 0 <= at < rank or found.shape[at] % self.n or not found.shape[at]:
             where = "begin with" if self.axis is None else f"have, on axis {self.axis},"
-            raise WrapperError(f"wrapper {self!r}: expected an input with rows in front whose rows {where} a multiple of {self.n}, got "
-                               f"{found}; axis= says along which axis frames lie")
+            raise WrapperError(f"wrapper {self!r}: expected an input with the batch on axis 0 whose rows {where} a multiple of {self.n}, "
+                               f"got {found}; axis= says along which axis frames lie")
         if self.axis is None and rank == 3 and found.shape[2] % self.n == 0 and found.shape[2] < found.shape[0]:
             raise WrapperError(f"wrapper {self!r}: expected axis=, got none for {found}, a picture whose frames may lie along its first "
                                "or last axis; give axis=0 or axis=-1")

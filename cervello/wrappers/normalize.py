@@ -80,7 +80,7 @@ class Normalize(Passive):
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         found = take_input(spec, self, self.key)
         if found.dtype != np.float32 or found.batch_axis != 0:
-            raise WrapperError(f"wrapper {self!r}: expected a float32 input with rows in front, got {found}")
+            raise WrapperError(f"wrapper {self!r}: expected a float32 input with the batch on axis 0, got {found}")
         try:
             mean, var = (np.broadcast_to(each, found.shape) for each in (self.mean, self.var))
         except ValueError as error:

@@ -143,7 +143,7 @@ class Recurrent(Passive):
         if bad is not None:
             self._counts[0] += len(bad)
 
-    def silence(self) -> None:
+    def disable_reports(self) -> None:
         """Disables warnings and the description's counter."""
         self._description, self._warned = None, True
 
@@ -158,8 +158,8 @@ class Recurrent(Passive):
             self.nonfinite_rows += n_rows
             if n_rows and self._description is not None:
                 self._description.nonfinite_rows += n_rows
-            says, self._warned = n_rows > 0 and not self._warned, self._warned or n_rows > 0
-        if says:
+            warns, self._warned = n_rows > 0 and not self._warned, self._warned or n_rows > 0
+        if warns:
             instead = "initial one" if self.on_nonfinite == "reset" else "last finite one"
             message = (f"{where}, wrapper {self!r}: expected finite state, got NaN or an infinity for {n_rows} agent(s), which go on with "
                        f"their {instead}; look at what they observe, nonfinite_rows counts the next ones")

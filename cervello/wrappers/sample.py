@@ -58,10 +58,10 @@ class Sample(Passive):
         for what, name in (("action", action), ("log_prob", log_prob), ("entropy", entropy)):
             if name is None:
                 continue
-            if what in head.offers:
+            if what in head.supports:
                 self.names[what] = named("Sample", "output", name)
             elif name != _DEFAULTS[what]:
-                raise WrapperError(f"Sample({head!r}): expected {what}=None, got {name!r}; the head offers {list(head.offers)} only")
+                raise WrapperError(f"Sample({head!r}): expected {what}=None, got {name!r}; the head supports {list(head.supports)} only")
         if extra is not None and not isinstance(extra, Mapping):
             raise WrapperError(f"Sample({head!r}): expected extra as {{what: name}}, got {extra!r}")
         for what, name in (extra or {}).items():
@@ -69,7 +69,7 @@ class Sample(Passive):
                 raise WrapperError(f"Sample({head!r}): expected extra among {list(head.extras)}, got {what!r}")
             self.names[what] = named("Sample", "output", name)
         if not self.names:
-            raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.offers)}, got None for all")
+            raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.supports)}, got None for all")
         if len(set(self.names.values())) != len(self.names):
             raise WrapperError(f"Sample({head!r}): expected different names, got {list(self.names.values())}")
         # The site depends on names alone, so that the order of wrappers does not change the noise.
@@ -82,7 +82,7 @@ class Sample(Passive):
         self.chained: Chained | None = None
 
     def __repr__(self) -> str:
-        options = [f"{what}={self.names.get(what)!r}" for what in self.head.offers if self.names.get(what) != _DEFAULTS[what]]
+        options = [f"{what}={self.names.get(what)!r}" for what in self.head.supports if self.names.get(what) != _DEFAULTS[what]]
         extra = {what: name for what, name in self.names.items() if what not in _DEFAULTS}
         more = [*(["hide=True"] if self.hide else []), *([f"extra={extra!r}"] if extra else [])]
         return f"Sample({', '.join([repr(self.head), *options, *more])})"
@@ -123,7 +123,7 @@ class Sample(Passive):
                 inputs = Specs([*inputs.values(), own])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
             if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
-                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with rows in front, got {found}")
+                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with the batch on axis 0, got {found}")
             if mask not in inputs:
                 given[mask] = found
         bound.reads_inputs = bound._mask_flows or bound._mask_is_extra
@@ -136,7 +136,7 @@ class Sample(Passive):
         bound._hidden = tuple(name for name in self.tensors if name in spec.outputs and (self.hide or name in self._undeclared))
         outer = without(spec, outputs=bound._hidden)
         new = [replace(added[what], name=name) for what, name in self.names.items()]
-        bound._rehearse(given)
+        bound._trial_run(given)
         bound.chained = bound._as_chained(spec, given, inputs, new)
         return bound, replace(outer, inputs=inputs, outputs=Specs([*outer.outputs.values(), *new]))
 
@@ -186,7 +186,7 @@ class Sample(Passive):
             return None
         return replace(feed, name=mask, is_input=is_input, dtype=found.dtype)
 
-    def _rehearse(self, given: Mapping[str, TensorSpec]) -> None:
+    def _trial_run(self, given: Mapping[str, TensorSpec]) -> None:
         """Decides for one synthetic row, so that compilation happens now and not at the first batch."""
         columns = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in given.items()}
         noise = None

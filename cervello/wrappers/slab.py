@@ -13,7 +13,7 @@ from cervello.spec import TensorSpec
 from cervello.wrappers.words import SLAB
 
 Array = np.ndarray[Any, Any]
-_LEAST_STRETCH = 64
+_MIN_SLICE = 64
 
 
 class Slab:
@@ -62,11 +62,11 @@ class Slab:
 
     def begin(self, slots: Array) -> None:
         """Sets the initial row at these slots."""
-        self.rows[_stretch(slots)] = self.initial
+        self.rows[_as_slice(slots)] = self.initial
 
     def put(self, slots: Array, rows: Array) -> None:
         """Sets rows, [n, *row], at these slots."""
-        self.rows[_stretch(slots)] = rows
+        self.rows[_as_slice(slots)] = rows
 
     def gather(self, slots: Array) -> Array:
         """The rows at these slots as a new column, with the batch on the spec's axis."""
@@ -88,10 +88,10 @@ class Slab:
             self.rows[slots] = np.moveaxis(column, self.axis, 0) if self.axis else column
 
 
-def _stretch(slots: Array) -> Array | slice:
+def _as_slice(slots: Array) -> Array | slice:
     """Slots as a slice if they are consecutive, upward or downward, as is usual for many agents: copied as one block then."""
     n = len(slots)
-    if n < _LEAST_STRETCH:
+    if n < _MIN_SLICE:
         return slots
     first, last = int(slots[0]), int(slots[-1])
     step = 1 if last > first else -1

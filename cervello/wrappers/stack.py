@@ -12,13 +12,14 @@ from cervello.native.execution.chained import Chained
 from cervello.spec import Array, FusedOp, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
-from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.column_checks import check_flow
+from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.fill import Fill
 from cervello.wrappers.frame_stack import FrameStack
 from cervello.wrappers.guard import Guard
 from cervello.wrappers.image import Image
 from cervello.wrappers.normalize import Normalize
-from cervello.wrappers.placement import check_flow
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab
@@ -37,7 +38,7 @@ class Stack:
       outer_first, inner_first: the bound wrappers in the order of `inward` and of `outward`.
       spec: on the caller's side.
       custom: whether a wrapper is not one of the library's own.
-      looks: whether a wrapper may read the caller's inputs.
+      reads_inputs: whether a wrapper may read the caller's inputs.
 
     Args:
       wrappers: outermost first.
@@ -47,7 +48,8 @@ class Stack:
       WrapperError: a wrapper does not fit at its place.
     """
 
-    __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "custom", "inner_first", "looks", "outer_first", "spec")
+    __slots__ = ("_custom_first", "_inward", "_outward", "_reporting", "_sides", "custom", "inner_first", "outer_first",
+                 "reads_inputs", "spec")
 
     def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec, before: Stack | None = None):
         inner: list[Wrapper] = []
@@ -55,7 +57,7 @@ class Stack:
         for wrapper in reversed(wrappers):
             if not isinstance(wrapper, Wrapper) or isinstance(wrapper, type):
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
-            attached, outer = (None if before is None else before._kept(wrapper, spec)) or _attached(wrapper, spec)
+            attached, outer = (None if before is None else before._attached_before(wrapper, spec)) or _attached(wrapper, spec)
             if type(wrapper) not in _OWN:  # it expects the types of its own specs
                 outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
@@ -71,14 +73,15 @@ class Stack:
         self.spec = spec
         custom = [type(wrapper) not in _OWN for wrapper in inner]
         self.custom = any(custom)
-        self.looks = any(_looks(w) if f else bool(getattr(w, "reads_inputs", True)) for w, f in zip(inner, custom, strict=True))
+        self.reads_inputs = any(_reads_inputs(w) if f else bool(getattr(w, "reads_inputs", True))
+                                for w, f in zip(inner, custom, strict=True))
         # With each wrapper, the specs on the far side of its hook; None if it is not checked.
         self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, custom, strict=True))
         self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, custom, strict=True))[::-1]
         # Custom ones first: if one raises, the library's state and the step counters are unchanged.
-        self._by_trust = tuple(w for _, w in sorted(zip(custom, inner, strict=True), key=lambda pair: not pair[0]))
+        self._custom_first = tuple(w for _, w in sorted(zip(custom, inner, strict=True), key=lambda pair: not pair[0]))
 
-    def _kept(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
+    def _attached_before(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
         """A wrapper that is attached in this stack itself, with its outer side, if its inner side is unchanged."""
         for attached, (inner, outer) in zip(self.inner_first, self._sides, strict=True):
             if attached is wrapper:
@@ -112,7 +115,7 @@ class Stack:
 
     def commit(self, view: View) -> None:
         """Every wrapper stores the new state of the view's agents; the library's own come last."""
-        for wrapper in self._by_trust:
+        for wrapper in self._custom_first:
             wrapper.commit(view)
 
     def report(self, where: str) -> None:
@@ -120,10 +123,10 @@ class Stack:
         for wrapper in self._reporting:
             wrapper.report(where)
 
-    def silence(self) -> None:
+    def disable_reports(self) -> None:
         """Disables reports, because the observations are synthetic."""
         for wrapper in self._reporting:
-            wrapper.silence()
+            wrapper.disable_reports()
 
     @property
     def kinds(self) -> list[str]:
@@ -137,7 +140,7 @@ class Stack:
         return {f"{i} {name}": slab for i, wrapper in enumerate(self.inner_first) if not _has_own_state(wrapper)
                 for name, slab in getattr(wrapper, "slabs", {}).items()}
 
-    def others_state(self, slots: Array) -> dict[str, Array]:
+    def custom_state(self, slots: Array) -> dict[str, Array]:
         """State of wrappers that store it outside slabs, of the agents at these slots, [n, ...] by place in the stack and name.
 
         Raises:
@@ -147,7 +150,7 @@ class Stack:
         for i, wrapper in enumerate(self.inner_first):
             if not _has_own_state(wrapper):
                 continue
-            if not _can_say_state(wrapper):
+            if not _exposes_state(wrapper):
                 raise WrapperError(f"wrapper {wrapper!r}: expected state in slabs, or get_state and set_state, got a wrapper with hooks "
                                    "of its own and neither; its state cannot be saved")
             for name, array in wrapper.get_state(slots).items():  # type: ignore[attr-defined]
@@ -159,7 +162,7 @@ class Stack:
         return found
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
-        """Sets the state of agents that have just begun at these slots, from `slabs` and `others_state`."""
+        """Sets the state of agents that have just begun at these slots, from `slabs` and `custom_state`."""
         slabs = self.slabs()
         others: dict[int, dict[str, Array]] = {i: {} for i, wrapper in enumerate(self.inner_first) if _has_own_state(wrapper)}
         for name, array in state.items():
@@ -171,13 +174,13 @@ class Stack:
         for i, own_state in others.items():
             self.inner_first[i].set_state(slots, own_state)  # type: ignore[attr-defined]
 
-    def _remembering(self) -> list[Wrapper]:
+    def _stateful(self) -> list[Wrapper]:
         """The wrappers with state, innermost first."""
         return [wrapper for wrapper in self.inner_first if getattr(wrapper, "slabs", None) or _has_own_state(wrapper)]
 
-    def check_heir(self, old: Stack) -> None:
+    def check_state_fits(self, old: Stack) -> None:
         """Raises WrapperError if wrappers with state differ from those in `old`, so that this stack cannot take over its state."""
-        mine_all, theirs_all = self._remembering(), old._remembering()
+        mine_all, theirs_all = self._stateful(), old._stateful()
         pairs = list(zip(mine_all, theirs_all, strict=False))
         if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
             raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; wrappers "
@@ -193,7 +196,7 @@ class Stack:
 
     def transfer_state(self, old: Stack) -> None:
         """Takes over the slabs of a stack that this one replaces: running batches of the old one store where this one reads."""
-        for new, was in zip(self._remembering(), old._remembering(), strict=True):
+        for new, was in zip(self._stateful(), old._stateful(), strict=True):
             if new is not was and getattr(was, "slabs", None):
                 for name, slab in was.slabs.items():  # type: ignore[attr-defined]
                     slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]
@@ -245,7 +248,7 @@ def _attached(wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
     raise WrapperError(f"wrapper {wrapper!r}: expected attach to return (wrapper, PolicySpec), got {found!r}")
 
 
-def _place(wrapper: Wrapper, name: str) -> int:
+def _definition_depth(wrapper: Wrapper, name: str) -> int:
     """The depth at which a name is defined: -1 on the object, 0 in its class, 1 in the next, …"""
     if name in getattr(wrapper, "__dict__", ()):
         return -1
@@ -253,18 +256,18 @@ def _place(wrapper: Wrapper, name: str) -> int:
     return next((i for i, owner in enumerate(classes) if name in vars(owner)), len(classes))
 
 
-def _outdated(wrapper: Wrapper, name: str) -> bool:
+def _is_outdated(wrapper: Wrapper, name: str) -> bool:
     """Whether a subclass has overridden a hook without its description `name`."""
-    place = _place(wrapper, name)
-    return any(_place(wrapper, hook) < place for hook in _HOOKS)
+    depth = _definition_depth(wrapper, name)
+    return any(_definition_depth(wrapper, hook) < depth for hook in _HOOKS)
 
 
-def _can_say_state(wrapper: Wrapper) -> bool:
+def _exposes_state(wrapper: Wrapper) -> bool:
     """Whether a wrapper defines `get_state` in the class that defines the hooks that change state, or in a subclass of it."""
     if not hasattr(wrapper, "get_state") or not hasattr(wrapper, "set_state"):
         return False
-    says = getattr(type(wrapper), "get_state", None) is not Passive.get_state
-    return says and not any(_place(wrapper, hook) < _place(wrapper, "get_state") for hook in ("begin", "commit"))
+    overrides = getattr(type(wrapper), "get_state", None) is not Passive.get_state
+    return overrides and not any(_definition_depth(wrapper, hook) < _definition_depth(wrapper, "get_state") for hook in ("begin", "commit"))
 
 
 def _has_own_state(wrapper: Wrapper) -> bool:
@@ -277,11 +280,11 @@ def _has_own_state(wrapper: Wrapper) -> bool:
         getattr(type(wrapper), hook, None) is not getattr(Passive, hook) for hook in ("reserve", "begin", "commit"))
 
 
-def _looks(wrapper: Wrapper) -> bool:
-    return bool(getattr(wrapper, "reads_inputs", True)) or _outdated(wrapper, "reads_inputs")
+def _reads_inputs(wrapper: Wrapper) -> bool:
+    return bool(getattr(wrapper, "reads_inputs", True)) or _is_outdated(wrapper, "reads_inputs")
 
 
 def _fused_ops(wrapper: Wrapper) -> Sequence[FusedOp] | None:
     """A wrapper's fused ops, which the protocol does not require."""
     fused_ops: Callable[[], Sequence[FusedOp] | None] | None = getattr(wrapper, "fused_ops", None)
-    return None if fused_ops is None or _outdated(wrapper, "fused_ops") else fused_ops()
+    return None if fused_ops is None or _is_outdated(wrapper, "fused_ops") else fused_ops()

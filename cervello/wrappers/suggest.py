@@ -9,8 +9,9 @@ import numpy as np
 
 from cervello.heads import Categorical, MultiDiscrete
 from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
-from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.fill import Fill
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.sample import Sample
@@ -78,7 +79,7 @@ def _branches(spec: PolicySpec) -> list[int] | None:
     return [int(size) for size in found.reshape(-1)]
 
 
-def marked(inputs: Specs) -> Specs:
+def mark_masks(inputs: Specs) -> Specs:
     """Inputs, with is_mask set on those named as masks that hold bools or integers."""
     if not any(_MASK.search(name) for name in inputs):
         return inputs

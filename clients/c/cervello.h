@@ -103,6 +103,7 @@ cervello_status cervello_poll(cervello_client *c);
 cervello_status cervello_wait(cervello_client *c, uint32_t id, int timeout_ms, cervello_reply *reply);
 /* A reply that is no longer wanted is dropped when it comes. */
 void cervello_forget(cervello_client *c, uint32_t id);
+/* `reply`: one that was given to the caller, or zeroed memory. */
 void cervello_free_reply(cervello_reply *reply);
 
 cervello_type cervello_type_of(cervello_value v);

@@ -5,7 +5,7 @@
 int main(int argc, char **argv) {
   const char *address = argc > 1 ? argv[1] : "tcp://127.0.0.1:5577", *policy = argc > 2 ? argv[2] : "cartpole";
   static cervello_client client;
-  cervello_reply reply;
+  cervello_reply reply = {0};
   cervello_flags none = {0, 0, 0};
   uint64_t ids[16];
   float observations[16][4] = {{0}}, rewards[16];

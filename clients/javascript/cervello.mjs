@@ -213,13 +213,27 @@ async function openTcp(url, on) {
   };
 }
 
+/** What the browser says of the permission that pages of the public web need to reach this machine; "" where it knows none. */
+async function loopbackPermission() {
+  for (const name of ["loopback-network", "local-network-access"]) {
+    try {
+      return ` (its permission "${name}": ${(await navigator.permissions.query({ name })).state})`;
+    } catch { /* unknown to this browser, or none at all */ }
+  }
+  return "";
+}
+
 async function openWebSocket(address, on) {
   const socket = new WebSocket(address, "cervello.1");
+  let permission = null; // asked for where no connection comes about: a browser gives no reason
   socket.binaryType = "arraybuffer";
-  socket.onopen = on.open;
+  socket.onopen = () => { permission = ""; on.open(); };
   socket.onerror = () => {}; // the close event that follows has all that a browser tells
-  socket.onclose = (event) => on.close(`the WebSocket was closed, code ${event.code}${event.reason ? `, ${event.reason}` : ""}; is this page's `
-    + "origin allowed (--allow-origin), and may it reach the local network?", event.code === 1001);
+  socket.onclose = async (event) => {
+    permission ??= await loopbackPermission();
+    on.close(`the WebSocket was closed, code ${event.code}${event.reason ? `, ${event.reason}` : ""}; is this page's origin allowed `
+      + `(--allow-origin), and may it reach the local network${permission}?`, event.code === 1001);
+  };
   socket.onmessage = ({ data }) => {
     if (!(data instanceof ArrayBuffer) || data.byteLength === 0 || data.byteLength > on.frameBytes) on.bad("a message that is no frame");
     else on.body(new Uint8Array(data));

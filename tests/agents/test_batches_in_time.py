@@ -369,7 +369,7 @@ def test_batches_that_cannot_stop_run_as_before(hurry: Hurry, way: str) -> None:
 def test_a_batch_whose_short_way_is_taken_runs_the_rows_that_surely_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = counting(100)
     costs = runtime._queues["a"].costs
-    costs.set((1, 1e-3), (100, 100e-3))
+    costs.initialize((1, 1e-3), (100, 100e-3))
     push(runtime, range(100))
     monkeypatch.setattr(PolicyCore, "infer_within", lambda *_: None)
     frame = runtime.run(budget_s=30e-3)
@@ -453,7 +453,7 @@ def test_a_row_that_fails_keeps_nobody_else_from_deciding(hurry: Hurry) -> None:
     runtime, n_agents = Runtime(), 40
     runtime.add("a", Policy(stacks.model("lookup")), measure=False)
     runtime.begin_agents("a", list(range(n_agents)))
-    runtime._queues["a"].costs.set((1, 1e-6), (2, 2e-6))
+    runtime._queues["a"].costs.initialize((1, 1e-6), (2, 2e-6))
     spec = runtime.policies["a"].inputs["index"]
     done: set[Any] = set()
     hurry.counts = lambda n: min(n, 10)
@@ -523,7 +523,7 @@ def test_a_crowd_of_very_many_is_not_handed_over_as_a_whole(monkeypatch: pytest.
 
 def test_a_piece_that_was_slow_once_is_tried_again() -> None:
     costs = CostModel()
-    costs.set((1, 1e-5), (100, 1e-4))
+    costs.initialize((1, 1e-5), (100, 1e-4))
     costs.chunk_row_s = 1.0
     limit = Limit(1.0, 8, 4, 1.0, n_rows=8, began_s=1e-6, ended_s=2e-6)
     for _ in range(1000):
@@ -536,8 +536,8 @@ def test_in_a_forked_process_garbage_is_collected_again() -> None:
 
     runtime = counting()
     gc.disable()
-    runtime._collects = True
-    runtime._start()  # as after a fork in the midst of a frame
+    runtime._reenable_gc = True
+    runtime._initialize()  # as after a fork in the midst of a frame
     assert gc.isenabled()
 
 

@@ -140,7 +140,7 @@ def test_a_push_that_is_refused_changes_nothing(model: Model) -> None:
 def test_nobody_is_added_while_somebody_holds_the_lock(model: Model) -> None:
     runtime = two(model)
     runtime.push("a", 0, obs(1.0))
-    with runtime._lock, pytest.raises(AgentError, match="expected a call from outside"):
+    with runtime._lock, pytest.raises(AgentError, match="expected a call outside of other calls"):
         runtime.push("a", 1, obs(1.0))
     pushed = threading.Event()
 

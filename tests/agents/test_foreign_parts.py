@@ -95,7 +95,7 @@ def test_a_wrapper_that_breaks_its_promise_is_named_and_nothing_changes(spoil: s
     spoiler.bad = False
     assert batch.batched().ids == (1, 2)
     assert {agent: found["action"] for agent, found in batch.execute().items()} == {1: 2, 2: 2}
-    assert policy._core.table.steps[policy._core.table.rows([1, 2])].tolist() == [2, 2]
+    assert policy._core.table.steps[policy._core.table.slots_of([1, 2])].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("attach", [lambda wrapper, spec: None, lambda wrapper, spec: spec, lambda wrapper, spec: (spec, wrapper),
@@ -132,7 +132,7 @@ def test_a_policy_whose_outputs_are_all_hidden_decides_all_the_same() -> None:
     batch = Batcher(policy)
     batch.push(1, ONE)
     assert batch.execute() == {1: {}}
-    assert policy._core.table.steps[policy._core.table.rows([1, 2])].tolist() == [2, 1]
+    assert policy._core.table.steps[policy._core.table.slots_of([1, 2])].tolist() == [2, 1]
 
 
 class Echo(Passive):

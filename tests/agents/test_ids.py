@@ -83,7 +83,7 @@ def test_what_only_equals_an_id_names_nobody_whatever_came_before(policy: Policy
 @pytest.mark.parametrize("b", [[], [1], [1, 2], ["a", 1], [2**70], [1.0], [True, 2], [None]])
 @pytest.mark.parametrize("form", [list, tuple])
 def test_compiled_and_plain_comparison_agree(a: Any, b: Any, form: Any) -> None:
-    compare, x, y = equal_ids.comparer(), form(a), form(b)
+    compare, x, y = equal_ids.id_comparer(), form(a), form(b)
     assert compare(form is tuple, 0, x, y) == equal_ids._equal_ids(form is tuple, 0, x, y)
     assert compare(form is tuple, 0, x, x) == 2
     for other in (tuple(a) if form is list else list(a), np.array([1]), None):
@@ -147,7 +147,7 @@ def test_no_observation_at_all_is_refused_for_agents_without_inputs() -> None:
 
 def test_one_stream_may_be_an_array_without_axes(policy: Policy) -> None:
     policy.begin_agents([3, 4], stream=np.array(3), episode=np.array([1, 2]))
-    streams, episodes = policy._core.table.history(policy._core.table.rows([3, 4]))
+    streams, episodes = policy._core.table.streams_and_episodes(policy._core.table.slots_of([3, 4]))
     assert (streams.tolist(), episodes.tolist()) == ([3, 3], [1, 2])
 
 

@@ -25,13 +25,15 @@ _PACKAGE = Path(home.__file__).parents[2]
 _FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/policy/core.py", "agents/policy/agents.py",
                                             "agents/policy/by_name.py", "agents/policy/prepared_call.py", "agents/policy/replacement.py",
                                             "agents/membership/lock.py", "agents/policy/membership.py", "agents/membership/table.py",
+                                            "agents/membership/slot_lookup.py",
                                             "inferers/fast_path.py")}
 
 
 _FRAME_FILES = {str(_PACKAGE / "agents" / "runtime" / f"{name}.py")
-                for name in ("ready_queue", "policy_queue", "frame", "level_of_detail", "wait_queue", "waiting_agents", "workers",
-                             "runtime", "agents", "registry", "batch")}
-_FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py")}
+                for name in ("ready_queue", "policy_queue", "frame", "frame_state", "scheduler", "level_of_detail", "wait_queue",
+                             "queue_state", "waiting_agents", "workers", "runtime", "agents", "registry", "batch")}
+_FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py",
+                                                   "batcher/observation.py")}
 
 
 class Interrupt(KeyboardInterrupt):
@@ -147,11 +149,11 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
     queue = runtime._queues["a"]
     for agent in range(14):
         runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
-    batch = queue.take(5, 0)
+    batch = queue.dequeue(5, 0)
     ids, columns = queue.decide(batch)
     queue.requeue(batch, None)
     queue.decided(batch, ids, columns, 0)
-    following = queue.take(10, 0)
+    following = queue.dequeue(10, 0)
     for agent in range(100, 140):
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from stacks import model
 
 from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
-from cervello.agents.runtime import frame as frames
-from cervello.agents.runtime.cost_model import CostModel, SlowdownEstimate
+from cervello.agents.runtime import scheduler
+from cervello.agents.runtime.cost_model import CostModel
+from cervello.agents.runtime.slowdown import SlowdownEstimate
 
 
 def make(n_agents: int = 8, **level: Any) -> Runtime:
@@ -182,8 +183,8 @@ def test_who_rested_once_is_skipped_once() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"every": 0}, "every: expected a whole number of frames, at least 1, got 0"), ({"every": 1.5}, "got 1.5"),
-    ({"every": True}, "got True"), ({"every": 10**30}, "got 10+; at most 2³²"), ({"priority": 10**400}, "finite number above 0, got 10+"),
+    ({"every": 0}, "every: expected a whole number of frames from 1 to 2³², got 0"), ({"every": 1.5}, "got 1.5"),
+    ({"every": True}, "got True"), ({"every": 10**30}, "from 1 to 2³², got 10+"), ({"priority": 10**400}, "finite number above 0, got 10+"),
     ({"priority": float("nan")}, "got nan"),
     ({"priority": 0}, "priority: expected a finite number above 0, got 0"), ({"priority": float("inf")}, "got inf"),
     ({"priority": "high"}, "got 'high'"), ({"hold": "first"}, r"hold: expected one of \['last', 'none'\], got 'first'")])
@@ -252,22 +253,22 @@ def test_costs_are_learnt_from_batches_of_any_size() -> None:
         costs.observe(n, (20e-6 + 1e-6 * n) * random.uniform(0.98, 1.02))
     for n in (1, 20, 200):
         assert costs.expected_s(n) == pytest.approx(20e-6 + 1e-6 * n, rel=0.1)
-    assert costs.pace.factor == pytest.approx(1.0, rel=0.1)
+    assert costs.slowdown.factor == pytest.approx(1.0, rel=0.1)
 
 
 def test_costs_follow_a_machine_that_becomes_slower() -> None:
     costs = CostModel()
-    costs.set((1, 10e-6), (32, 41e-6))
+    costs.initialize((1, 10e-6), (32, 41e-6))
     for _ in range(60):
         costs.observe(32, 120e-6)
     assert costs.expected_s(32) == pytest.approx(120e-6, rel=0.05)
 
 
 def test_a_pace_learnt_from_one_policy_holds_for_all() -> None:
-    pace = SlowdownEstimate()
-    often, rarely = CostModel(pace), CostModel(pace)
+    slowdown = SlowdownEstimate()
+    often, rarely = CostModel(slowdown), CostModel(slowdown)
     for each in (often, rarely):
-        each.set((1, 10e-6), (32, 41e-6))
+        each.initialize((1, 10e-6), (32, 41e-6))
     for _ in range(60):
         often.observe(32, 82e-6)
     assert rarely.expected_s(32) > 1.1 * 41e-6
@@ -276,27 +277,27 @@ def test_a_pace_learnt_from_one_policy_holds_for_all() -> None:
 
 def test_one_stall_moves_costs_by_a_bounded_step() -> None:
     costs = CostModel()
-    costs.set((1, 10e-6), (32, 41e-6))
+    costs.initialize((1, 10e-6), (32, 41e-6))
     costs.observe(32, 1.0)
     assert costs.expected_s(32) < 55e-6
 
 
 def test_the_margin_keeps_late_frames_rare() -> None:
-    pace, random, late = SlowdownEstimate(), np.random.default_rng(1), 0
+    slowdown, random, late = SlowdownEstimate(), np.random.default_rng(1), 0
     for number in range(30_000):
-        elapsed_s = 1e-3 - pace.margin_s + (random.exponential(100e-6) if random.random() < 0.3 else 0.0)
-        pace.update_margin(elapsed_s, 1e-3)
+        elapsed_s = 1e-3 - slowdown.margin_s + (random.exponential(100e-6) if random.random() < 0.3 else 0.0)
+        slowdown.update_margin(elapsed_s, 1e-3)
         late += number >= 10_000 and elapsed_s > 1.1e-3
     assert 0.003 < late / 20_000 < 0.01
-    assert 0.0 < pace.margin_s < 300e-6
+    assert 0.0 < slowdown.margin_s < 300e-6
 
 
 def test_the_first_margin_is_small_whatever_the_first_budget() -> None:
-    pace = SlowdownEstimate()
-    pace.update_margin(0.1, 1.0)  # over early: says nothing
-    before = pace.margin_s
-    pace.update_margin(0.9e-3, 1e-3)
-    assert before < pace.margin_s < 200e-6
+    slowdown = SlowdownEstimate()
+    slowdown.update_margin(0.1, 1.0)  # over early: says nothing
+    before = slowdown.margin_s
+    slowdown.update_margin(0.9e-3, 1e-3)
+    assert before < slowdown.margin_s < 200e-6
     long = SlowdownEstimate()
     long.update_margin(0.9, 1.0)
     assert long.margin_s < 200e-6
@@ -306,29 +307,29 @@ def test_the_first_margin_is_small_whatever_the_first_budget() -> None:
 
 
 def test_frames_that_were_never_late_or_never_full_need_no_margin() -> None:
-    pace = SlowdownEstimate()
-    pace.update_margin(1.2e-3, 1e-3)
-    assert pace.margin_s > 0
-    kept_s = pace.margin_s
-    pace.update_margin(0.1e-3, 1e-3)  # there was little to do
-    assert pace.margin_s == kept_s
+    slowdown = SlowdownEstimate()
+    slowdown.update_margin(1.2e-3, 1e-3)
+    assert slowdown.margin_s > 0
+    kept_s = slowdown.margin_s
+    slowdown.update_margin(0.1e-3, 1e-3)  # there was little to do
+    assert slowdown.margin_s == kept_s
     for _ in range(3000):
-        pace.update_margin(1e-3, 1e-3)
-    assert pace.margin_s == 0
+        slowdown.update_margin(1e-3, 1e-3)
+    assert slowdown.margin_s == 0
 
 
 def test_a_machine_that_is_always_late_does_not_stop_all_decisions() -> None:
-    pace = SlowdownEstimate()
+    slowdown = SlowdownEstimate()
     for _ in range(1000):
-        pace.update_margin(5e-3, 1e-3)
-    assert pace.within(1e-3, 1e-3) > 0.6e-3
+        slowdown.update_margin(5e-3, 1e-3)
+    assert slowdown.fitted_within(1e-3, 1e-3) > 0.6e-3
 
 
 def test_a_margin_of_large_budgets_leaves_small_ones_room() -> None:
     runtime = make(8)
     queue = runtime._queues["a"]
-    queue.costs.set((1, 2e-6), (8, 9e-6))
-    queue.costs.pace.update_margin(20.0, 10.0)  # one late frame of ten seconds
+    queue.costs.initialize((1, 2e-6), (8, 9e-6))
+    queue.costs.slowdown.update_margin(20.0, 10.0)  # one late frame of ten seconds
     before = queue.costs.fitted_s(8)
     decided = 0
     for _ in range(200):
@@ -340,7 +341,7 @@ def test_a_margin_of_large_budgets_leaves_small_ones_room() -> None:
 
 def test_a_budget_too_small_for_anything_still_decides_for_everybody_in_the_end() -> None:
     runtime = make(8)
-    runtime._queues["a"].costs.set((1, 50e-6), (8, 60e-6))
+    runtime._queues["a"].costs.initialize((1, 50e-6), (8, 60e-6))
     decided: set[int] = set()
     for _ in range(2000):
         push(runtime, range(8))
@@ -353,7 +354,7 @@ def test_a_budget_too_small_for_anything_still_decides_for_everybody_in_the_end(
 def test_rows_within_a_time_are_those_whose_line_fits() -> None:
     costs = CostModel()
     assert costs.rows_within(1e-9) == 1  # nothing is known: one row has to be tried
-    costs.set((1, 11e-6), (101, 111e-6))
+    costs.initialize((1, 11e-6), (101, 111e-6))
     assert costs.rows_within(60e-6) == 50
     assert costs.rows_within(10.9e-6) == 0
     for seconds in (20e-6, 55e-6, 1e-3):
@@ -387,7 +388,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost_s: Any):
         self.now = 0.0
-        monkeypatch.setattr(frames.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(scheduler.time, "perf_counter", lambda: self.now)
         from cervello.agents.runtime.policy_queue import PolicyQueue
 
         decide = PolicyQueue.decide
@@ -417,8 +418,8 @@ class Clock:
 def test_a_crowd_is_split_over_frames_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, lambda name, n: 50e-6 + 2e-6 * n)
     runtime = make(1000)
-    runtime._queues["a"].costs.set((1, 52e-6), (101, 252e-6))
-    runtime._queues["a"].costs.pace.margin_s = runtime._closing_s = 0.0
+    runtime._queues["a"].costs.initialize((1, 52e-6), (101, 252e-6))
+    runtime._queues["a"].costs.slowdown.margin_s = runtime._closing_s = 0.0
     done: set[int] = set()
     for _ in range(4):
         push(runtime, range(1000))
@@ -448,7 +449,7 @@ def test_a_policy_too_slow_for_any_frame_runs_in_the_end(monkeypatch: pytest.Mon
     runtime = make(4)
     runtime.add("slow", Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
     runtime.begin_agent("slow", 1)
-    runtime._queues["slow"].costs.set((1, 3e-3), (1, 3e-3))
+    runtime._queues["slow"].costs.initialize((1, 3e-3), (1, 3e-3))
     ran = []
     for number in range(80):
         push(runtime, range(4))

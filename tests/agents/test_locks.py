@@ -175,7 +175,7 @@ def test_a_call_from_the_middle_of_a_runtimes_own_work_is_refused(what: str, cal
     before = runtime.snapshot()
 
     def inside() -> None:
-        with runtime._lock, pytest.raises(AgentError, match=f"runtime, {what}: expected a call from outside, got one from a finalizer"):
+        with runtime._lock, pytest.raises(AgentError, match=f"runtime, {what}: expected a call outside of other calls, got one from a fin"):
             call(runtime)
 
     in_time(inside)
@@ -205,7 +205,7 @@ def test_under_a_runtimes_lock_an_end_waits_and_a_begin_is_refused() -> None:
     assert found == [4, (2, 3)]
     assert runtime.waiting("a") == (1, 2)  # that 1 has ended is the next frame's to say
     assert list(runtime.run()["a"]) == [2]
-    assert not deferred.notes
+    assert not deferred.deferred_calls
     assert not deferred.writers
 
 

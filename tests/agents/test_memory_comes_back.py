@@ -196,11 +196,10 @@ def test_what_a_queue_holds_survives_when_its_pad_gets_smaller() -> None:
     capacity = queue.pad.capacity
     for k in range(MANY, 4 * MANY):
         queue.put(k, k, {"obs": np.full(WIDTH, k, np.float32)})
-        pin_count = queue.head(2)
-        kept = [float(row[0]) for row in pin_count.columns["obs"]]
-        assert kept == list(pin_count.ids)
+        ids, columns = queue.front(2)
+        assert [float(row[0]) for row in columns["obs"]] == list(ids)
         queue.drop(1)
-        assert [float(row[-1]) for row in queue.head(2).columns["obs"]] == list(queue.ids)
+        assert [float(row[-1]) for row in queue.front(2)[1]["obs"]] == list(queue.ids)
     assert queue.pad.capacity < capacity / 4
 
 

@@ -123,14 +123,14 @@ def test_no_episode_is_repeated_and_the_last_ones_are_exact(ends: list[list[int]
     try:
         past, had, order = PastEpisodes(), dict[int, int](), list[int]()
         for ids in ends:
-            found = past.following(ids)
+            found = past.next_episodes(ids)
             begun = [found] * len(ids) if isinstance(found, int) else found
             for agent, episode in zip(ids, begun, strict=True):
                 assert episode > had.get(agent, -1)
                 if agent in order[-5:]:
                     assert episode == had[agent] + 1
                 had[agent] = episode
-            past.note(ids, [episode + 1 for episode in begun])
+            past.record(ids, [episode + 1 for episode in begun])
             order = [agent for agent in order if agent not in ids] + ids
             assert all(len(table) <= 5 for table in past.generations)
             assert past.floor <= max(had.values()) + 1
@@ -140,10 +140,10 @@ def test_no_episode_is_repeated_and_the_last_ones_are_exact(ends: list[list[int]
 
 def test_a_far_episode_that_was_given_leaves_the_others_room() -> None:
     past = PastEpisodes()
-    past.note(["far"], [1 << 63])
+    past.record(["far"], [1 << 63])
     for k in range(4):
-        past.note([(k, i) for i in range(episodes.REMEMBERED)], [1] * episodes.REMEMBERED)  # type: ignore[misc]
-    assert past.following(["far"]) == [1]
+        past.record([(k, i) for i in range(episodes.REMEMBERED)], [1] * episodes.REMEMBERED)  # type: ignore[misc]
+    assert past.next_episodes(["far"]) == [1]
 
 
 def test_millions_that_begin_and_end_once_take_no_memory() -> None:

@@ -179,7 +179,7 @@ def test_a_baked_action_refuses_masks_and_ignores_deterministic() -> None:
     data = graph([node("MatMul", "obs w", "z"), node("ArgMax", "z", "action", axis=1, keepdims=0)], {"obs": (FLOAT, ("N", 4))},
                  {"action": (INT64, ("N",))}, {"w": small_models.dense(4, 3)})
     policy = cervello.load(data, wrappers="auto", spaces=(BOX, spaces.Discrete(3)))
-    assert policy._core.binding.baked
+    assert policy._core.binding.model_decides
     assert policy.predict(np.ones(4), deterministic=True)[0] == policy.predict(np.ones(4))[0]
     with pytest.raises(InputError, match="export its logits"):
         policy.predict(np.ones(4), action_masks=[1, 1, 0])

@@ -52,11 +52,11 @@ def test_a_restart_while_a_batch_runs_leaves_its_slots_alone(policy: Policy) -> 
     decided(policy, IDS)
     slots, batch = dict(policy._core.table.slots), object()
     with policy._core.lock.state_lock:
-        policy._core.table.enter(batch)
+        policy._core.table.begin_batch(batch)
     policy.restart_agents(SOME)
     assert not set(slots.values()) & {policy._core.table.slots[agent] for agent in SOME}
     with policy._core.lock.state_lock:
-        policy._core.table.leave(batch)
+        policy._core.table.end_batch(batch)
     assert decided(policy, SOME) == [1.0, 1.0, 1.0]
 
 

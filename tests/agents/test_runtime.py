@@ -383,7 +383,7 @@ def test_a_submitted_frame_is_decided_while_the_game_goes_on(options: Any) -> No
         for agent in (1, 2, 3):
             runtime.push("slow", agent, one(agent))
         if "budget_s" in options:  # a cold policy is tried with one row
-            runtime._queues["slow"].costs.set((1, 1e-6), (2, 2e-6))
+            runtime._queues["slow"].costs.initialize((1, 1e-6), (2, 2e-6))
         future = runtime.submit(**options)
         assert gate.entered.wait(20)
         runtime.push("slow", 2, one(20))  # for the next frame
@@ -404,7 +404,7 @@ def test_who_is_pushed_during_a_frame_is_not_taken_with_those_who_wait_in_it() -
     with Runtime() as runtime:
         for name, wrappers in (("slow", [gate, Recurrent()]), ("quick", [Recurrent()])):
             runtime.add(name, Policy(model("counter"), wrappers=wrappers), measure=False)
-            runtime._queues[name].costs.set((1, 1e-6), (2, 2e-6))
+            runtime._queues[name].costs.initialize((1, 1e-6), (2, 2e-6))
             runtime.begin_agents(name, [1, 2])
             runtime.push(name, 1, one(1))
         future = runtime.submit(budget_s=100.0)
@@ -424,12 +424,12 @@ def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_obser
     for agent in (1, 2, 3):
         runtime.push("broken", agent, {"index": np.int64(99)})
     queue = runtime._queues["broken"]
-    taken = queue.take(3, 0)
+    taken = queue.dequeue(3, 0)
     runtime.push("broken", 2, {"index": np.int64(1)})
     runtime.end_agent("broken", 1)
     queue.requeue(taken, 1)
     assert runtime.waiting("broken") == (2, 3)
-    assert queue.wait_queue.queue.head(2).columns["index"].tolist() == [1, 99]
+    assert queue.wait_queue.queue.front(2)[1]["index"].tolist() == [1, 99]
 
 
 @pytest.mark.parametrize("change", ["end", "restart"])
@@ -460,7 +460,7 @@ def test_a_batch_that_everybody_has_left_costs_nothing() -> None:
         runtime.add("slow", Policy(model("counter"), wrappers=[gate, Recurrent()]), measure=False)
         runtime.begin_agents("slow", [1, 2])
         queue = runtime._queues["slow"]
-        queue.costs.set((1, 1e-6), (2, 2e-6))
+        queue.costs.initialize((1, 1e-6), (2, 2e-6))
         runtime.push("slow", 1, one(1))
         decide = queue.decide
 

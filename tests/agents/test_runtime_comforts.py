@@ -87,8 +87,8 @@ def test_a_hook_that_fails_at_the_end_leaves_nothing_behind(restart: bool) -> No
     assert runtime.policies["npc"].agents == ((2, 1) if restart else (2,))  # it has ended all the same
     assert 1 not in runtime.waiting("npc")
     queue = runtime._queues["npc"]
-    assert set(queue.levels.of) == ({1, 2} if restart else {2})
-    assert not queue.leaving
+    assert set(queue.levels.by_agent) == ({1, 2} if restart else {2})
+    assert not queue.ending
     for _ in range(3):
         frame = runtime.run()
         assert not frame.errors

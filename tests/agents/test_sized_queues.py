@@ -267,7 +267,7 @@ def test_groups_may_run_on_several_threads() -> None:
     threaded.begin_agents("crowd", list(SIZES))
     for step, expected in enumerate(alone(4)):
         push(threaded, observations(step))
-        queue_of(threaded).costs.set((1, 1.0), (2, 2.0))  # so much that a second thread pays
+        queue_of(threaded).costs.initialize((1, 1.0), (2, 2.0))  # so much that a second thread pays
         found = threaded.run()["crowd"]
         assert_same({agent: found[agent] for agent in SIZES}, expected)
     threaded.close()
@@ -488,7 +488,7 @@ def test_costs_are_learnt_by_size(runtime: Runtime) -> None:
 
 def test_costs_of_a_new_size_begin_as_those_of_a_near_one(runtime: Runtime) -> None:
     queue = queue_of(runtime)
-    queue._costs_of(sized(10)).set((1, 3e-3), (2, 5e-3))
+    queue._costs_of(sized(10)).initialize((1, 3e-3), (2, 5e-3))
     near, far = queue._costs_of(sized(15)), queue._costs_of(sized(100))
     assert near.fitted_s(10) == pytest.approx(1e-3 + 10 * 1.5 * 2e-3)
     assert not far.measured
@@ -504,7 +504,7 @@ def test_costs_of_a_new_size_begin_as_those_of_a_near_one(runtime: Runtime) -> N
 def test_agents_too_slow_for_the_budget_keep_no_others_from_deciding(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     for n, seconds in ((1, 1e-6), (2, 1e-6), (5, 1e-6), (7, 1e3)):
-        queue._costs_of(sized(n)).set((1, seconds), (2, 2 * seconds))
+        queue._costs_of(sized(n)).initialize((1, seconds), (2, 2 * seconds))
     push(runtime, observations(0, (2,)))
     for step in range(3):
         push(runtime, observations(step, (1, 3, "four", 5)))
@@ -519,7 +519,7 @@ def test_agents_too_slow_for_the_budget_keep_no_others_from_deciding(runtime: Ru
 def test_a_budget_goes_by_the_sizes_of_the_most_urgent_agent(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     for n, seconds in ((1, 0.2), (5, 0.2), (7, 1e3)):
-        queue._costs_of(sized(n)).set((1, seconds), (2, 2 * seconds))
+        queue._costs_of(sized(n)).initialize((1, seconds), (2, 2 * seconds))
     runtime.set_level("crowd", 2, priority=100.0)
     push(runtime, observations(0, (1, "four", 2)))
     assert 2 not in runtime.run(budget_s=0.5)["crowd"]
@@ -530,8 +530,8 @@ def test_a_budget_takes_what_fits_of_each_size(runtime: Runtime) -> None:
     queue = queue_of(runtime)
     runtime.begin_agents("crowd", range(100, 140))
     costs = {n: queue._costs_of(sized(n)) for n in (1, 2)}
-    costs[1].set((1, 1e-5), (2, 2e-5))
-    costs[2].set((1, 0.3), (2, 0.6))
+    costs[1].initialize((1, 1e-5), (2, 2e-5))
+    costs[2].initialize((1, 0.3), (2, 0.6))
     given = {agent: {"obs": np.ones(3), "index": 0, "entities": np.ones((1 + agent % 2, 3))} for agent in range(100, 140)}
     push(runtime, given)
     frame = runtime.run(budget_s=1.0)
@@ -543,9 +543,9 @@ def test_a_crowd_of_the_size_that_the_specs_show_may_still_stop_in_time(runtime:
     push(runtime, specified())
     queue = queue_of(runtime)
     assert queue.policy.supports_deadline
-    assert queue.divisible(runtime.frame)
+    assert queue.supports_limit(runtime.frame)
     push(runtime, observations(0, (1,)))
-    assert not queue.divisible(runtime.frame)
+    assert not queue.supports_limit(runtime.frame)
 
 
 def test_agents_of_other_sizes_join_those_who_wait_on(runtime: Runtime) -> None:
@@ -556,7 +556,7 @@ def test_agents_of_other_sizes_join_those_who_wait_on(runtime: Runtime) -> None:
     for agent, generation in zip((2, 5), queue.policy.generations((2, 5)), strict=True):
         assert generation is not None
         newer.put(agent, generation, queue.checked(agent, other[agent]), 0)
-    queue.wait_queue.absorb(newer)
+    queue.wait_queue.merge(newer)
     assert runtime.waiting("crowd") == (1, 2, 3, 5)
     found = runtime.run()["crowd"]
     assert_same({agent: found[agent] for agent in (1, 2, 3, 5)}, policy().infer({1: same[1], 2: other[2], 3: same[3], 5: other[5]}))
@@ -586,7 +586,7 @@ def test_rows_that_have_left_are_given_back_where_others_always_wait(runtime: Ru
 
 def test_policies_without_open_sizes_have_queues_that_know_nothing_of_them() -> None:
     one, runtime = policy(dims={"n": 5}), Runtime()
-    assert not Batcher(one)._are_open
+    assert not Batcher(one)._has_open_axes
     runtime.add("crowd", one)
     assert type(runtime._queues["crowd"]) is not SizedQueue
     runtime.push("crowd", 1, observations()[1])

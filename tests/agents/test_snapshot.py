@@ -233,7 +233,7 @@ def forged(state: bytes, **changes: Any) -> bytes:
     ({"model": None}, "fields of other types"), ({"wrappers": "Recurrent"}, "fields of other types"), ({"floor": -1}, "expected a floor"),
     ({"floor": 1 << 63}, "expected a floor"), ({"past": None}, "TypeError"), ({"past": [[[], []]]}, "ValueError"),
     ({"past": [[[], []], [[1], []]]}, "ValueError"), ({"past": [[[], []], [[1], [0]]]}, "two tables of at most"),
-    ({"past": [[[1], [1]], [[], []]]}, "ended before nobody"), ({"past": [[[], []], [[-1], [1]]]}, "agent id: expected"),
+    ({"past": [[[1], [1]], [[], []]]}, "older ended agents without newer ones"), ({"past": [[[], []], [[-1], [1]]]}, "agent id: expected"),
     ({"past": [[[], []], [[[1]], [1]]]}, "TypeError"), ({"past": [[[], []], [[1.5], [1]]]}, "agent id: expected"),
     ({"past": [[[], []], [list(range(1 << 15)), [1] * (1 << 15)]]}, "two tables of at most 16384"),
     ({"ids": [1, 2]}, "columns of other lengths"), ({"policy": 3}, "fields of other types"), ({"ids": 4}, "TypeError"),

@@ -14,7 +14,7 @@ import stacks
 import cervello
 from cervello import Policy, Runtime
 from cervello.agents.policy.core import PolicyCore
-from cervello.agents.runtime import calibration, frame, runtime, workers
+from cervello.agents.runtime import calibration, frame_state, runtime, scheduler, workers
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.wrappers import Passive
@@ -29,7 +29,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.costs: list[Callable[[int], float]] = [lambda n: 2e-5 + 5e-7 * n]  # by version: seconds of n rows
-        for module in (frame, workers, calibration, runtime):
+        for module in (scheduler, frame_state, workers, calibration, runtime):
             monkeypatch.setattr(module, "time", self)
         monkeypatch.setattr(PolicyCore, "supports_deadline", property(lambda policy: False))
         monkeypatch.setattr(calibration, "_GAME_BYTES", 1)
@@ -143,14 +143,14 @@ def test_update_weights_and_watch_measure_too(tmp_path: Any) -> None:
         made, seen = Runtime(), []
         made.add("a", watched.policy)
         queue = made._queues["a"]
-        swapped = PolicyQueue.swapped
+        swapped = PolicyQueue.on_swap
 
         def note(self: PolicyQueue, version: int, measured: Any) -> None:
             seen.append((version, watched.policy.version, measured))
             swapped(self, version, measured)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(PolicyQueue, "swapped", note)
+            patch.setattr(PolicyQueue, "on_swap", note)
             watched.policy.update_weights({"action.b0": np.ones(16, np.float32)})
             path.write_bytes(small_models.scaled(small_models.feed_forward(), 0.5))
             assert watched.check()
@@ -198,7 +198,7 @@ def test_a_swap_without_a_runtime_measures_nothing(monkeypatch: pytest.MonkeyPat
 
 def doubted() -> CostModel:
     costs = CostModel()
-    costs.set((1, 11e-6), (101, 111e-6))
+    costs.initialize((1, 11e-6), (101, 111e-6))
     costs.learn(100, None, 0.0, 1.0, False, 0.5)
     assert (costs.measured, costs.rows_within(1.0)) == (0, 1)
     return costs
@@ -222,7 +222,7 @@ def test_a_line_that_is_doubted_goes_when_a_row_takes_longer() -> None:
 
 def test_a_batch_that_is_long_and_yet_within_its_budget_is_learnt_as_before() -> None:
     costs = CostModel()
-    costs.set((1, 11e-6), (101, 111e-6))
+    costs.initialize((1, 11e-6), (101, 111e-6))
     costs.learn(100, None, 0.0, 1.0, False, 2.0)
     assert costs.measured == 2
     assert costs.expected_s(100) < 5e-4

@@ -17,7 +17,7 @@ import stacks
 import cervello
 from cervello import AgentError, Policy, PolicySpec, Recurrent
 from cervello.agents import AgentTable
-from cervello.agents.membership.ids import numbers_of
+from cervello.agents.membership.ids import noise_numbers
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.spec import Wrapper
 from cervello.wrappers import Passive
@@ -26,9 +26,9 @@ X = {"obs": np.ones((1, 1), np.float32)}
 
 
 def begin(table: AgentTable, *ids: int) -> list[int]:
-    slots = table.unused(len(ids))
-    table.reserve(table.wanted(slots))
-    table.prepare(slots, numbers_of(ids), np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64))
+    slots = table.free_slots(len(ids))
+    table.reserve(table.required_capacity(slots))
+    table.prepare(slots, noise_numbers(ids), np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64))
     table.publish(ids, slots)
     return slots.tolist()  # type: ignore[no-any-return]
 
@@ -40,31 +40,31 @@ def end(table: AgentTable, *ids: int) -> None:
 def test_slots_of_a_batch_in_flight_are_given_to_nobody() -> None:
     table = AgentTable()
     first, _ = begin(table, 1, 2)
-    table.enter("a")
-    table.enter("b")
+    table.begin_batch("a")
+    table.begin_batch("b")
     end(table, 1)
     assert first not in begin(table, 3, 4, 5)
-    table.leave("a")
+    table.end_batch("a")
     assert first not in begin(table, 6)
-    table.leave("b")
+    table.end_batch("b")
     assert begin(table, 7) == [first]
 
 
 def test_slots_are_used_again_though_batches_overlap_without_a_pause() -> None:
     table = AgentTable()
-    table.enter(-1)
+    table.begin_batch(-1)
     for k in range(1000):
         begin(table, k)
         end(table, k)
-        table.enter(k)
-        table.leave(k - 1)
+        table.begin_batch(k)
+        table.end_batch(k - 1)
     assert table.capacity == 64
     assert max(begin(table, *range(60))) < 64
 
 
 def test_a_batch_that_never_began_may_leave() -> None:
     table = AgentTable()
-    table.leave("nobody")
+    table.end_batch("nobody")
     assert begin(table, 1) == [0]
 
 

@@ -64,5 +64,5 @@ def test_a_value_that_all_share_must_be_the_same_for_all() -> None:
     assert column.shape == ()
     assert column == np.float32(0.5)
     pad.fill([{"temperature": 0.5}, {"temperature": 0.6}], "ab")
-    with pytest.raises(InputError, match="input 'temperature': expected one value, which all agents of a batch share, got different ones"):
+    with pytest.raises(InputError, match="input 'temperature': expected the same value for all agents of a batch, got different ones"):
         pad.columns(2)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cervello import AgentError, Batcher, Epsilon, InputError, Policy, Recurrent
-from cervello.batcher import Queue
+from cervello.batcher import Batched, Queue
 from cervello.spec import Specs, TensorSpec
 
 
@@ -109,7 +109,7 @@ def test_rows_stay_with_their_agents_whatever_comes_and_goes(moves: list[tuple[s
             queue.clear()
             plain.clear()
         if k % 3 == 0:
-            batch = queue.head(len(queue))
+            batch = Batched(*queue.front(len(queue)))
             assert (list(batch.ids), batch.columns["x"][:, 0].tolist()) == (list(plain), list(plain.values()))
     assert queue.rows(len(queue))["x"][:, 1].tolist() == list(plain.values())
 
@@ -176,7 +176,7 @@ def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
     queue = Queue(Specs([TensorSpec("obs", (2,), np.dtype(np.float32))]))
     first = np.arange(32, dtype=np.float32).reshape(16, 2)
     queue.put_columns(list(range(16)), list(range(16)), {"obs": first})
-    pin_count, reading = queue.pad, queue.head(10)
+    pin_count, reading = queue.pad, Batched(*queue.front(10))
     pin_count.pin_count += 1
     if then == "an interrupt leaves holes":
         for agent in range(3):
@@ -192,7 +192,7 @@ def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
         ids = list(range(100 + 10 * turn, 110 + 10 * turn))
         queue.put_columns(ids, ids, {"obs": np.full((10, 2), -1.0, np.float32)})
     np.testing.assert_array_equal(reading.columns["obs"], first[:10])
-    found = queue.head(len(queue))
+    found = Batched(*queue.front(len(queue)))
     assert len(found.ids) == len(left) + 30
     for agent, row in zip(found.ids, found.columns["obs"], strict=True):
         np.testing.assert_array_equal(row, left.get(agent, np.full(2, -1.0, np.float32)))

@@ -100,9 +100,11 @@ def test_without_an_answer_there_is_an_error_and_never_a_substitute(brains: Path
                 pending.result(timeout_s=timeout_s)
         running.process.send_signal(signal.SIGCONT)
         assert pending.result(timeout_s=20)["action"].tolist() == [[1.0]]  # the real one, once it is there
+        running.process.send_signal(signal.SIGSTOP)
         pending = policy.infer([1], {"obs": [[1.0]]})
-        pending.result()
         running.kill()
+        with pytest.raises(cervello.ServerGoneError, match=f"{running.address}, infer: "):
+            pending.result(timeout_s=20)
         with pytest.raises(cervello.ServerGoneError):
             policy.infer([1], {"obs": [[1.0]]}).result()
 
@@ -128,19 +130,27 @@ def test_late_answers_carry_their_tick_and_can_be_dropped(tmp_path: Path) -> Non
         assert [answer["action"].item() for answer in current] == [4.0]
 
 
-def test_replies_and_requests_of_megabytes_arrive_and_longer_ones_name_the_limit(brains: Path, tmp_path: Path) -> None:
-    ids = np.arange(60_000)
-    rows = np.random.default_rng(0).standard_normal((60_000, 1)).astype(np.float32)
+def test_replies_and_requests_of_megabytes_arrive_and_longer_ones_name_the_limit(tmp_path: Path) -> None:
+    folder = tmp_path / "brains"
+    folder.mkdir()
+    (folder / "same.onnx").write_bytes(small_models.feed_forward(width=8, hidden=4, actions=8))
+    (folder / "wide.onnx").write_bytes(small_models.feed_forward(width=12, hidden=4, actions=2))
+    ids = np.arange(40_000)
+    rows = np.random.default_rng(0).standard_normal((40_000, 8)).astype(np.float32)
+    local = cervello.load(folder / "same.onnx")
+    local.begin_agents(ids)
+    expected = local.infer_batch(ids, {"obs": rows})["action"].tobytes()
+    assert len(expected) > 1 << 20  # requests and replies are longer than msgpack's own default limit
     config = tmp_path / "serve.toml"
-    config.write_text("[limits]\nframe_bytes = 1_500_000\n")
-    with ServerProcess(brains, "--config", str(config), listen=["tcp://127.0.0.1:0", f"unix:{tmp_path}/s"]) as running:
+    config.write_text("[limits]\nframe_bytes = 1_900_000\n")
+    with ServerProcess(folder, "--config", str(config), listen=["tcp://127.0.0.1:0", f"unix:{tmp_path}/s"]) as running:
         for address in running.addresses:
             with bridge.Client(address) as client:
-                policy = client.policy("sum")
+                policy = client.policy("same")
                 answer = policy.infer(ids, {"obs": rows}, begin=True).result(timeout_s=30)
-                assert answer["action"].tobytes() == rows.tobytes()
-                with pytest.raises(cervello.ConfigurationError, match="1500000 bytes, the server's frame_bytes"):
-                    client.policy("walk").infer(ids, {"obs": np.zeros((60_000, 6))}).result()
+                assert answer["action"].tobytes() == expected
+                with pytest.raises(cervello.ConfigurationError, match="1900000 bytes, the server's frame_bytes"):
+                    client.policy("wide").infer(ids, {"obs": np.zeros((40_000, 12))}).result()
                 assert client.ping(timeout_s=20) > 0
 
 
@@ -209,6 +219,9 @@ def test_many_games_at_once_share_runs_and_each_reply_is_the_local_one(brains: P
 def test_a_server_that_dies_or_logs_an_error_fails_its_test(brains: Path) -> None:
     with pytest.raises(AssertionError, match="ends with 0, got -9"), ServerProcess(brains) as running:
         running.process.kill()
+    with pytest.raises(AssertionError, match=r"expected no error in the log, got \['\{.*internal error.*Traceback"), \
+            ServerProcess(brains) as running:
+        os.write(running._log.fileno(), b'{"level": "error", "message": "internal error"}\nTraceback (most recent call last):\n')
     with ServerProcess(brains) as first, ServerProcess(brains) as second:  # side by side
         assert first.address != second.address
 

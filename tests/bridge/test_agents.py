@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import small_models
 from serving import Wire, served
@@ -61,14 +63,15 @@ def test_end_begin_and_infer_may_be_sent_in_one_frame_of_the_game(tmp_path: Path
     with served({"sum": policy(small_models.counter())}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         one = np.ones(1, "<f4").tobytes()
         wire.result("infer", {"policy": "sum", "agents": [1, 2], "begin": True, "inputs": {"obs": one * 2}})
-        wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": one}})
-        wire.send([2, "end", [{"policy": "sum", "agents": [1]}]])
-        wire.request("begin", {"policy": "sum", "agents": [1]})
-        wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": one}})
-        wire.request("infer", {"policy": "sum", "agents": [2], "inputs": {"obs": one}})
-        found = {reply[1]: reply for reply in (wire.receive() for _ in range(4))}
-        sums = [np.frombuffer(found[number][3]["outputs"]["action"], "<f4")[0] for number in (3, 5, 6)]
-        assert sums == [2.0, 1.0, 2.0]  # ends after its inference, begins anew; the absent one is untouched
+        infer, first = {"policy": "sum", "inputs": {"obs": one}}, {"policy": "sum", "agents": [1]}
+        together = [[0, 3, "infer", [{**infer, "agents": [1]}]], [2, "end", [first]], [0, 4, "begin", [first]],
+                    [0, 5, "infer", [{**infer, "agents": [1]}]], [0, 6, "infer", [{**infer, "agents": [2]}]]]
+        frames = b"".join(struct.pack("<I", len(body)) + body for body in map(msgpack.packb, together))
+        for step in range(2, 12):
+            wire.socket.sendall(frames)
+            found = {reply[1]: reply for reply in (wire.receive() for _ in range(4))}
+            sums = [np.frombuffer(found[number][3]["outputs"]["action"], "<f4")[0] for number in (3, 5, 6)]
+            assert sums == [2.0, 1.0, step]  # ends after its inference, begins anew; the absent one is untouched
 
 
 def test_a_refused_begin_begins_none(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import small_models
 from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
-from cervello.bridge import pace
-from cervello.bridge.pace import BOUND_S, PROOF, Pace
+from cervello.bridge import loop_budget
+from cervello.bridge.loop_budget import BOUND_S, PROOF, BatchTimes
 from cervello.bridge.wire import Ports
 
 ROW = np.ones(1, "<f4").tobytes()
@@ -26,7 +26,7 @@ _TRIES = 2000  # on a busy machine some runs take longer than the bound
 def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stops the loop for a while, since others compute, makes no later proof longer."""
     if "proof_longer" not in request.node.name:
-        monkeypatch.setattr(pace, "_SEVERE_S", 1e9)
+        monkeypatch.setattr(loop_budget, "_SEVERE_S", 1e9)
 
 
 class Gate:
@@ -226,8 +226,8 @@ def test_deadlines_hold_on_the_loop(tmp_path: Path) -> None:
         raise AssertionError("no batch ran on the event loop")
 
 
-def test_the_pace_is_of_a_version_and_a_size() -> None:
-    found = Pace()
+def test_the_proof_is_of_a_version_and_a_size() -> None:
+    found = BatchTimes()
     for n in range(PROOF):
         assert not found.allows(1, 1, 16), n
         found.ran(1, 1, 16, BOUND_S, on_loop=False)
@@ -244,7 +244,7 @@ def test_the_pace_is_of_a_version_and_a_size() -> None:
 
 
 def test_a_very_slow_batch_on_the_loop_makes_the_proof_longer() -> None:
-    found = Pace()
+    found = BatchTimes()
     for _ in range(PROOF):
         found.ran(1, 1, 1, 0.0, on_loop=False)
     found.ran(1, 1, 1, 1.0, on_loop=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +12,16 @@ import msgpack
 import numpy as np
 import pytest
 import small_models
+from known_requests import IDS, TRIES, Seen, asked, body, counter, until
 from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
-from cervello.bridge import Limits, inference, layout, pace
-from cervello.bridge.compiled_answer import CompiledAnswer
-
-_TRIES = 500  # on a busy machine some runs take longer than the bound of the event loop
-IDS = [3, 300, 70_000]
-
-
-class Seen:
-    """Which of the short ways have answered: `n_alone` counts requests that were answered at once, `n_compiled` those among them that one
-    compiled call answered."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.n_alone = self.n_together = self.n_compiled = 0
-        alone, together, compiled = inference.run_at_once, inference.run_known, CompiledAnswer.answer
-
-        def run_at_once(*given: Any) -> Any:
-            reply = alone(*given)
-            self.n_alone += reply is not None
-            return reply
-
-        def answer(*given: Any) -> Any:
-            reply = compiled(*given)
-            self.n_alone += reply is not None
-            self.n_compiled += reply is not None
-            return reply
-
-        def run_known(hosted: Any, jobs: Any) -> bool:
-            answered = together(hosted, jobs)
-            self.n_together += answered
-            return answered
-
-        monkeypatch.setattr(pace, "_SEVERE_S", 1e9)  # a busy machine makes no proof longer
-        monkeypatch.setattr(inference, "run_at_once", run_at_once)
-        monkeypatch.setattr(CompiledAnswer, "answer", answer)
-        monkeypatch.setattr(inference, "run_known", run_known)
+from cervello.bridge import Limits, layout
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return Seen(monkeypatch)
-
-
-def counter() -> cervello.Policy:
-    return cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
-
-
-def body(number: int, obs: list[float], **more: Any) -> bytes:
-    params = {"policy": "sum", "agents": IDS, "inputs": {"obs": np.array(obs, "<f4").tobytes()}, **more}
-    packed: bytes = msgpack.packb([0, number, "infer", [params]])
-    return packed
-
-
-def asked(wire: Wire, sent: bytes) -> bytes:
-    """The bytes of a reply."""
-    wire.send_body(sent)
-    head = wire._exactly(4)
-    assert head is not None
-    found = wire._exactly(struct.unpack("<I", head)[0])
-    assert found is not None
-    return found
-
-
-def until(what: Callable[[], bool], act: Callable[[], Any]) -> None:
-    for _ in range(_TRIES):
-        act()
-        if what():
-            return
-    raise AssertionError("no request took the short way")
 
 
 @pytest.mark.parametrize("more", [
@@ -225,7 +163,7 @@ def test_requests_that_one_connection_sends_at_once_are_one_batch(tmp_path: Path
 def test_rewards_find_the_steps_that_were_only_counted(tmp_path: Path, seen: Seen) -> None:
     with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         wire.result("begin", {"policy": "sum", "agents": IDS})
-        ticks = iter(range(1000, 1000 + _TRIES))
+        ticks = iter(range(1000, 1000 + TRIES))
         last = [0]
 
         def act() -> None:

@@ -47,11 +47,14 @@ def test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64(tmp_pa
         wire.send([2, "reward", [{"policy": "sum", "agents": [9], "reward": floats(8)}]])
         wire.send([2, "begin", [{"policy": "sum", "agents": [9]}]])
         assert wire.result("stats", {})["refused_notifies"] == 2
-        wire.result("end", {"policy": "sum", "agents": [1, 2], "terminated": b"\1\0", "inputs": {"obs": floats(7, 7)}})
+        ended = wire.result("end", {"policy": "sum", "agents": [1, 2], "terminated": b"\1\0", "inputs": {"obs": floats(7, 7)}})
+        assert ended == {"ended": 2}
         wire.result("infer", {"policy": "sum", "agents": [3], "begin": True, "inputs": {"obs": floats(2)}})
     if recorded:
-        episodes = list(recording.read(tmp_path / "logs" / "sum.log"))
+        reader = recording.read(tmp_path / "logs" / "sum.log")
+        episodes = list(reader)
         assert [episode.agent for episode in episodes] == [1, 3]  # agent 2 ended before its first inference: nothing, and no crash
+        assert reader.n_empty == 1
         first, cut = episodes
         assert first.rewards[[6, 69]].tolist() == [5.0, 13.0]
         assert first.total_reward == 18.0

@@ -71,7 +71,7 @@ def test_options_of_the_command_do_what_they_say(tmp_path: Path) -> None:
         with pytest.raises(cervello.RefusedError, match="code 6"):
             bridge.Client(address, token="guess")
         with bridge.Client(address, token="player") as client:
-            assert client.told["roles"] == ["infer"]
+            assert client.hello["roles"] == ["infer"]
             policy = client.policy("sum")
             start = time.monotonic()
             assert policy.infer([1], {"sight": [[2.0]]}, begin=True).result()["action"].tolist() == [[2.0]]

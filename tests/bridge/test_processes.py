@@ -124,8 +124,8 @@ def test_ready_file_config_and_log_lines(brains: Path, tmp_path: Path) -> None:
     config.write_text('ready_file = "ready.json"\nserver = "night"\n[limits]\nagents = 7\n')
     with serving(brains, "--config", str(config)) as (process, address):
         with bridge.Client(address) as client:
-            assert client.told["server"] == "night"
-            assert client.told["limits"]["agents"] == 7
+            assert client.hello["server"] == "night"
+            assert client.hello["limits"]["agents"] == 7
         until = time.monotonic() + 10
         while not (tmp_path / "ready.json").exists():
             assert time.monotonic() < until

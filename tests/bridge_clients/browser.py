@@ -63,10 +63,15 @@ class Page:
 
 
 @contextmanager
-def opened(url: str, folder: Path, width: int, height: int) -> Iterator[Page]:
-    """A page in a Chromium of its own, whose profile goes into `folder`; skipped, by name, where there is none."""
+def opened(url: str, folder: Path, width: int, height: int, *options: str) -> Iterator[Page]:
+    """A page in a Chromium of its own, whose profile goes into `folder`; skipped, by name, where there is none.
+
+    Args:
+      options: more of the command.
+    """
     command = [tool("chromium", "chromium-browser", "google-chrome", "chrome"), "--headless=new", "--no-sandbox", "--disable-gpu",
                "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+               *options,
                f"--user-data-dir={folder}", "--remote-debugging-port=0", "--remote-allow-origins=*", f"--window-size={width},{height}",
                "about:blank"]
     with (folder.parent / "chromium.log").open("w") as log:

@@ -116,6 +116,14 @@ def test_nobody_listening_is_an_error_of_connect(driver: list[str]) -> None:
     assert line.startswith(f"dead_server|connect||tcp://127.0.0.1:{port}, connect: ")
 
 
+def test_a_client_that_ends_abnormally_or_complains_fails_its_test() -> None:
+    with pytest.raises(AssertionError):
+        run(["sh", "-c", "echo fine; kill -9 $$"])
+    with pytest.raises(AssertionError):
+        run(["sh", "-c", "echo fine; echo 'script error' >&2"])
+    assert run(["sh", "-c", "echo fine"]) == ["fine"]
+
+
 def test_golden_frames_are_what_the_script_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import golden_frames
 

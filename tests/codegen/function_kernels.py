@@ -1,4 +1,4 @@
-"""One kernel per function under test, `kernel(target, source, count)`, and a digest of what they all give.
+"""One kernel per function under test, `kernel(target, source, count)`, and a digest of all results.
 
 Kernels are cached by name; the cache's key does not cover this file, so rename a kernel whose meaning changes.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import entry, functions
-from cervello.codegen.simd import load, load_masked, store, store_first
+from cervello.codegen.simd import load, load_masked, store, store_masked
 
 UNARY = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "expm1", "log", "log1p", "mish", "sigmoid", "sin",
          "sinh", "softplus", "tan", "tanh")
@@ -25,14 +25,14 @@ def _kernel_of(function: Any) -> Any:
             store(target + i * 4, function(load(source + i * 4)))
             i += 16
         if i < count:
-            store_first(target + i * 4, function(load_masked(source + i * 4, count - i)), count - i)
+            store_masked(target + i * 4, function(load_masked(source + i * 4, count - i)), count - i)
         return 0
 
     return kernel
 
 
 cos, erf, exp, expm1 = (_kernel_of(f) for f in (functions.cos, functions.erf, functions.exp, functions.expm1))
-exp_of_fall, expm1_of_fall = _kernel_of(functions.exp_of_fall), _kernel_of(functions.expm1_of_fall)
+exp_nonpositive, expm1_nonpositive = _kernel_of(functions.exp_nonpositive), _kernel_of(functions.expm1_nonpositive)
 log, log1p, mish = (_kernel_of(f) for f in (functions.log, functions.log1p, functions.mish))
 sigmoid, sin, softplus, tanh = (
     _kernel_of(f) for f in (functions.sigmoid, functions.sin, functions.softplus, functions.tanh))
@@ -45,7 +45,7 @@ def power(target, base, exponent, count):
     while i < count:
         n = min(count - i, 16)
         value = functions.power(load_masked(base + i * 4, n), load_masked(exponent + i * 4, n))
-        store_first(target + i * 4, value, n)
+        store_masked(target + i * 4, value, n)
         i += 16
     return 0
 
@@ -64,7 +64,7 @@ def run(name: str, *arguments: Floats) -> Floats:
 
 
 def bits(values: Floats) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The floats' bits, all NaN made one: which NaN an operation gives is the processor's choice."""
+    """The bits of floats, with one bit pattern for all NaN: the payload depends on the CPU."""
     return np.where(np.isnan(values), np.float32(np.nan), values).view(np.uint32)
 
 

@@ -1,4 +1,4 @@
-"""The folder of object code: what is found again, what never is, and what happens where nothing can be written."""
+"""The cache of object code: hits, misses, and behaviour without a writable folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _fresh(code: str, folder: Path, **variables: str) -> str:
-    """Runs Python in another process with this cache folder, and with code for this very CPU, which no package carries."""
+    """Runs Python in another process with this cache folder, and compiles for this CPU instead of using prebuilt code."""
     name, features = cache.cpu()
     environment = os.environ | {"CERVELLO_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), "NUMBA_CPU_NAME": name,
                                 "NUMBA_CPU_FEATURES": features, **variables}
@@ -44,7 +44,7 @@ def _fresh(code: str, folder: Path, **variables: str) -> str:
     return done.stdout.strip()
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_written_code_is_read(folder: Path) -> None:
     assert cache.read("cervello.b:c") is None
     cache.write("cervello.b:c", ENTRY)
     assert cache.read("cervello.b:c") == ENTRY
@@ -54,7 +54,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [
     lambda data: data[:-1], lambda data: data + b"x", lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\n" + data,
     lambda data: data.replace(b"code", b"c0de"), lambda data: b"{}\ncode", lambda data: b"[1]\ncode", lambda data: b"\xff\n\xff"])
-def test_a_damaged_file_is_as_good_as_absent(folder: Path, damage) -> None:
+def test_a_damaged_file_is_ignored(folder: Path, damage) -> None:
     cache.write("cervello.b:c", ENTRY)
     path = folder / cache.key() / "cervello.b.c.o"
     path.write_bytes(damage(path.read_bytes()))
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
     assert len(path.read_bytes()) == len(sound)
 
 
-def test_writing_leaves_no_half_files(folder: Path) -> None:
+def test_writing_leaves_no_partial_files(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: cache.write(f"cervello.b:k{i % 3}", ENTRY), range(60)))
     assert sorted(p.name for p in (folder / cache.key()).iterdir()) == ["cervello.b.k0.o", "cervello.b.k1.o", "cervello.b.k2.o"]
@@ -209,7 +209,7 @@ def test_a_cache_below_a_folder_that_others_can_write_is_not_used(tmp_path: Path
 
 
 @posix
-def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_folder_with_a_sticky_bit_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As /tmp does; the cache's own folder may not be one, for others could put files into it."""
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -220,9 +220,9 @@ def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkey
         used = cache.folder()
         assert used == shared.resolve() / "mine" / cache.key()
         assert used.stat().st_mode & 0o777 == used.parent.stat().st_mode & 0o777 == 0o700
-        assert trust.only_ours(used)
+        assert trust.is_owner_only(used)
         used.chmod(0o1777)
-        assert not trust.only_ours(used)
+        assert not trust.is_owner_only(used)
     finally:
         cache.folder.cache_clear()
 
@@ -230,12 +230,12 @@ def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkey
 @posix
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only the administrator gives folders away")
 @pytest.mark.parametrize("depth", [0, 1])
-def test_a_folder_of_somebody_else_is_not_trusted(tmp_path: Path, depth: int) -> None:
+def test_a_folder_of_another_user_is_not_trusted(tmp_path: Path, depth: int) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
-    assert trust.only_ours(folder)
+    assert trust.is_owner_only(folder)
     os.chown((folder, folder.parent)[depth], 12345, 12345)
-    assert not trust.only_ours(folder)
+    assert not trust.is_owner_only(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
@@ -324,7 +324,7 @@ def test_progress_names_each_kernel_and_ends(folder: Path) -> None:
     assert seen == [(0, 1, name), (1, 1, "")]
 
 
-def test_a_kernel_that_is_not_there_is_named() -> None:
+def test_a_missing_kernel_is_named() -> None:
     with pytest.raises(CompilationError, match=r"kernel 'cervello\.native\.kernels\.unary:nothing': expected a function of that name"):
         compiler.compile_object("cervello.native.kernels.unary:nothing")
 

@@ -1,4 +1,4 @@
-"""Callables around compiled functions: words in, a word out, and no way to crash from Python."""
+"""Callables for compiled functions: words in, a word out, and no crash for any Python arguments."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_function_of_too_many_words_is_refused() -> None:
         del linker._linked["many:words"]
 
 
-def test_a_callable_outlives_what_this_module_knows_of_it() -> None:
+def test_a_callable_outlives_the_globals_of_its_module() -> None:
     """As when the interpreter ends: modules lose their names first, and garbage is collected once more."""
     script = (
         "import gc\n"
@@ -128,7 +128,7 @@ def test_a_callable_outlives_what_this_module_knows_of_it() -> None:
 
 
 @pytest.mark.parametrize("reference", [RESOLVE, "cervello.native.kernels.runtime.control:run"])
-def test_what_numba_calls_a_type_error_does_not_matter(reference: str) -> None:
+def test_numbas_symbol_of_type_error_does_not_matter(reference: str) -> None:
     """numba gives LLVM's symbol PyExc_TypeError the address of the class; in CPython it is that of a pointer to the class."""
     kind = "fastcall_ints" if reference == RESOLVE else "fastcall_objects"
     arguments = "" if reference == RESOLVE else ", 0"

@@ -1,4 +1,4 @@
-"""The functions against numpy and scipy in float64, their special values, and the same bits everywhere."""
+"""Elementary functions against numpy and scipy in float64, their special values, and equal bits on all CPUs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from function_kernels import UNARY, bits, poisoned, run
 from cervello.codegen import entry, functions
 
 INF, NAN = float("inf"), float("nan")
-TINY = 1e-45  # the least denormal
+TINY = 1e-45  # the smallest denormal
 EVERY_EXPONENT = (np.arange(2**32 // 4099, dtype=np.uint64) * 4099).astype(np.uint32).view(np.float32)
 RANDOM = np.random.default_rng(11)
 USUAL = np.concatenate([RANDOM.uniform(-110, 110, 300_000), RANDOM.uniform(-4, 4, 300_000)]).astype(np.float32)
@@ -40,7 +40,7 @@ TRUE = {
     "cos": np.cos, "erf": scipy.special.erf, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "mish": _mish, "sigmoid": scipy.special.expit, "sin": np.sin, "softplus": lambda x: np.logaddexp(0.0, x),
     "tanh": np.tanh}
-# Results of -inf, -0, +0, the least denormal and +inf.
+# Results for -inf, -0, +0, the smallest denormal and +inf.
 SPECIAL = {
     "acos": (NAN, 1.5707964, 1.5707964, 1.5707964, NAN),
     "acosh": (NAN, NAN, NAN, NAN, INF),
@@ -80,7 +80,7 @@ def _assert_within(result, true, ulp, *arguments):
     with np.errstate(invalid="ignore"):
         error = np.abs(result.astype(np.float64) - true) / unit
     same = (result == rounded) | (np.isnan(result) & np.isnan(true))
-    error[~np.isfinite(true) | np.isinf(rounded)] = INF  # not a matter of distance: equal, or wrong
+    error[~np.isfinite(true) | np.isinf(rounded)] = INF  # infinite results must be equal
     error[same & ~np.isfinite(error)] = 0
     worst = np.argmax(np.where(np.isnan(error), INF, error))
     at = [float(a[worst]) for a in arguments]
@@ -101,26 +101,26 @@ def test_error_stays_within_the_docstrings_ulp(name, sample):
 
 
 @pytest.mark.parametrize("name", ["cos", "sin"])
-def test_circular_functions_are_right_next_to_multiples_of_half_pi(name):
+def test_trigonometric_functions_are_right_next_to_multiples_of_half_pi(name):
     k = np.arange(1, 800_000, dtype=np.float64)
     hardest = np.ldexp(16367173.0, 72)  # the float32 that comes closest to one, Muller et al., table 11.1
     x = np.append((k * np.pi / 2).astype(np.float32), np.float32(hardest))
     _assert_within(run(name, x), TRUE[name](x.astype(np.float64)), _promised_ulp(name), x)
 
 
-def test_the_exponential_of_a_fall_ends_before_denormals():
+def test_the_exponential_of_nonpositive_numbers_ends_before_denormals():
     x = -np.abs(np.concatenate([USUAL, np.linspace(0, 80, 200_001, dtype=np.float32)]))
     x = x[x >= -80]
-    _assert_within(run("exp_of_fall", x), np.exp(x.astype(np.float64)), _promised_ulp("exp_of_fall"), x)
+    _assert_within(run("exp_nonpositive", x), np.exp(x.astype(np.float64)), _promised_ulp("exp_nonpositive"), x)
     below = np.array([np.nextafter(np.float32(-80), np.float32(-81)), -104, -1e9, -3e38, -INF, NAN, -0.0, -TINY], np.float32)
-    _assert_same(run("exp_of_fall", below), [0, 0, 0, 0, 0, NAN, 1, 1])
+    _assert_same(run("exp_nonpositive", below), [0, 0, 0, 0, 0, NAN, 1, 1])
 
 
-def test_the_exponential_of_a_fall_less_one_keeps_small_falls():
+def test_expm1_of_nonpositive_numbers_keeps_small_results():
     x = -np.abs(np.concatenate([USUAL, EVERY_EXPONENT[np.isfinite(EVERY_EXPONENT)]]))
-    _assert_within(run("expm1_of_fall", x), np.expm1(x.astype(np.float64)), _promised_ulp("expm1_of_fall"), x)
+    _assert_within(run("expm1_nonpositive", x), np.expm1(x.astype(np.float64)), _promised_ulp("expm1_nonpositive"), x)
     ends = np.array([-20, -30, -31, -3e38, -INF, NAN, 0.0, -0.0, -TINY, -1e-40], np.float32)
-    _assert_same(run("expm1_of_fall", ends), [-1, -1, -1, -1, -1, NAN, 0, 0, -TINY, -1e-40])
+    _assert_same(run("expm1_nonpositive", ends), [-1, -1, -1, -1, -1, NAN, 0, 0, -TINY, -1e-40])
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -207,7 +207,7 @@ def test_power_follows_float64_for_any_pair(x, y):
 
 
 def _older_cpus():
-    """Names and features of CPUs with narrower vectors that this machine can stand in for."""
+    """Names and features of CPUs with narrower vectors whose code this machine can run."""
     features = llvm.get_host_cpu_features()
     if not (features.get("avx2") and features.get("fma")):
         return []

@@ -1,4 +1,4 @@
-"""Object code that a wheel carries: what it is used for, and what is refused.
+"""Prebuilt object code in a wheel: when it is used, and when it is refused.
 
 The code is made here for one level and what one policy needs, by the program that makes it for a wheel.
 """
@@ -59,7 +59,7 @@ def _act(package: Path, **variables: str) -> tuple[str, bool, list[str]]:
 
 @pytest.fixture(scope="module")
 def compiled() -> tuple[str, list[str]]:
-    """The policy's first actions by code compiled for this machine, and what that code is."""
+    """The policy's first actions with code compiled for this machine, and the linked kernels."""
     name, features = cache.cpu()
     found, _, linked = _act(Path(cervello.__file__).parents[1], NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
     return found, linked
@@ -90,7 +90,7 @@ def test_a_kernel_whose_code_was_changed_is_compiled(installed: Path, compiled: 
     folder = tmp_path / "changed"
     shutil.copytree(installed, folder)
     path = folder / "cervello" / "codegen" / "object_code" / f"{V3.name}.code"
-    kernel = "cervello.native.kernels.runtime.placing:place"
+    kernel = "cervello.native.kernels.runtime.arena_layout:resolve_layout"
     data = bytearray(path.read_bytes())
     start = len(b"".join(data.splitlines(keepends=True)[:2]))
     loaded = prebuilt.load(path, V3)
@@ -102,21 +102,21 @@ def test_a_kernel_whose_code_was_changed_is_compiled(installed: Path, compiled: 
 
 
 @host
-def test_a_cpu_that_is_asked_for_gets_code_of_its_own(monkeypatch: pytest.MonkeyPatch, installed: Path) -> None:
+def test_a_requested_cpu_gets_its_own_code(monkeypatch: pytest.MonkeyPatch, installed: Path) -> None:
     monkeypatch.setattr(prebuilt, "FOLDER", installed / "cervello" / "codegen" / "object_code")
     for variable in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         monkeypatch.delenv(variable, raising=False)
-    prebuilt.carried.cache_clear()
-    found = prebuilt.carried()
+    prebuilt.bundled.cache_clear()
+    found = prebuilt.bundled()
     assert found is not None
     assert found.level == V3
     assert set(found.kernels) > set(entry.SHIMS)
     for variable, value in (("NUMBA_CPU_NAME", "haswell"), ("NUMBA_CPU_FEATURES", V3.flags)):
         with monkeypatch.context() as within:
             within.setenv(variable, value)
-            prebuilt.carried.cache_clear()
-            assert prebuilt.carried() is None
-    prebuilt.carried.cache_clear()
+            prebuilt.bundled.cache_clear()
+            assert prebuilt.bundled() is None
+    prebuilt.bundled.cache_clear()
 
 
 @pytest.fixture
@@ -130,21 +130,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(variable, raising=False)
     _runs_on(monkeypatch, V4.features)
     yield tmp_path
-    prebuilt.carried.cache_clear()
+    prebuilt.bundled.cache_clear()
 
 
 def _runs_on(monkeypatch: pytest.MonkeyPatch, features: tuple[str, ...]) -> None:
     monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: dict.fromkeys(V4.features, False) | dict.fromkeys(features, True))
-    prebuilt.carried.cache_clear()
+    prebuilt.bundled.cache_clear()
 
 
 def _level() -> str | None:
-    prebuilt.carried.cache_clear()
-    found = prebuilt.carried()
+    prebuilt.bundled.cache_clear()
+    found = prebuilt.bundled()
     return None if found is None else found.level.name
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_written_code_is_read(folder: Path) -> None:
     assert {name: prebuilt.read(name) for name in ENTRIES} == ENTRIES
     assert {name: linker.stored(name) for name in ENTRIES} == ENTRIES
     assert prebuilt.read("cervello.b:e") is None
@@ -184,7 +184,7 @@ def test_code_of_other_sources_is_not_used(folder: Path, monkeypatch: pytest.Mon
     lambda data: data.replace(b'"two"', b'"one"'), lambda data: data.replace(b", 3, ", b", 2, "),
     lambda data: data.replace(b'"key"', b'"KEY"'), lambda data: _headed(b"[]"), lambda data: _headed(b"{}"), lambda data: _headed(b"\xff"),
     lambda data: b"\xff\n\xff\n"])
-def test_a_damaged_file_is_as_good_as_absent(folder: Path, damage: Any) -> None:
+def test_a_damaged_file_is_ignored(folder: Path, damage: Any) -> None:
     (folder / f"{V3.name}.code").unlink()
     path = folder / f"{V4.name}.code"
     path.write_bytes(damage(path.read_bytes()))
@@ -197,7 +197,7 @@ def _headed(head: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data.replace(b"second", b"sEcond")])
-def test_damaged_code_hurts_its_kernel_alone(folder: Path, damage: Any) -> None:
+def test_damaged_code_affects_only_its_kernel(folder: Path, damage: Any) -> None:
     path = folder / f"{V4.name}.code"
     path.write_bytes(damage(path.read_bytes()))
     assert prebuilt.read("cervello.b:d") is None

@@ -1,4 +1,4 @@
-"""Versions of what compiles: those that were run, and a clear refusal of others."""
+"""Tested versions of the compiler packages; others are refused with a clear error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_versions_are_read_without_importing() -> None:
     assert found == [str([numba.__version__, llvmlite.__version__, numpy.__version__, onnx.__version__]), "False"]
 
 
-def test_versions_that_were_never_run_are_refused_before_anything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untested_versions_are_refused_before_anything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CERVELLO_UNTESTED_NUMBA", raising=False)
     versions.check_numba()
     monkeypatch.setitem(versions.TESTED, "numba", ("1.0", "1.1"))
@@ -48,7 +48,7 @@ def test_versions_that_were_never_run_are_refused_before_anything_is_compiled(mo
     versions.check_numba()
 
 
-def test_the_compiler_asks_when_it_is_imported() -> None:
+def test_the_compiler_checks_versions_when_it_is_imported() -> None:
     program = ("from cervello.codegen import versions; versions.TESTED['numba'] = ('1.0', '1.1')\n"
                "try:\n    import cervello.codegen.compiler\nexcept Exception as error:\n    print(type(error).__name__, error)")
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120,

@@ -148,7 +148,7 @@ def test_specs_are_those_of_what_act_gives(kind: str) -> None:
     shapes = {name: TensorSpec(name, (3,), np.dtype(np.float32), None if name == "row" else 0) for name in columns}
     specs = Specs([shapes[name] for name in head.tensors])
     every = {**head.specs(specs), **head.extra_specs(specs)}
-    found = head.act(columns, uniforms(0, head.noise_width(specs)), wanted=(*head.offers, *head.extras))
+    found = head.act(columns, uniforms(0, head.noise_width(specs)), wanted=(*head.supports, *head.extras))
     assert {name: (column.shape[1:], column.dtype) for name, column in found.items()} == {
         name: (spec.shape, spec.dtype) for name, spec in every.items()}
 

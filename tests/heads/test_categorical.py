@@ -276,7 +276,7 @@ def test_specs_are_those_of_what_act_gives() -> None:
         MultiDiscrete("logits", [3, 4]).specs(specs)
     with pytest.raises(ConfigurationError, match=re.escape("expected a tensor among ['logits', 'mask'], got 'other'")):
         Categorical("other").specs(specs)
-    with pytest.raises(ConfigurationError, match="expected floats with rows in front, got mask"):
+    with pytest.raises(ConfigurationError, match="expected floats with the batch on axis 0, got mask"):
         Categorical("mask").specs(specs)
 
 

@@ -126,7 +126,7 @@ def test_a_row_is_the_same_in_every_batch_and_place(kind: str) -> None:
 @pytest.mark.parametrize("kind", HEADS)
 def test_no_rows_give_empty_columns(kind: str) -> None:
     found = HEADS[kind].act(given(0), normals(0))
-    assert set(found) == set(HEADS[kind].offers)
+    assert set(found) == set(HEADS[kind].supports)
     assert all(len(column) == 0 for column in found.values())
     assert len(HEADS[kind].log_prob(given(0), found["action"])) == len(HEADS[kind].mode(given(0))) == 0
 
@@ -152,7 +152,7 @@ def test_a_squashed_normal_has_no_entropy() -> None:
 def test_a_tensor_that_is_the_action_has_nothing_else() -> None:
     head = Deterministic("mean")
     columns = given(3)
-    assert head.offers == ("action",)
+    assert head.supports == ("action",)
     assert same_bits(head.act(columns)["action"], columns["mean"])
     assert same_bits(head.mode(columns), columns["mean"])
     assert head.act(columns)["action"] is not columns["mean"]
@@ -200,3 +200,13 @@ def test_log_prob_takes_the_numbers_before_tanh_from_the_columns(mean: float) ->
     log_slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u))))
     expected = (-0.5 * ((u - mean) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi) - log_slope).sum(1)
     assert np.allclose(found["log_prob"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_former_name_of_supported_results_works_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="expected the new name supports, got offers"):
+        class Old(Deterministic):
+            offers = ("action", "entropy")
+
+    assert Old("a").supports == ("action", "entropy")
+    with pytest.warns(DeprecationWarning, match="rename it"):
+        assert Deterministic("a").offers == ("action",)

@@ -13,7 +13,7 @@ import stacks
 
 import cervello
 from cervello import ConfigurationError, Policy, inferers
-from cervello.inferers.testing import Crowd
+from cervello.inferers.testing import FakeAgents
 from cervello.spec import View
 
 
@@ -23,7 +23,7 @@ def opened(wanted: Any, name: str = "feed_forward") -> Any:
 
 def run(inferer: Any, n_rows: int) -> Any:
     x = np.random.default_rng(n_rows).standard_normal((n_rows, 6)).astype(np.float32)
-    view = View(n_rows, np.arange(n_rows), {"obs": x}, {}, Crowd())
+    view = View(n_rows, np.arange(n_rows), {"obs": x}, {}, FakeAgents())
     inferer.infer_raw(view)
     assert np.array_equal(view.outputs["action"], inferer.model.run({"obs": x})["action"])
 

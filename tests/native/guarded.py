@@ -102,8 +102,8 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
     places = np.array([0, *(memory.take(at(life.buffer.n_bytes, n_rows)).ctypes.data for life in program.layout.lifetimes)], np.int64)
     constants = {array.ctypes.data: memory.copy(array).ctypes.data for array in program.keepalive}
     words = memory.empty(program.const.shape, np.dtype(np.int64))
-    words[...] = program.const + program.by_row * n_rows + places[program.owners]
-    for first, step in zip(program.offsets, (step for step in program.steps if step.host is None), strict=True):
+    words[...] = program.const + program.slopes * n_rows + places[program.owners]
+    for first, step in zip(program.offsets, (step for step in program.steps if step.fallback is None), strict=True):
         for i, tensor in enumerate(step.operands):
             if tensor.buffer.space is Space.CONSTANT:
                 at_word, offset = first + abi.STEP_OPERANDS + 2 * i + 1, at(tensor.offset, n_rows)
@@ -112,7 +112,7 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
             if isinstance(word, PackedWeight):
                 words[i] = constants[word.array.ctypes.data]
     plan = program.resolve(n_rows)
-    plan.facts[abi.PLAN.index.program], plan.facts[abi.PLAN.index.end] = words.ctypes.data, words.ctypes.data + words.nbytes
+    plan.header[abi.PLAN.index.program], plan.header[abi.PLAN.index.end] = words.ctypes.data, words.ctypes.data + words.nbytes
     return replace(plan, words=words, places=places)
 
 
@@ -184,8 +184,8 @@ if __name__ == "__main__":
 
     sys.path.insert(0, str(Path(__file__).parent))
     arguments = [argument for argument in sys.argv[1:] if argument != "--long"]
-    is_long = "--long" in sys.argv
+    is_above_gil_threshold = "--long" in sys.argv
     if arguments[0] == "models":
-        _models(arguments[1], is_long)
+        _models(arguments[1], is_above_gil_threshold)
     else:
-        _cases(arguments[0], is_long)
+        _cases(arguments[0], is_above_gil_threshold)

@@ -18,7 +18,7 @@ from guarded import Guarded  # noqa: E402  (beside this file)
 from stacks import STACKS, model  # noqa: E402
 
 import cervello  # noqa: E402
-from cervello.agents.membership import table  # noqa: E402
+from cervello.agents.membership import slot_lookup, table  # noqa: E402
 from cervello.native.execution.context import ExecutionContext  # noqa: E402
 from cervello.native.kernels import abi  # noqa: E402
 from cervello.native.memory import arena  # noqa: E402
@@ -63,7 +63,7 @@ def _guard(memory: Guarded) -> None:
     patched.grow = grow
     run: Any = ExecutionContext
     run.reserve, run.allocate_hidden = reserve, place
-    for module in (slab, table):
+    for module in (slab, slot_lookup, table):
         module.np = _Numpy(memory)  # type: ignore[attr-defined]
 
 

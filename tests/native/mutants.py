@@ -42,12 +42,12 @@ def wrong(word: Any, chance: random.Random) -> Any:
 
 def mutants(program: Program, count: int, chance: random.Random) -> Iterator[tuple[str, Program]]:
     """`count` programs with a word or an operand's offset changed; each holds until the next is asked for."""
-    places = [(first, step) for first, step in zip(program.offsets, (s for s in program.steps if s.host is None), strict=True)]
+    places = [(first, step) for first, step in zip(program.offsets, (s for s in program.steps if s.fallback is None), strict=True)]
     words = [(first, step, i) for first, step in places for i, word in enumerate(step.words)
              if not isinstance(word, (Address, Jump, PackedWeight))]
     offsets = [(first, step, i) for first, step in places for i in range(len(step.operands))]
     for _ in range(count if words else 0):
-        const, by_row = program.const.copy(), program.by_row.copy()
+        const, by_row = program.const.copy(), program.slopes.copy()
         if offsets and chance.random() < 0.1:
             first, step, i = chance.choice(offsets)
             by = chance.choice((4, -4, 8, 64, -64))

@@ -19,7 +19,7 @@ NAMES = (
 
 
 def digest() -> str:
-    """Of every output of every graph, at widths that fill vectors and leave remainders."""
+    """A hash of every output of every graph, at widths with whole vectors and with remainders."""
     found = hashlib.sha256()
     for name in NAMES:
         case = named(name)

@@ -258,9 +258,9 @@ def test_names_without_end_cost_no_more_than_others() -> None:
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=9).SerializeToString()
     from cervello.native.frontend.importer import read
-    from cervello.native.frontend.opset_upgrade import normalise
+    from cervello.native.frontend.opset_upgrade import upgrade_opset
 
-    assert max(map(len, normalise(read(data)).constants)) < 20
+    assert max(map(len, upgrade_opset(read(data)).constants)) < 20
 
 
 def _external(folder: Path, offsets: list[int], count: int = 1 << 16) -> Path:

@@ -131,7 +131,7 @@ def test_separate_observations_of_any_layout_and_type_are_the_same_rows() -> Non
     (spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Box(-1, 1, (3,))}), [spec("a", 3)], {"keys": {"b": "a"}}, "two for 'a'"),
     (spaces.Sequence(spaces.Box(-1, 1, (3,))), [spec("a", 3)], {}, "expected one of Box, Discrete, MultiDiscrete, MultiBinary"),
     (spaces.Discrete(4), [spec("a", 3)], {}, "a float one of 4 for one-hot"),
-    (spaces.Box(-1, 1, (3,)), [spec("a", 3, batch_axis=None)], {}, "expected an input whose rows lie in front"),
+    (spaces.Box(-1, 1, (3,)), [spec("a", 3, batch_axis=None)], {}, "expected an input with the batch on axis 0"),
 ])
 def test_what_does_not_fit_is_refused_with_the_remedy(space: Any, inputs: list[TensorSpec], options: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

@@ -16,7 +16,7 @@ from cervello.native.graph.tensors import Space, Step
 from cervello.native.memory.weights import Weights
 from cervello.native.model import Model
 from cervello.native.program.build import build
-from cervello.native.shapes.infer_shapes import infer
+from cervello.native.shapes.infer_shapes import infer_shapes
 
 ALIGNMENT = 64
 
@@ -135,7 +135,7 @@ def unfused(model: Model, source: Source) -> Unfused:
     built = build(read(source), Weights())
     graph = built.graph
     assert graph is not None
-    values = infer(graph, built.batching.shapes)
+    values = infer_shapes(graph, built.batching.shapes)
     wanted = {port.name for port in graph.outputs}
     outputs, live = set(wanted), []
     for node in reversed(graph.nodes):

@@ -41,7 +41,7 @@ def tick(policy: Policy, values: Any, deterministic: Any = False) -> Any:
 def states(policy: Policy) -> list[tuple[Any, ...]]:
     """(h, d, n) of every agent."""
     wrapper: Any = policy._core.engine.stack.inner_first[-1]
-    slots = policy._core.table.rows(policy.agents)
+    slots = policy._core.table.slots_of(policy.agents)
     found = wrapper.get_state(slots)
     return [tuple(found[name][i].tolist() for name in STATE) for i in range(len(slots))]
 

@@ -166,7 +166,7 @@ def test_a_mask_may_come_out_of_the_policy() -> None:
     (lambda: Sample(Categorical("l"), None, None, None), "expected a name for at least one of ['action', 'log_prob', 'entropy'], got None"),
     (lambda: Sample(Categorical("l"), "a", "a"), "expected different names, got ['a', 'a', 'entropy']"),
     (lambda: Sample(Categorical("l"), 3), "Sample: expected the name of an output, got 3"),  # type: ignore[arg-type]
-    (lambda: Sample(TanhGaussian("m", 0.5), entropy="h"), "expected entropy=None, got 'h'; the head offers ['action', 'log_prob'] only")])
+    (lambda: Sample(TanhGaussian("m", 0.5), entropy="h"), "expected entropy=None, got 'h'; the head supports ['action', 'log_prob'] only")])
 def test_arguments_that_make_no_sense_are_refused(make: Any, message: str) -> None:
     with pytest.raises(WrapperError, match=re.escape(message)):
         make()
@@ -179,7 +179,7 @@ def test_arguments_that_make_no_sense_are_refused(make: Any, message: str) -> No
     (MultiDiscrete("logits", [2, 3]), {}, "expected 5 logits, got 4"),
     (Gaussian("mean", [1.0, 2.0, 3.0]), {}, "expected a deviation for each of 2 elements, got 3"),
     (Gaussian("mean", "logits"), {}, "expected a deviation for each of 2 elements, got 4"),
-    (Categorical("logits", "obs"), {}, "expected a mask of 4 elements with rows in front, got obs: (N, 5) float32")])
+    (Categorical("logits", "obs"), {}, "expected a mask of 4 elements with the batch on axis 0, got obs: (N, 5) float32")])
 def test_a_head_that_does_not_fit_is_refused(head: Head, options: dict[str, str], message: str) -> None:
     with pytest.raises(WrapperError, match=re.escape(message)):
         Policy(stacks.model("stochastic"), wrappers=[Sample(head, **options)])
@@ -187,7 +187,7 @@ def test_a_head_that_does_not_fit_is_refused(head: Head, options: dict[str, str]
 
 def test_logits_are_floats() -> None:
     file = graph([node("ArgMax", "obs", "best", axis=1)], {"obs": (FLOAT, ("N", 3))}, {"best": (INT64, ("N", 1))}, {})
-    with pytest.raises(WrapperError, match="expected floats with rows in front, got best"):
+    with pytest.raises(WrapperError, match="expected floats with the batch on axis 0, got best"):
         cervello.load(file, wrappers=[Sample(Categorical("best"))])
     assert decided(cervello.load(file, wrappers=[Sample(Deterministic("best"))]))["action"].dtype == np.int64
 

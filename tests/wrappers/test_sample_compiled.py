@@ -55,8 +55,8 @@ def _watch(policy: cervello.Policy) -> list[bool]:
             taken.append(found is not None)
             return found
 
-        def forget(self) -> None:
-            fast_path.forget()
+        def invalidate(self) -> None:
+            fast_path.invalidate()
 
     policy._core.engine.fast_path = Watched()  # type: ignore[assignment]
     return taken

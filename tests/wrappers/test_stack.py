@@ -13,7 +13,7 @@ from cervello import ConfigurationError, Epsilon, Policy, PolicySpec, Recurrent
 from cervello.spec import View, Wrapper
 from cervello.wrappers import Stack
 from cervello.wrappers.base import Passive
-from cervello.wrappers.testing.fakes import Watched
+from cervello.wrappers.testing.fakes import RecordingWrapper
 
 LOG: list[str] = []
 
@@ -132,7 +132,7 @@ def test_hooks_reach_wrappers_with_any_inferer_and_any_container() -> None:
     # Nothing stands between an agent and the wrappers: begin and end arrive with every inferer, alone or in bulk.
     model = stacks.model("full")
     for make in stacks.INFERERS.values():
-        watched = [Watched(Recurrent()), Watched(Epsilon())]
+        watched = [RecordingWrapper(Recurrent()), RecordingWrapper(Epsilon())]
         policy = Policy(model, inferer=make(model), wrappers=watched)
         policy.begin_agent("a")
         policy.begin_agents(["b", "c"])

@@ -16,69 +16,69 @@ from typing import Any, Protocol
 _log = logging.getLogger("cervello.agents")
 
 
-class Held(Protocol):
+class OwnedLock(Protocol):
     """A lock that a thread may hold."""
 
-    def is_mine(self) -> bool:
+    def is_owned(self) -> bool:
         """Whether this thread holds it."""
 
 
-notes: dict[int, dict[Callable[[], None], None]] = {}  # by thread; almost always empty, so that a release only checks this
+deferred_calls: dict[int, dict[Callable[[], None], None]] = {}  # by thread; almost always empty, so that a release only checks this
 writers: dict[int, None] = {}  # threads that are writing to a table of agents; such a thread must not wait for anything
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Held
-_last: list[weakref.ref[Any]] = []  # the locks of runtimes: a thread that holds one must not wait for another lock
-_working: set[int] = set()  # threads that are running their deferred calls
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind OwnedLock
+_leaf_locks: list[weakref.ref[Any]] = []  # the locks of runtimes: a thread that holds one must not wait for another lock
+_running: set[int] = set()  # threads that are running their deferred calls
 
 
-def register(lock: Held) -> None:
-    """Registers a lock for `catch_up`."""
+def register(lock: OwnedLock) -> None:
+    """Registers a lock for `run_deferred`."""
     _locks.add(lock)
 
 
-def register_last(lock: Any) -> None:
+def register_leaf_lock(lock: Any) -> None:
     """Registers a `threading.RLock` that is the last in the order of locks."""
-    _last[:] = [ref for ref in _last if ref() is not None] + [weakref.ref(lock)]
+    _leaf_locks[:] = [ref for ref in _leaf_locks if ref() is not None] + [weakref.ref(lock)]
 
 
-def holds_last() -> bool:
+def holds_leaf_lock() -> bool:
     """Whether this thread is writing to a table of agents or holds the lock of a runtime; it must not wait for a policy then."""
     if writers and threading.get_ident() in writers:
         return True
-    for ref in _last:
+    for ref in _leaf_locks:
         lock = ref()
         if lock is not None and lock._is_owned():
             return True
     return False
 
 
-def holds_any(but: Held | None = None) -> bool:
+def holds_lock(excluding: OwnedLock | None = None) -> bool:
     """Whether this thread holds any lock of a policy or a runtime, except the given one."""
-    return holds_last() or any(lock.is_mine() for lock in list(_locks) if lock is not but)
+    return holds_leaf_lock() or any(lock.is_owned() for lock in list(_locks) if lock is not excluding)
 
 
-def note(act: Callable[[], None]) -> None:
-    """Defers a call of `act` until this thread holds no lock. `act` runs once, however often it is deferred until then."""
-    notes.setdefault(threading.get_ident(), {})[act] = None
+def defer(call: Callable[[], None]) -> None:
+    """Defers a call of `call` until this thread holds no lock. `call` runs once, however often it is deferred until then."""
+    deferred_calls.setdefault(threading.get_ident(), {})[call] = None
 
 
-def catch_up() -> None:
+def run_deferred() -> None:
     """Runs this thread's deferred calls, unless it still holds a lock. Errors are logged, since the original caller has returned."""
     me = threading.get_ident()
-    if me not in notes or me in _working or holds_any():
+    if me not in deferred_calls or me in _running or holds_lock():
         return
-    _working.add(me)
+    _running.add(me)
     try:
-        while acts := notes.pop(me, None):
-            for act in acts:
+        while calls := deferred_calls.pop(me, None):
+            for call in calls:
                 try:
-                    act()
+                    call()
                 except Exception as error:
-                    log(error)
+                    log_error(error)
     finally:
-        _working.discard(me)
+        _running.discard(me)
 
 
-def log(error: Exception) -> None:
+def log_error(error: Exception) -> None:
     """Logs an error of a deferred end."""
     _log.error("agents that a finalizer or a signal handler has ended: expected hooks that return, got an error", exc_info=error)
 
@@ -87,6 +87,6 @@ def reset() -> None:
     """Clears the state after a fork: other threads do not exist in this process."""
     me = threading.get_ident()
     writers.clear()
-    _working.clear()
-    for thread in [thread for thread in notes if thread != me]:
-        del notes[thread]
+    _running.clear()
+    for thread in [thread for thread in deferred_calls if thread != me]:
+        del deferred_calls[thread]

@@ -35,16 +35,16 @@ class PastEpisodes:
     __slots__ = ("floor", "generations")
 
     def __init__(self, floor: int = 0, generations: Generations | None = None):
-        if not isinstance(floor, int) or not 0 <= floor <= HIGHEST or (generations is not None and not _possible(generations)):
+        if not isinstance(floor, int) or not 0 <= floor <= HIGHEST or (generations is not None and not _is_valid(generations)):
             raise AgentError(f"episodes: expected a floor from 0 to 2⁶² and two tables of at most {REMEMBERED} next episodes, got others")
         self.floor = floor
         self.generations: Generations = ({}, {}) if generations is None else generations
 
-    def note(self, ids: Sequence[AgentId], following: Sequence[int]) -> None:
+    def record(self, ids: Sequence[AgentId], next_episodes: Sequence[int]) -> None:
         """Records agents that end.
 
         Args:
-          following: their next episodes.
+          next_episodes: their next episodes.
         """
         done = 0
         while done < len(ids):
@@ -53,10 +53,10 @@ class PastEpisodes:
                 self.floor = max(self.floor, max((episode for episode in older.values() if episode <= HIGHEST), default=0))
                 older, newer = self.generations = newer, {}
             end = done + REMEMBERED - len(newer)
-            newer.update(zip(ids[done:end], following[done:end], strict=True))
+            newer.update(zip(ids[done:end], next_episodes[done:end], strict=True))
             done = end
 
-    def following(self, ids: Sequence[AgentId]) -> int | list[int]:
+    def next_episodes(self, ids: Sequence[AgentId]) -> int | list[int]:
         """The next episodes of agents that begin; one number if it is the same for all."""
         (older, newer), floor = self.generations, self.floor
         if not newer:  # then there are no older ones either
@@ -64,6 +64,6 @@ class PastEpisodes:
         return [older.get(agent, floor) if (episode := newer.get(agent)) is None else episode for agent in ids]
 
 
-def _possible(generations: Iterable[dict[AgentId, int]]) -> bool:
+def _is_valid(generations: Iterable[dict[AgentId, int]]) -> bool:
     return all(len(table) <= REMEMBERED and all(type(episode) is int and 0 < episode <= 1 << 63 for episode in table.values())
                for table in generations)

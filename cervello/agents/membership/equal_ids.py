@@ -24,7 +24,7 @@ def _word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
 
 
-def _as_expected() -> bool:
+def _has_expected_layout() -> bool:
     things = [object(), "a", 1 << 40]
     flat = tuple(things)
     expected = [id(thing) for thing in things]
@@ -36,11 +36,11 @@ def _as_expected() -> bool:
 @lru_cache(maxsize=1)
 def is_compiled() -> bool:
     """Whether compiled code can read this interpreter's lists and tuples."""
-    return layout.is_known() and _as_expected()
+    return layout.is_known() and _has_expected_layout()
 
 
 @lru_cache(maxsize=1)
-def comparer() -> Callable[[int, int, Any, Any], int]:
+def id_comparer() -> Callable[[int, int, Any, Any], int]:
     """f(is_tuple, 0, a, b) for a list or tuple a and any object b: 2 if b is of the same kind and holds the same objects, 1 if it holds
     objects of the same types, else 0."""
     if is_compiled():

@@ -21,22 +21,22 @@ class Subset:
 
     Attributes:
       ids: the whole set, distinct active agents.
-      places: [n] int64, distinct positions in it, in the order of the rows.
+      positions: [n] int64, distinct positions in it, in the order of the rows.
     """
 
     ids: Sequence[AgentId]
-    places: Array
+    positions: Array
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def __iter__(self) -> Iterator[AgentId]:
-        return iter([self.ids[place] for place in self.places.tolist()])
+        return iter([self.ids[position] for position in self.positions.tolist()])
 
 
 Ids = Sequence[AgentId] | Array | Subset
-_KINDS = frozenset({int, str})
-_ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # types that may be meant as one id, or that are no collection of ids
+_ID_TYPES = frozenset({int, str})
+_SINGLE_TYPES = (str, bytes, bytearray, memoryview, int, np.generic)  # types that may be meant as one id, or that are no collection of ids
 
 
 def as_id_list(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId]:
@@ -50,15 +50,15 @@ def as_id_list(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[Age
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
             raise AgentError(f"agents: expected a vector of ints or strings, got {ids.dtype} {ids.shape}")
-        return _plain(ids.tolist()) if ids.dtype.kind == "O" else ids.tolist()
-    if isinstance(ids, _ONE) or not isinstance(ids, Iterable):
+        return _as_builtin(ids.tolist()) if ids.dtype.kind == "O" else ids.tolist()
+    if isinstance(ids, _SINGLE_TYPES) or not isinstance(ids, Iterable):
         raise AgentError(f"agents: expected a sequence of ids, got {ids!r}; one agent is [{ids!r}]")
     if ordered and isinstance(ids, (set, frozenset)):
         raise AgentError("agents: expected a sequence of ids, got a set; row i belongs to ids[i], so give a list")
-    return _plain(list(ids))
+    return _as_builtin(list(ids))
 
 
-def plain(agent: Any) -> Any:
+def builtin_id(agent: Any) -> Any:
     """Converts an id of a subclass of int or str to int or str, so that no custom `__eq__` or `__hash__` runs while agents are looked up.
     Other objects are returned unchanged."""
     kind = type(agent)
@@ -71,29 +71,29 @@ def plain(agent: Any) -> Any:
     return int(agent) if isinstance(agent, np.integer) else agent
 
 
-def _plain(ids: list[Any]) -> list[Any]:
-    return ids if are_plain(ids) else [plain(agent) for agent in ids]
+def _as_builtin(ids: list[Any]) -> list[Any]:
+    return ids if are_builtin(ids) else [builtin_id(agent) for agent in ids]
 
 
-def are_plain(ids: Sequence[Any]) -> bool:
+def are_builtin(ids: Sequence[Any]) -> bool:
     """Whether the type of every id is exactly int or str."""
-    return _KINDS.issuperset(map(type, ids))
+    return _ID_TYPES.issuperset(map(type, ids))
 
 
 def is_id(agent: object) -> bool:
     """Whether this is of a valid kind of id."""
-    return type(agent) in _KINDS or (isinstance(agent, (int, str, np.integer)) and not isinstance(agent, bool))
+    return type(agent) in _ID_TYPES or (isinstance(agent, (int, str, np.integer)) and not isinstance(agent, bool))
 
 
-def check_kinds(ids: Sequence[Any]) -> None:
+def check_id_types(ids: Sequence[Any]) -> None:
     """Raises AgentError unless all are ints or strings: 1.0 and True are equal to 1 but are not valid ids."""
-    if not are_plain(ids):
-        strange = [agent for agent in ids if not is_id(agent)]
-        if strange:
-            raise AgentError(f"agents: expected ints or strings, got {strange[0]!r}")
+    if not are_builtin(ids):
+        invalid = [agent for agent in ids if not is_id(agent)]
+        if invalid:
+            raise AgentError(f"agents: expected ints or strings, got {invalid[0]!r}")
 
 
-def number_of(agent: Any) -> int:
+def noise_number(agent: Any) -> int:
     """The number that keys an agent's noise.
 
     Raises:
@@ -106,8 +106,8 @@ def number_of(agent: Any) -> int:
     return agent_number(agent if isinstance(agent, str) else int(agent))
 
 
-def numbers_of(ids: Sequence[Any]) -> Array:
-    """[n] uint64, `number_of` for many: ints in one step, strings one by one.
+def noise_numbers(ids: Sequence[Any]) -> Array:
+    """[n] uint64, `noise_number` for many: ints in one step, strings one by one.
 
     Raises:
       AgentError: one of them cannot be an agent's id.
@@ -120,7 +120,7 @@ def numbers_of(ids: Sequence[Any]) -> Array:
         else:
             if found.min() >= 0:
                 return found.view(np.uint64)
-    return np.array([number_of(agent) for agent in ids], np.uint64)
+    return np.array([noise_number(agent) for agent in ids], np.uint64)
 
 
 def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
@@ -133,7 +133,7 @@ def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
     return None
 
 
-def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
+def broadcast(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
     """[n] int64, streams or episodes of n agents.
 
     Raises:
@@ -156,6 +156,6 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
     return np.array([int(number) for number in values], np.int64)
 
 
-def is_many(value: object) -> bool:
+def is_per_agent(value: object) -> bool:
     """Whether streams or episodes are given per agent."""
     return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)

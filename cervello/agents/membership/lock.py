@@ -25,11 +25,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import catch_up, notes
+from cervello.agents.membership.deferred import deferred_calls, run_deferred
 from cervello.errors import AgentError
 
 T = TypeVar("T")
-_BRIEF, _NAP_S = 20, 5e-5
+_SPINS, _SLEEP_S = 20, 5e-5
 _locks: weakref.WeakSet[ExclusiveLock] = weakref.WeakSet()
 
 
@@ -46,8 +46,8 @@ class ExclusiveLock:
       writes: number of such writes so far, including one in progress.
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
         self.state_lock: Any = threading.RLock()
         self.swapping = threading.RLock()
         self.holder: dict[int, int] = {}
@@ -57,31 +57,31 @@ class ExclusiveLock:
         _locks.add(self)
         deferred.register(self)
 
-    def is_mine(self) -> bool:
+    def is_owned(self) -> bool:
         """Whether this thread holds the exclusive lock, or stores state."""
         return self.holder.get(0) == threading.get_ident() or self.state_lock._is_owned()
 
     def must_defer(self) -> bool:
         """Whether this thread must not wait for the lock: it would wait for itself, or for threads that wait for a lock that it holds."""
-        return self.is_mine() or deferred.holds_last()
+        return self.is_owned() or deferred.holds_leaf_lock()
 
     def check_outside(self) -> None:
         """Raises AgentError if `must_defer` is True."""
         if self.must_defer():
-            raise AgentError(f"policy {self.where!r}: expected agents to begin and end before or after a decision, got a change from "
+            raise AgentError(f"policy {self.policy!r}: expected agents to begin and end before or after a decision, got a change from "
                              "inside one or from inside another change (a hook, a finalizer or a signal handler); change them outside")
 
-    def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+    def exclusive(self, change: Callable[[], T], otherwise: Callable[[], T] | None = None) -> T:
         """Calls `change` while no fast path runs and no other thread changes agents or stores state.
 
         Args:
-          later: called instead if the change would have to wait for this thread; it defers the change.
+          otherwise: called instead if the change would have to wait for this thread; it defers the change.
         Raises:
-          AgentError: this thread is inside a decision or a change, or holds the lock of a runtime, and there is no `later`.
+          AgentError: this thread is inside a decision or a change, or holds the lock of a runtime, and there is no `otherwise`.
         """
         if self.must_defer():
-            if later is not None:
-                return later()
+            if otherwise is not None:
+                return otherwise()
             self.check_outside()
         holder, lock = self.holder, self.state_lock
         tries = 0
@@ -90,10 +90,10 @@ class ExclusiveLock:
                 mine = threading.get_ident()
                 locked: list[bool] = []
                 try:
-                    locked.extend(map(lock.acquire, (later is None,)))  # one call, which records what it acquired
-                    if not locked[0] or (later is not None and holder):
-                        if later is not None and deferred.holds_any(self):  # of another policy; other threads may wait for it
-                            return later()
+                    locked.extend(map(lock.acquire, (otherwise is None,)))  # one call, which records what it acquired
+                    if not locked[0] or (otherwise is not None and holder):
+                        if otherwise is not None and deferred.holds_lock(self):  # of another policy; other threads may wait for it
+                            return otherwise()
                         if not locked[0]:
                             locked.clear()
                             locked.extend(map(lock.acquire, (True,)))
@@ -106,46 +106,46 @@ class ExclusiveLock:
                     if locked and locked[0]:
                         lock.release()
                 tries += 1
-                time.sleep(0 if tries < _BRIEF else _NAP_S)  # another thread is in its one compiled call; readers need not wait too
+                time.sleep(0 if tries < _SPINS else _SLEEP_S)  # another thread is in its one compiled call; readers need not wait too
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
-    def try_exclusive(self, act: Callable[[], T]) -> T | None:
-        """Calls `act` as `exclusive` does; returns None, without a call, while another thread holds the lock. Threads that only read the
+    def try_exclusive(self, call: Callable[[], T]) -> T | None:
+        """Calls `call` as `exclusive` does; returns None, without a call, while another thread holds the lock. Threads that only read the
         table of agents do not wait meanwhile."""
         holder = self.holder
         owner = mine = threading.get_ident()
         try:
             owner = holder.setdefault(0, mine)
-            return act() if owner is mine else None
+            return call() if owner is mine else None
         finally:
             if owner is mine and 0 in holder and holder[0] is mine:
                 del holder[0]
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
-    def write(self, act: Callable[[], T]) -> T:
-        """Calls `act`, which writes to the table of agents; this thread holds the exclusive lock. No hook is called inside."""
+    def write(self, call: Callable[[], T]) -> T:
+        """Calls `call`, which writes to the table of agents; this thread holds the exclusive lock. No hook is called inside."""
         me = threading.get_ident()
         try:
             deferred.writers[me] = None
             self.writer = self.writer_word[0] = me  # first: a read that began before detects it by the number, one that begins now waits
             self.writes += 1
-            found = act()
+            found = call()
             return found
         finally:
             self.writer = self.writer_word[0] = 0
             deferred.writers.pop(me, None)
 
-    def read(self, look: Callable[..., T], ids: Any) -> T:
-        """Calls `look(ids)`, which reads the table of agents, and repeats it if the table was written to meanwhile. Takes no lock."""
+    def read(self, lookup: Callable[..., T], ids: Any) -> T:
+        """Calls `lookup(ids)`, which reads the table of agents, and repeats it if the table was written to meanwhile. Takes no lock."""
         while True:
             writes = self.writes
             writer = self.writer
             if not writer:
                 try:
-                    found = look(ids)
+                    found = lookup(ids)
                 except Exception:
                     if self.writes == writes:
                         raise
@@ -153,7 +153,7 @@ class ExclusiveLock:
                 if self.writes == writes:
                     return found
             elif writer == threading.get_ident():  # a finalizer or signal handler, inside the change
-                return look(ids)
+                return lookup(ids)
             else:
                 time.sleep(0)
 

@@ -14,9 +14,16 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.agents.membership.equal_ids import comparer
-from cervello.agents.membership.ids import Ids, Subset, are_plain, as_id_list, check_kinds, first_duplicate, is_id, numbers_of, plain
-from cervello.agents.membership.renewal import InitialRows, renewal_of
+from cervello.agents.membership.ids import (
+    are_builtin,
+    builtin_id,
+    check_id_types,
+    first_duplicate,
+    is_id,
+    noise_numbers,
+)
+from cervello.agents.membership.in_place_restart import InitialRows, in_place_restart
+from cervello.agents.membership.slot_lookup import SlotLookup
 from cervello.codegen import entry
 from cervello.errors import AgentError
 from cervello.noise import Streams, derive_keys, layout
@@ -34,47 +41,41 @@ class ChangedError(AgentError):
                          "again")
 
 
-class AgentTable:
+class AgentTable(SlotLookup):
     """The agents of one policy. Mutable; changed by one thread at a time (Python's lock suffices).
 
     To begin agents, the caller takes slots, reserves, prepares them and publishes last: until then no visible state has changed.
 
     Attributes:
       seed: of all noise.
-      slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
-      births_at: [1] int64, address at which compiled code finds the int64 generations by slot.
+      generations_address: [1] int64, address at which compiled code finds the int64 generations by slot.
       past: the next episodes of agents that have ended.
       numbering: ids to the numbers that key their noise, [n] uint64; derived from the ids themselves, unless an owner of the policy
         names agents otherwise.
       membership_version: grows whenever agents begin or end, also if they keep their slots.
-      slots_version: grows with every change of `slots`.
       versions: [2] int64 for compiled code: one that also grows before every change of `slots` and when the arrays move, and
         `membership_version`.
-      last: ids, their slots and `slots_version` at the last lookup; one tuple, so that threads never mix them.
-      equal_ids: see `equal_ids.comparer`.
     """
 
     def __init__(self, seed: int = 0):
+        super().__init__()
         self.seed = seed
-        self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
-        self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
-        self.membership_version = self.slots_version = 0
+        self.numbering: Callable[[Sequence[Any]], Array] = noise_numbers
+        self.membership_version = 0
         self.versions: Array = np.zeros(2, np.int64)
         self._free: list[int] = []
-        self._reused = 0  # position of those that `unused` returned last
-        self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
-        self._running: dict[Hashable, int] = {}  # running batches, by the caller's token, numbered in the order they began
-        self._entered = 0
+        self._first_reused = 0  # position of those that `free_slots` returned last
+        self._retired: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
+        self._running_batches: dict[Hashable, int] = {}  # running batches, by the caller's token, numbered in the order they began
+        self._n_begun_batches = 0
         self._used = 0
-        self._begun = 0
+        self._last_generation = 0
         self._generations: Array = np.zeros(0, np.int64)
-        self.births_at: Array = np.zeros(1, np.int64)
-        self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
-        self.equal_ids = comparer()
-        self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
+        self.generations_address: Array = np.zeros(1, np.int64)
+        self._advance = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
         self.steps: Array = np.zeros(0, np.int64)
@@ -104,14 +105,14 @@ class AgentTable:
             raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
         return numbers
 
-    def unused(self, n: int) -> Array:
+    def free_slots(self, n: int) -> Array:
         """[n] int64 free slots; they stay free until `publish`."""
         taken = self._free[:-n - 1:-1]
-        self._reused = len(self._free) - len(taken)
+        self._first_reused = len(self._free) - len(taken)
         taken += range(self._used, self._used + n - len(taken))
         return np.array(taken, np.int64)
 
-    def wanted(self, slots: Array) -> int:
+    def required_capacity(self, slots: Array) -> int:
         """The capacity that slots need: unchanged, or at least twice as much."""
         need = int(slots.max(initial=-1)) + 1
         return self.capacity if need <= self.capacity else max(2 * self.capacity, need)
@@ -127,20 +128,20 @@ class AgentTable:
         generations, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.uint64)
         generations[:n], numbers[:n] = self._generations, self._numbers
         streams, address = Streams(keys, steps), steps.ctypes.data
-        renew = renewal_of(self.seed, keys, steps, noise, generations)
-        births_at = generations.ctypes.data
+        restart_in_place = in_place_restart(self.seed, keys, steps, noise, generations)
+        new_address = generations.ctypes.data
         self.keys, self.steps, self._noise = keys, steps, noise
         self._generations, self._numbers, self.capacity = generations, numbers, capacity
-        self.births_at[0] = births_at
-        self.streams, self._steps_address, self._renew = streams, address, renew
+        self.generations_address[0] = new_address
+        self.streams, self._steps_address, self._restart_in_place = streams, address, restart_in_place
 
     def prepare(self, slots: Array, numbers: Array, streams: Array, episodes: Array, steps: Array | int = 0) -> None:
         """Sets noise and step of unused slots."""
         derive_keys(numbers, streams, episodes, self.seed, slots, self.keys)
         self.steps[slots] = steps
         self._noise[0, slots], self._noise[1, slots], self._numbers[slots] = streams, episodes, numbers
-        self._generations[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
-        self._begun += len(slots)
+        self._generations[slots] = np.arange(self._last_generation + 1, self._last_generation + 1 + len(slots))
+        self._last_generation += len(slots)
 
     def publish(self, ids: Sequence[AgentId], slots: Array, ending: Sequence[AgentId] = (), old: Array | None = None) -> None:
         """Makes agents active in unused slots; all of them or, on any exception, none.
@@ -150,10 +151,10 @@ class AgentTable:
         """
         names = ids if set(map(type, ids)) <= {int, str} else [a if isinstance(a, (int, str)) else int(a) for a in ids]
         ended = [] if old is None else old.tolist()
-        limbo = (self._entered, ended)
+        retired = (self._n_begun_batches, ended)
         self.versions[0] += 1
         fresh = slots[slots >= self._used].size
-        reused = self._reused
+        reused = self._first_reused
         try:
             if len(ending) == len(self.slots):
                 self.slots.clear()
@@ -171,15 +172,15 @@ class AgentTable:
         self._used += fresh
         del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
         if ended:
-            self._limbo.append(limbo)
+            self._retired.append(retired)
             self._free_ended()
 
     @property
-    def can_renew(self) -> bool:
-        """Whether `renew` may be called: no running batch will store to the slots."""
-        return self._renew is not None and not self._running
+    def can_restart_in_place(self) -> bool:
+        """Whether `restart_in_place` may be called: no running batch will store to the slots."""
+        return self._restart_in_place is not None and not self._running_batches
 
-    def renew(self, ids: Sequence[AgentId], slots: Array, streams: Array, episodes: Array, rows: InitialRows) -> None:
+    def restart_in_place(self, ids: Sequence[AgentId], slots: Array, streams: Array, episodes: Array, rows: InitialRows) -> None:
         """Ends and begins agents in one step; they keep their slots.
 
         Args:
@@ -187,13 +188,13 @@ class AgentTable:
           rows: of the wrappers' slabs.
         """
         numbers = self._numbers[slots]
-        begun = self._begun
-        self._begun += len(slots)
+        begun = self._last_generation
+        self._last_generation += len(slots)
         self.membership_version = self.versions[1] = self.membership_version + 1
         # The newest come last. Each is removed and reinserted in one call, which cannot be interrupted.
         deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
-        assert self._renew is not None
-        self._renew(begun, rows, slots, numbers, streams, episodes)
+        assert self._restart_in_place is not None
+        self._restart_in_place(begun, rows, slots, numbers, streams, episodes)
 
     def end(self, ids: Sequence[AgentId]) -> Array:
         """Removes agents; all of them or, on any exception, none.
@@ -203,7 +204,7 @@ class AgentTable:
         Raises:
           AgentError: an unknown agent, or one named twice.
         """
-        check_kinds(ids)
+        check_id_types(ids)
         ended: list[Any] = []
         self.versions[0] += 1
         try:
@@ -212,139 +213,68 @@ class AgentTable:
             if None in ended:
                 raise KeyError
             slots = np.array(ended, np.int64)
-            self.past.note(ids, self.following(slots))  # entries of agents that stay active after an exception are never read
-            ending = self._entered, ended
+            self.past.record(ids, self.next_episodes(slots))  # entries of agents that stay active after an exception are never read
+            retired = self._n_begun_batches, ended
             self.membership_version = self.versions[1] = self.membership_version + 1
             self.slots_version += 1
-            self._limbo.append(ending)
+            self._retired.append(retired)
         except BaseException as error:
-            if self._limbo and self._limbo[-1][1] is ended:
+            if self._retired and self._retired[-1][1] is ended:
                 raise  # an interrupt, after all was done
             taken = {agent: slot for agent, slot in zip(ids, ended, strict=False) if slot is not None}
             there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._generations[item[1]]))  # oldest first, as before
             self.slots.clear()
             self.slots.update(there)
             if isinstance(error, KeyError):
-                self._found(ids, ending=True)  # names the missing or duplicate agent
+                self._look_up_and_cache(ids, ending=True)  # names the missing or duplicate agent
             raise
         self._free_ended()
         return slots
 
-    def enter(self, batch: Hashable) -> None:
+    def begin_batch(self, batch: Hashable) -> None:
         """Records that a batch begins to run; `batch` is a unique token."""
-        self._entered += 1
-        self._running[batch] = self._entered
+        self._n_begun_batches += 1
+        self._running_batches[batch] = self._n_begun_batches
 
-    def forget_running(self) -> None:
+    def clear_running_batches(self) -> None:
         """Clears the running batches after a fork: their threads do not exist in this process."""
-        self._running.clear()
+        self._running_batches.clear()
         self._free_ended()
 
-    def leave(self, batch: Hashable) -> None:
+    def end_batch(self, batch: Hashable) -> None:
         """Records that a batch has ended, failed, or never begun."""
-        self._running.pop(batch, None)
+        self._running_batches.pop(batch, None)
         self._free_ended()
 
     def _free_ended(self) -> None:
         """Frees slots that no running batch can use: the oldest one began after their agents had ended."""
-        oldest = next(iter(self._running.values()), self._entered + 1)
-        while self._limbo and self._limbo[0][0] < oldest:
-            self._free += self._limbo.popleft()[1]
+        oldest = next(iter(self._running_batches.values()), self._n_begun_batches + 1)
+        while self._retired and self._retired[0][0] < oldest:
+            self._free += self._retired.popleft()[1]
 
-    def history(self, slots: Array) -> tuple[Array, Array]:
+    # By slot --------------------------------------------------------------------------------------------------------------
+
+    def streams_and_episodes(self, slots: Array) -> tuple[Array, Array]:
         """Stream and episode of agents, by slot: [n] int64 each."""
         return self._noise[0, slots], self._noise[1, slots]
 
-    def following(self, slots: Array) -> list[int]:
+    def next_episodes(self, slots: Array) -> list[int]:
         """The episodes after those of agents, by slot; 2⁶³, which means none, after the last one."""
         return [episode + 1 for episode in self._noise[1, slots].tolist()]
 
     def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
         """Generation of each agent, a number that grows with every begin; None for an agent that is not active."""
         generations, slots = self._generations, self.slots
-        if are_plain(ids):
+        if are_builtin(ids):
             there: list[Any] = list(map(slots.get, ids))
             if None not in there:
                 return list(map(generations.item, there))
-        found = [slots.get(plain(agent)) if is_id(agent) else None for agent in ids]
+        found = [slots.get(builtin_id(agent)) if is_id(agent) else None for agent in ids]
         return [None if slot is None else int(generations[slot]) for slot in found]
-
-    # Rows ---------------------------------------------------------------------------------------------------------------
-
-    def rows(self, ids: Ids) -> Array:
-        """[n] int64, read-only: slots of distinct active agents. The same agents in the same order again cost only a comparison.
-
-        Raises:
-          AgentError: an unknown agent, or one named twice.
-        """
-        kind = type(ids)
-        if kind is Subset:
-            return self.rows(ids.ids).take(ids.places)  # type: ignore[union-attr]
-        last, last_slots, version = self.last
-        if version == self.slots_version and kind is type(last):
-            if kind is np.ndarray:
-                if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
-                    return last_slots
-            else:
-                equal_ids = self.equal_ids(kind is tuple, 0, ids, last)
-                if equal_ids == 2 or (equal_ids and ids == last):
-                    return last_slots
-        return self._found(ids)
-
-    def known(self, ids: tuple[AgentId, ...]) -> Array:
-        """As `rows`, for agents that the caller guarantees to be distinct and active."""
-        last, slots, version = self.last
-        if version == self.slots_version and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
-            return slots
-        version = self.slots_version
-        slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
-        slots.flags.writeable = False  # as in `_found`
-        self.last = ids, slots, version
-        return slots
-
-    def _found(self, ids: Ids, ending: bool = False) -> Array:
-        version, kind = self.slots_version, type(ids)
-        names = list(ids) if kind is list or kind is tuple else as_id_list(ids)
-        is_plain = are_plain(names)  # computed once for the usual case
-        if not is_plain:
-            names = as_id_list(names)
-        slots = self._looked_up(names, is_plain, ending)
-        # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
-        if kind is np.ndarray:
-            self.last = ids.copy(), slots, version  # type: ignore[union-attr]
-        elif kind is list or kind is tuple:
-            self.last = names if kind is list else tuple(names), slots, version
-        return slots
-
-    def find(self, names: list[AgentId]) -> Array:
-        """As `rows`, for agents that are not expected again in this order."""
-        return self._looked_up(names, is_plain=False)
-
-    def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
-        try:
-            found = list(map(self.slots.__getitem__, names))
-        except (KeyError, TypeError):
-            unknown = next((a for a in names if not _known(self.slots, a)), None)
-            remedy = "it has ended already, or never begun" if ending else f"call begin_agent({unknown!r}) first"
-            raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; {remedy}") from None
-        if not is_plain:
-            check_kinds(names)
-        slots = np.array(found, np.int64)
-        if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
-        slots.flags.writeable = False  # every wrapper gets it, and so does the next batch of the same agents
-        return slots
 
     def advance(self, slots: Array, n_rows: int) -> None:
         """Increments the step counters of the agents of a batch that has succeeded."""
-        if self._count is None:
+        if self._advance is None:
             self.steps[slots] += 1
         else:
-            self._count(self._steps_address, id(slots), n_rows)
-
-
-def _known(slots: dict[AgentId, int], agent: Any) -> bool:
-    try:
-        return agent in slots
-    except TypeError:
-        return False
+            self._advance(self._steps_address, id(slots), n_rows)

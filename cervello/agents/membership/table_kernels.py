@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cervello.agents.membership.words import PREPARED, RENEWAL, SLAB_ROWS, SLABS
+from cervello.agents.membership.words import PREPARED, RESTART, SLAB_ROWS, SLABS
 from cervello.codegen.memory import call_block_2, call_kernel, copy_bytes, read_i64, word, write_i64
 from cervello.codegen.records import view
 from cervello.native.kernels.readiness_words import READINESS
@@ -13,7 +13,7 @@ from cervello.noise.layout import DATA, SHAPE, TYPE
 from cervello.noise.words import DERIVE
 
 _DERIVE_WORDS, _SLAB_BYTES = DERIVE.n_words, SLAB_ROWS.n_bytes
-_renewal, _slabs, _slab, _prepared, _readiness = view(RENEWAL), view(SLABS), view(SLAB_ROWS), view(PREPARED), view(READINESS)
+_restart, _slabs, _slab, _prepared, _readiness = view(RESTART), view(SLABS), view(SLAB_ROWS), view(PREPARED), view(READINESS)
 
 
 def advance(steps, slots, n_rows):
@@ -52,18 +52,18 @@ def equal_ids(size_at, inline, unused, objects, n_objects):
     return found
 
 
-def renew(context, begun, slabs, objects, n_objects):
+def restart_in_place(context, begun, slabs, objects, n_objects):
     """Begins the next episodes in the same slots: new noise key, step 0, generation, initial rows.
 
     Args:
-      context: RENEWAL of `words`.
+      context: RESTART of `words`.
       begun: agents so far.
       slabs: address of SLABS.
       objects: slots, numbers, streams, episodes, int64 or uint64 arrays of one length.
     """
     slots, streams, episodes = word(word(objects, 0) + DATA, 0), word(word(objects, 2) + DATA, 0), word(word(objects, 3) + DATA, 0)
     n = word(word(word(objects, 0) + SHAPE, 0), 0)
-    c, block = _renewal(context), stack_words(_DERIVE_WORDS)
+    c, block = _restart(context), stack_words(_DERIVE_WORDS)
     w = Derive(block)
     w.seed, w.numbers, w.streams, w.episodes = c.seed, word(word(objects, 1) + DATA, 0), streams, episodes
     w.slots, w.n, w.keys = slots, n, c.keys

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
+from cervello.agents.membership.error_context import PolicyErrorContext
 from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
 from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import Membership, Numbers
-from cervello.agents.policy.open_sizes import OpenSizes
-from cervello.agents.policy.spaces_binding import GameInterface
+from cervello.agents.policy.spaces_binding import EnvironmentInterface
 from cervello.errors import AgentError, ConfigurationError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
@@ -33,7 +31,7 @@ class PolicyAgents:
       engine: the current engine; a swap replaces it.
       table: the active agents. lock: exclusive access to them.
       membership: begins and ends agents.
-      game: the environment's spaces, and decisions without agents.
+      environment: the environment's spaces, and decisions without agents.
     """
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
@@ -43,12 +41,12 @@ class PolicyAgents:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
         self.name = model.name
-        self.game = GameInterface.of(model, wrappers, spaces)
-        self.engine = Engine(model, self.name, inferer, self.game.wrappers, threads)
-        self.game.bind(self.name, self.engine)
+        self.environment = EnvironmentInterface.of(model, wrappers, spaces)
+        self.engine = Engine(model, self.name, inferer, self.environment.wrappers, threads)
+        self.environment.bind(self.name, self.engine)
         self.lock = ExclusiveLock(self.name)
         self.table = AgentTable(int(seed))
-        self.lock.after_fork = self.table.forget_running
+        self.lock.after_fork = self.table.clear_running_batches
         self.membership = Membership(self.table, self.engine, self.lock)
 
     # Inputs and outputs -------------------------------------------------------------------------------------------------
@@ -88,18 +86,13 @@ class PolicyAgents:
         return engine.inputs if engine.sizes is None else engine.sizes.for_observation(agent, observation).inputs
 
     @property
-    def open_sizes(self) -> OpenSizes | None:
-        """State of observations of open sizes; None for nearly all policies."""
-        return self.engine.sizes
-
-    @property
     def binding(self) -> SpaceBinding:
         """Converts observations and masks of the environment to columns, and outputs to its actions.
 
         Raises:
           ConfigurationError: the policy was loaded without `spaces`.
         """
-        return self.game.binding(self.name)
+        return self.environment.binding(self.name)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -115,32 +108,32 @@ class PolicyAgents:
         return f"<policy {self.name!r}, {len(self)} agents>"
 
     @property
-    def naming(self) -> NamesPolicy:
+    def error_context(self) -> PolicyErrorContext:
         """A context that adds this policy's name to errors."""
-        return NamesPolicy(self.name)
+        return PolicyErrorContext(self.name)
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
     def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
         """As `Policy.begin_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.begin(ids, stream, episode)
 
     def end_agents(self, ids: Ids) -> None:
         """As `Policy.end_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """As `Policy.restart_agents`."""
-        with self.naming:
+        with self.error_context:
             self.membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all of `ids` are active."""
-        with self.naming:
+        with self.error_context:
             if None in (generations := self.generations(ids)):
-                self.table.rows([ids[generations.index(None)]])
+                self.table.slots_of([ids[generations.index(None)]])
 
     def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
         """Generation of each of the agents `ids`, a number that grows with every begin; None for an agent that is not active."""
@@ -157,17 +150,7 @@ class PolicyAgents:
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
         """Looks up distinct agents `ids` in advance, for the next batch with the same ids."""
         with suppress(KeyError):  # an agent that has ended meanwhile is reported by the batch itself
-            self.lock.read(self.table.known, ids)
-
-    @property
-    def must_defer(self) -> bool:
-        """Whether this thread is inside an operation that a change of agents has to wait for."""
-        return self.lock.must_defer()
-
-    @property
-    def is_changing(self) -> bool:
-        """Whether this thread is writing to the table of agents."""
-        return self.lock.writer == get_ident()
+            self.lock.read(self.table.slots_of_active, ids)
 
     @property
     def membership_version(self) -> int:
@@ -183,11 +166,11 @@ class PolicyAgents:
         """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can
         read them."""
         table = self.table
-        return RowReader.of(specs, Directory(table.slots, self.lock.writer_word, table.births_at))
+        return RowReader.of(specs, Directory(table.slots, self.lock.writer_word, table.generations_address))
 
     def rename(self, name: str) -> None:
         """Sets the name used in messages, before agents begin."""
-        self.name = self.lock.where = name
+        self.name = self.lock.policy = name
         self.use(self.engine.as_version(self.engine.version, name))
 
     def use(self, engine: Engine) -> None:

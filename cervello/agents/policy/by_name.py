@@ -51,7 +51,7 @@ class ByName:
             engine.flags(flags, 0)
             return engine.actions({})
         if engine is not self._engine:
-            self._take(engine)
+            self._use_engine(engine)
         pads = self._pads  # one pad per thread that is currently deciding
         pad = pads.pop(0) if pads else ScratchPad(engine.inputs, make_reader=RowReader.of)  # in rotation, so that each one adapts
         try:
@@ -80,7 +80,7 @@ class ByName:
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
         return found
 
-    def _take(self, engine: Any) -> None:
+    def _use_engine(self, engine: Any) -> None:
         """Follows a swap of the engine: pads depend on the inputs' types."""
         if [spec.wide for spec in engine.inputs.values()] != [spec.wide for spec in self._engine.inputs.values()]:
             self._pads = []
@@ -88,5 +88,5 @@ class ByName:
 
     def _flags(self, ids: tuple[AgentId, ...], deterministic: Any) -> Any:
         """As `by_row`."""
-        with self._core.naming:
+        with self._core.error_context:
             return by_row(ids, deterministic)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cervello.agents.membership.deferred import catch_up, holds_last, notes
+from cervello.agents.membership.deferred import deferred_calls, holds_leaf_lock, run_deferred
 from cervello.agents.membership.ids import Ids, Subset, as_id_list
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
@@ -17,7 +17,6 @@ from cervello.agents.policy.agents import PolicyAgents
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.prepared_call import PreparedCall
 from cervello.agents.policy.repeated import Call, RepeatedBatch
-from cervello.agents.policy.snapshot_format import Saved
 from cervello.agents.policy.spaces_binding import Prediction
 from cervello.batcher.rows import completed
 from cervello.errors import AgentError, CervelloError
@@ -38,24 +37,24 @@ class Measure(Protocol):
     def __call__(self, policy: PolicyCore, engine: Engine | None = None) -> Measured | None: ...
 
 
-class Follower(Protocol):
+class SwapListener(Protocol):
     """Is notified of the measured costs after a swap."""
 
     measure: Measure | None
 
-    def swapped(self, version: int, measured: Measured | None) -> None: ...
+    def on_swap(self, version: int, measured: Measured | None) -> None: ...
 
 
 class PolicyCore(PolicyAgents):
     """A policy without its public face. Its arguments are those of `Policy`; `core_of` gets that of a policy.
 
     Attributes:
-      followers: notified of swaps for as long as they are alive.
+      swap_listeners: notified of swaps for as long as they are alive.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        self.followers: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Follower
+        self.swap_listeners: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind SwapListener
         self._holder = self.lock.holder
         self._call = PreparedCall.of(self.engine, self.table, self._holder)
         self._prepared: PreparedCall | None = None  # `_call`, if the last batch had the agents that it knows
@@ -67,10 +66,10 @@ class PolicyCore(PolicyAgents):
           engine: the engine of the clone; None for the current one.
         """
         engine = self.engine if engine is None else engine
-        if engine.stack.custom or not isinstance(engine.choice, (str, InfererConfig)):
+        if engine.stack.custom or not isinstance(engine.inferer_choice, (str, InfererConfig)):
             return None
-        clone = PolicyCore(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
-        clone.engine.stack.silence()
+        clone = PolicyCore(engine.model, inferer=engine.inferer_choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        clone.engine.stack.disable_reports()
         return clone
 
     def use(self, engine: Engine) -> None:
@@ -79,23 +78,19 @@ class PolicyCore(PolicyAgents):
         self.engine = self.membership.engine = engine  # no call up to the last line: an interrupt comes before or after all of it
         self._call, self._prepared = call, None
         if old.fast_path is not None:
-            old.fast_path.forget()  # another thread may be about to make its prepared call
+            old.fast_path.invalidate()  # another thread may be about to make its prepared call
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
-        with self.naming:
+        with self.error_context:
             return self.membership.save(ids, out)
 
     def restore(self, state: Any, ids: Ids | None = None) -> None:
         """As `Policy.restore`."""
-        with self.naming:
+        with self.error_context:
             self.membership.restore(state, ids)
-
-    def checked_snapshot(self, state: Any) -> Saved:
-        """Parses the snapshot `state` if it is one of this policy; raises as `restore` does, and changes nothing."""
-        return self.membership.checked(state)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 
@@ -112,7 +107,7 @@ class PolicyCore(PolicyAgents):
             version = -1 if expected_version is None else expected_version
             actions: Any = Actions() if out is None else out
             if deterministic:
-                status = prepared.decide(version, 0, ids, inputs, actions, prepared.fast_path.every)
+                status = prepared.decide(version, 0, ids, inputs, actions, prepared.fast_path.all_true)
             else:
                 status = prepared.decide(version, 0, ids, inputs, actions)
             if status == 0:
@@ -142,7 +137,7 @@ class PolicyCore(PolicyAgents):
         """As `infer_batch`, for any agents."""
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
-            with self.naming:
+            with self.error_context:
                 ids = as_id_list(ids)  # once, and before any lookup: an iterator may run any code
         table = self.table
         engine = self.engine
@@ -160,11 +155,11 @@ class PolicyCore(PolicyAgents):
                         raise ChangedError(expected_version, table.membership_version)
                     engine = self.engine  # read here: a swap waits for the lock too
                     fast_path = engine.fast_path
-                    last, slots, version = table.last  # `rows`, inlined to save a call
+                    last, slots, version = table.last  # `slots_of`, inlined to save a call
                     same = (version == table.slots_version and (kind is list or kind is tuple)
                             and table.equal_ids(kind is tuple, 0, ids, last) == 2)
                     if not same:
-                        slots = table.rows(ids) if expected_version is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
+                        slots = table.slots_of(ids) if expected_version is None or kind is not tuple else table.slots_of_active(ids)  # type: ignore[arg-type]
                     n_rows = len(slots)
                     if fast_path is None:
                         results = None
@@ -177,8 +172,8 @@ class PolicyCore(PolicyAgents):
                         self._call.prepare(last, slots, table.steps, table.keys)
                         self._prepared = self._call
                     del holder[0]
-                    if notes:
-                        catch_up()
+                    if deferred_calls:
+                        run_deferred()
                     if results is not None:
                         actions = results if type(results) is Actions else Actions(results)
                         if engine.version != 1:
@@ -191,36 +186,36 @@ class PolicyCore(PolicyAgents):
             except BaseException as error:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
                     del holder[0]
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
                 if isinstance(error, CervelloError):
                     error.name_policy(self.name, engine.model.name)
                 raise
         lock = self.lock.state_lock
         batch = object()
-        if holds_last():
-            raise AgentError(f"policy {self.name!r}: expected a decision outside of changes of agents and of a runtime's queues, got one "
-                             "from a finalizer or a signal handler inside; decide afterwards")
+        if holds_leaf_lock():
+            raise AgentError(f"policy {self.name!r}: expected a decision while this thread changes neither agents nor a runtime's queues, "
+                             "got one from a finalizer or a signal handler that interrupted such a change; decide afterwards")
         try:
             with lock:
-                table.enter(batch)  # first: slots of agents that end from here on are not reused
+                table.begin_batch(batch)  # first: slots of agents that end from here on are not reused
                 if expected_version is not None and expected_version != table.membership_version:
                     raise ChangedError(expected_version, table.membership_version)
-                slots, engine = table.rows(ids), self.engine
+                slots, engine = table.slots_of(ids), self.engine
             return engine.decide(table, self.lock, slots, inputs, deterministic, out)
         except CervelloError as error:
             error.name_policy(self.name, engine.model.name)
             raise
         finally:
             with lock:
-                table.leave(batch)
-            if notes:
-                catch_up()
+                table.end_batch(batch)
+            if deferred_calls:
+                run_deferred()
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
         """As `Policy.predict`, with all outputs besides the actions; `envs.RecordedPolicy` converts them to a `Decision`."""
-        return self.game.decide(self.name, self.engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+        return self.environment.decide(self.name, self.engine, self.seed, observation, state, episode_start, deterministic, action_masks)
 
     def repeat(self, ids: list[int], deterministic: Array | None) -> RepeatedBatch | None:
         """A batch to be run repeatedly; None if it does not fit into one compiled call.
@@ -275,7 +270,7 @@ class PolicyCore(PolicyAgents):
             engine = self.engine
             if engine.deadline_path is None:
                 return None
-            results = engine.deadline_path.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
+            results = engine.deadline_path.infer(len(ids), limit, inputs, table.slots_of_active(ids), table.steps, table.keys)
             return None if results is None else engine.actions(results)
 
         try:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from cervello.agents.membership.in_place_restart import InitialRows
 from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.open_sizes import OpenSizes, decide_in_groups
-from cervello.agents.policy.results import check_nothing_more, check_out, hand_over
+from cervello.agents.policy.results import check_no_extra_outputs, check_out, copy_to_out
 from cervello.agents.policy.selected import run_selected
 from cervello.batcher.open_pad import is_ragged
 from cervello.batcher.rows import OneRow, find_non_leading_axes
@@ -22,15 +22,15 @@ from cervello.native import Model
 from cervello.native.execution.arguments import bind_outputs, check_names, fitted
 from cervello.spec import Array, Inferer, View, Wrapper
 from cervello.wrappers import Stack
-from cervello.wrappers.placement import check_flow
-from cervello.wrappers.suggest import marked
+from cervello.wrappers.column_checks import check_flow
+from cervello.wrappers.suggest import mark_masks
 
 
 class Engine:
     """One version of a policy. Immutable: a running batch keeps the engine it began with.
 
     Attributes:
-      choice: configuration that the inferer was created from.
+      inferer_choice: configuration that the inferer was created from.
       stack: the attached wrappers.
       fast_path: a single compiled call, wrappers included; None if unavailable.
       deadline_path: runs batches with a deadline; None if unavailable.
@@ -44,73 +44,53 @@ class Engine:
       UnsupportedError: outputs whose shapes depend on data, which cannot be assigned to agents.
     """
 
-    __slots__ = (
-        "_keys",
-        "_looks",
-        "_masks",
-        "choice",
-        "custom",
-        "deadline_path",
-        "fast_path",
-        "inferer",
-        "initial_rows",
-        "inputs",
-        "model",
-        "name",
-        "non_leading_axes",
-        "one_row",
-        "optional",
-        "outputs",
-        "sizes",
-        "stack",
-        "threads",
-        "version",
-        "wrappers",
-    )
+    __slots__ = ("_keys", "_masks", "_reads_inputs", "custom", "deadline_path", "fast_path", "inferer", "inferer_choice", "initial_rows",
+                 "inputs", "model", "name", "non_leading_axes", "one_row", "optional", "outputs", "sizes", "stack", "threads", "version",
+                 "wrappers")
 
-    def __init__(self, model: Model, name: str, choice: str | InfererConfig | Inferer, wrappers: Sequence[Wrapper], threads: int,
+    def __init__(self, model: Model, name: str, inferer_choice: str | InfererConfig | Inferer, wrappers: Sequence[Wrapper], threads: int,
                  version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
         if model.dynamic_outputs:
             kept = [*model.outputs, *model.constants]
-            rest = f"; leave them out with outputs={kept}, or run" if kept else "; run"
+            remedy = f"; leave them out with outputs={kept}, or run" if kept else "; run"
             raise UnsupportedError(f"policy {name!r}: expected outputs whose shapes are known ahead, got {list(model.dynamic_outputs)}, "
-                                   f"whose shapes depend on data{rest} the file with cervello.Model")
-        self.model, self.name, self.choice, self.wrappers = model, name, choice, tuple(wrappers)
+                                   f"whose shapes depend on data{remedy} the file with cervello.Model")
+        self.model, self.name, self.inferer_choice, self.wrappers = model, name, inferer_choice, tuple(wrappers)
         self.threads, self.version = threads, version
-        self.inferer = choose(choice, model, threads)
+        self.inferer = choose(inferer_choice, model, threads)
         self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
-        self.inputs, self.outputs, self.non_leading_axes = marked(spec.inputs), spec.outputs, find_non_leading_axes(spec.outputs)
+        self.inputs, self.outputs, self.non_leading_axes = mark_masks(spec.inputs), spec.outputs, find_non_leading_axes(spec.outputs)
         self.optional = any(each.default is not None for each in spec.inputs.values())
         self._keys = frozenset(spec.inputs)
         self._masks = [(name, each) for name, each in self.inputs.items() if each.is_mask]  # accepted in more types than the model's
         self.one_row = OneRow(spec.inputs)
         self.custom = not isinstance(self.inferer, ModelInferer)
         # A custom wrapper may read the caller's inputs and needs arrays that fit; others leave that to the compiled argument check.
-        self._looks = self.custom or stack.looks
+        self._reads_inputs = self.custom or stack.reads_inputs
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.has_fused_ops else None
         chained = None if own is None else stack.chained()
         self.fast_path = None if own is None or chained is None else own.fast_path(stack.fused_ops, chained, Actions)
         # A batch that may end early determines only at run time for how many rows a head would have to run.
         self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.fused_ops)
-        self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
+        self.sizes = OpenSizes(self, self._resized) if model.open_dims else None
         self.initial_rows: InitialRows | None = None
 
-    def _of_size(self, model: Model, stack: Stack) -> Engine:
+    def _resized(self, model: Model, stack: Stack) -> Engine:
         """The same engine for a model of other sizes."""
-        return Engine(model, self.name, self.choice, self.wrappers, self.threads, self.version, stack)
+        return Engine(model, self.name, self.inferer_choice, self.wrappers, self.threads, self.version, stack)
 
     def as_version(self, version: int, name: str) -> Engine:
         """The same engine under another version and name."""
-        return Engine(self.model, name, self.choice, self.wrappers, self.threads, version, self.stack)
+        return Engine(self.model, name, self.inferer_choice, self.wrappers, self.threads, version, self.stack)
 
-    def forget_slabs(self) -> None:
+    def invalidate_slabs(self) -> None:
         """Invalidates cached slab addresses."""
         self.initial_rows = None
-        for way in (self.fast_path, self.deadline_path):
-            if way is not None:
-                way.forget()
+        for path in (self.fast_path, self.deadline_path):
+            if path is not None:
+                path.invalidate()
 
     def decide(self, table: AgentTable, lock: ExclusiveLock, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
@@ -148,8 +128,8 @@ class Engine:
             return None, bind_outputs(self.name, self.outputs, 0, out)
         if out is not None:
             check_out(self.name, self.outputs, n_rows, out)
-        if self._looks or self._masks:
-            for name, spec in self.inputs.items() if self._looks else self._masks:
+        if self._reads_inputs or self._masks:
+            for name, spec in self.inputs.items() if self._reads_inputs else self._masks:
                 columns[name] = fitted(self.name, spec, columns[name], n_rows)
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
@@ -163,9 +143,9 @@ class Engine:
                        "infer_raw must fill view.outputs")
         self.stack.outward(view)
         if self.custom or self.stack.custom:
-            check_nothing_more(self.name, self.outputs, results)
+            check_no_extra_outputs(self.name, self.outputs, results)
         if out is not None:
-            hand_over(results, out)
+            copy_to_out(results, out)
         return view, results
 
     def store(self, table: AgentTable, view: View | None) -> None:

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.ids import Ids, Subset, as_id_list, check_kinds, first_duplicate, is_many, spread
+from cervello.agents.membership.ids import Ids, Subset, as_id_list, broadcast, check_id_types, first_duplicate, is_per_agent
+from cervello.agents.membership.in_place_restart import InitialRows
 from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy import snapshot, snapshot_format
 from cervello.agents.policy.engine import Engine
@@ -35,18 +35,18 @@ class Membership:
     def __init__(self, table: AgentTable, engine: Engine, lock: ExclusiveLock):
         self.engine = engine
         self._table, self._lock = table, lock
-        self._noted: dict[AgentId, None] = {}  # agents whose end is deferred
+        self._deferred_ends: dict[AgentId, None] = {}  # agents whose end is deferred
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
         """As `Policy.begin_agents`."""
-        names = as_id_list(ids, ordered=is_many(stream) or is_many(episode))
-        streams = spread("stream", stream, len(names))
-        given = None if episode is None else spread("episode", episode, len(names))
+        names = as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
+        streams = broadcast("stream", stream, len(names))
+        given = None if episode is None else broadcast("episode", episode, len(names))
 
         def change() -> None:
             numbers = self._table.check_begin(names)
-            episodes = spread("episode", self._table.past.following(names), len(names)) if given is None else given
+            episodes = broadcast("episode", self._table.past.next_episodes(names), len(names)) if given is None else given
             if names:
                 self._begin(names, numbers, streams, episodes)
 
@@ -60,54 +60,59 @@ class Membership:
             self._notify_end(self._lock.write(lambda: self._table.end(names)))
 
         if names:
-            self.exclusive(change, lambda: self._note_end(names))
+            self.exclusive(change, lambda: self._defer_end(names))
 
-    def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+    def exclusive(self, change: Callable[[], T], otherwise: Callable[[], T] | None = None) -> T:
         """As `ExclusiveLock.exclusive`, after deferred ends."""
         def after() -> T:
-            if self._noted:
-                self._end_noted()
+            if self._deferred_ends:
+                self._end_deferred()
             return change()
 
-        return self._lock.exclusive(after, later)
+        return self._lock.exclusive(after, otherwise)
 
-    def _note_end(self, names: Sequence[AgentId]) -> None:
-        """Defers the end until this thread releases its locks, or until the next change of agents by another thread.
+    def _defer_end(self, names: Sequence[AgentId]) -> None:
+        """Defers the end until this thread releases its locks, or until the next change of agents by another thread."""
+        self.check_can_end(names, self._deferred_ends.__contains__)
+        self._deferred_ends.update(dict.fromkeys(names))
+        deferred.defer(self._run_deferred_ends)
 
+    def check_can_end(self, names: Sequence[AgentId], is_deferred: Callable[[AgentId], bool]) -> list[int | None]:
+        """The generations of agents whose end is to be deferred.
+
+        Args:
+          is_deferred: whether the end of an agent is deferred already.
         Raises:
-          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
+          AgentError: an unknown agent, or one that is named twice or whose end is deferred already.
         """
-        check_kinds(names)
-        noted, lock = self._noted, self._lock
-        fresh = dict.fromkeys(names)
-        if lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
-            generations = lock.read(self._table.generations, list(fresh))
-            unknown = [agent for agent, generation in zip(fresh, generations, strict=True) if generation is None or agent in noted]
-            if unknown:
-                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
-        if len(fresh) != len(names):
+        check_id_types(names)
+        if len(set(names)) != len(names):
             raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
-        noted.update(fresh)
-        deferred.note(self._catch_up)
+        generations = self._lock.read(self._table.generations, names)
+        if self._lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
+            for agent, generation in zip(names, generations, strict=True):
+                if generation is None or is_deferred(agent):
+                    raise AgentError(f"agents: expected agents that have begun, got {agent!r}; it has ended already, or never begun")
+        return generations
 
-    def _catch_up(self) -> None:
-        if self._noted:
+    def _run_deferred_ends(self) -> None:
+        if self._deferred_ends:
             self.exclusive(lambda: None)
 
-    def _end_noted(self) -> None:
+    def _end_deferred(self) -> None:
         """Ends the agents whose end was deferred and that are still active; this thread holds the exclusive lock. Errors of hooks are
         logged."""
-        while self._noted:
-            noted = list(self._noted)
-            for agent in noted:
-                self._noted.pop(agent, None)
-            names = [agent for agent in noted if agent in self._table.slots]
+        while self._deferred_ends:
+            deferred_ends = list(self._deferred_ends)
+            for agent in deferred_ends:
+                self._deferred_ends.pop(agent, None)
+            names = [agent for agent in deferred_ends if agent in self._table.slots]
             if names:
                 old = self._lock.write(lambda names=names: self._table.end(names))  # type: ignore[misc]
                 try:
                     self._notify_end(old)
                 except Exception as error:
-                    deferred.log(error)
+                    deferred.log_error(error)
 
     def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
         """As `Policy.restart_agents`. Agents keep their slots, so that an earlier lookup stays valid.
@@ -116,16 +121,16 @@ class Membership:
         ends.
         """
         some = type(ids) is Subset
-        names = list(ids) if some else as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        names = list(ids) if some else as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
 
         def change() -> None:
             table = self._table
-            old = table.rows(ids) if some else table.find(names)
-            streams = table.history(old)[0] if stream is None else spread("stream", stream, len(names))
-            episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
-            rows = self._initial_rows() if table.can_renew else None
+            old = table.slots_of(ids) if some else table.look_up(names)
+            streams = table.streams_and_episodes(old)[0] if stream is None else broadcast("stream", stream, len(names))
+            episodes = broadcast("episode", table.next_episodes(old) if episode is None else episode, len(names))
+            rows = self._initial_rows() if table.can_restart_in_place else None
             if rows is not None:
-                self._lock.write(lambda: table.renew(names, old, streams, episodes, rows))
+                self._lock.write(lambda: table.restart_in_place(names, old, streams, episodes, rows))
                 return
             self._begin(names, self._table.numbering(names), streams, episodes, names, old)
             self._notify_end(old)
@@ -136,7 +141,7 @@ class Membership:
     def _initial_rows(self) -> InitialRows | None:
         """Current addresses of the slabs' initial rows; None if a hook must be called at a begin."""
         engine = self.engine
-        if engine.initial_rows is None and not engine.stack.custom and not notified(engine.inferer, (0,)):
+        if engine.initial_rows is None and not engine.stack.custom and not slots_with_hooks(engine.inferer, (0,)):
             engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
         return engine.initial_rows
 
@@ -182,10 +187,10 @@ class Membership:
           saved: the agents' state and steps.
         """
         table, engine = self._table, self.engine
-        slots = table.unused(len(names))
-        capacity = table.wanted(slots)
+        slots = table.free_slots(len(names))
+        capacity = table.required_capacity(slots)
         if capacity > table.capacity:
-            engine.forget_slabs()  # also if reserving fails halfway: slabs may have moved
+            engine.invalidate_slabs()  # also if reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)
         table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
@@ -195,7 +200,7 @@ class Membership:
             for wrapper in engine.stack.inner_first:
                 wrapper.begin(slots.copy())
                 undo.append(partial(wrapper.end, slots))
-            for slot in notified(engine.inferer, slots.tolist()):
+            for slot in slots_with_hooks(engine.inferer, slots.tolist()):
                 engine.inferer.begin_agent(slot)
                 undo.append(partial(engine.inferer.end_agent, slot))
             if saved is not None:
@@ -212,7 +217,7 @@ class Membership:
         """Calls every hook, also after an error, then raises the first error."""
         engine = self.engine
         hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
-        hooks += [partial(engine.inferer.end_agent, slot) for slot in notified(engine.inferer, slots.tolist())]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in slots_with_hooks(engine.inferer, slots.tolist())]
         errors: list[BaseException] = []
         for hook in hooks:
             try:
@@ -223,11 +228,11 @@ class Membership:
             raise errors[0]
 
 
-def notify(inferer: Inferer, slots: Sequence[int]) -> None:
+def begin_in_inferer(inferer: Inferer, slots: Sequence[int]) -> None:
     """Notifies an inferer of its agents, all or none."""
     begun: list[int] = []
     try:
-        for slot in notified(inferer, slots):
+        for slot in slots_with_hooks(inferer, slots):
             inferer.begin_agent(slot)
             begun.append(slot)
     except BaseException:
@@ -237,7 +242,7 @@ def notify(inferer: Inferer, slots: Sequence[int]) -> None:
         raise
 
 
-def notified(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
+def slots_with_hooks(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
     """The slots that an inferer must be notified of: none if its hooks do nothing."""
     has_no_hooks = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
     return () if has_no_hooks else slots

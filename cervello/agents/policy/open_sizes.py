@@ -14,8 +14,8 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
 from cervello.array_like import as_numpy
+from cervello.batcher.observation import checked, sole_input
 from cervello.batcher.open_pad import OpenPad, is_ragged, ragged
-from cervello.batcher.pad import checked, sole_input
 from cervello.errors import GraphError, InputError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
@@ -34,14 +34,14 @@ class OpenSizes:
 
     Args:
       engine: for the sizes in the specs.
-      make: creates an engine from a model of other sizes.
+      make_engine: creates an engine from a model of other sizes.
     """
 
-    def __init__(self, engine: Engine, make: Callable[[Model, Stack], Engine]):
-        self._engine, self._make = engine, make
+    def __init__(self, engine: Engine, make_engine: Callable[[Model, Stack], Engine]):
+        self._engine, self._make_engine = engine, make_engine
         self._axes = [(name, axis, symbol) for name, spec in engine.inputs.items() for axis, symbol in spec.open_axes]
         self._engines: OrderedDict[tuple[tuple[str, int], ...], Engine] = OrderedDict()
-        self._refusal = _refusal(engine)
+        self._unsupported = _unsupported_reason(engine)
 
     def for_columns(self, inputs: Mapping[str, Any]) -> Engine:
         """The engine for the sizes of columns, [N, ...] by input.
@@ -50,7 +50,8 @@ class OpenSizes:
           InputError: sizes that contradict each other, or that this policy cannot take.
         """
         specs = self._engine.inputs
-        return self._of(self._sizes({name: self._row_shape(specs[name], inputs[name]) for name, _, _ in self._axes}, "inputs"), "inputs")
+        shapes = {name: self._row_shape(specs[name], inputs[name]) for name, _, _ in self._axes}
+        return self._engine_for(self._sizes(shapes, "inputs"), "inputs")
 
     def for_observation(self, agent: AgentId, observation: Any) -> Engine:
         """The engine for the sizes of one agent's observation; raises as `for_columns` does."""
@@ -64,7 +65,7 @@ class OpenSizes:
         except ValueError:  # ragged
             return self._engine
         whose = f"agent {agent!r}"
-        return self._of(self._sizes(rows, whose), whose)
+        return self._engine_for(self._sizes(rows, whose), whose)
 
     def columns(self, ids: Sequence[AgentId], observations: Sequence[Any]) -> dict[str, Array]:
         """Observations of any sizes as columns. Inputs whose sizes differ become [N] rows as `open_pad.ragged` returns them.
@@ -82,7 +83,7 @@ class OpenSizes:
         n_rows, specs = len(ids), self._engine.inputs
         if not any(map(is_ragged, columns.values())):
             return {name: fitted(self._engine.name, spec, columns[name], n_rows) for name, spec in self.for_columns(columns).inputs.items()}
-        whole = {name: self._whole(spec, columns[name], n_rows) for name, spec in specs.items()}
+        whole = {name: self._checked_column(spec, columns[name], n_rows) for name, spec in specs.items()}
         rows = {name: [column] * n_rows if specs[name].batch_axis is None else
                 column if is_ragged(column) else np.moveaxis(column, specs[name].batch_axis or 0, 0) for name, column in whole.items()}
         return self.columns(ids, [{name: each[row] for name, each in rows.items()} for row in range(n_rows)])
@@ -95,15 +96,16 @@ class OpenSizes:
         Raises:
           InputError: as `for_columns`.
         """
-        whole = {name: self._whole(spec, columns[name], n_rows) for name, spec in self._engine.inputs.items()}
+        whole = {name: self._checked_column(spec, columns[name], n_rows) for name, spec in self._engine.inputs.items()}
         shapes = {name: list(map(np.shape, column)) if is_ragged(column) else [self._engine.inputs[name].row_shape(column.shape)] * n_rows
                   for name, column in whole.items()}
         found: dict[tuple[int, ...], tuple[dict[str, int], list[int]]] = {}
         for row in range(n_rows):
             sizes = self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, f"row {row}")
             found.setdefault(tuple(sizes.values()), (sizes, []))[1].append(row)
-        groups = ((self._of(sizes, f"row {rows[0]}"), rows) for sizes, rows in found.values())
-        return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()}) for own, rows in groups]
+        groups = ((self._engine_for(sizes, f"row {rows[0]}"), rows) for sizes, rows in found.values())
+        return [(own, rows, {name: self._select_rows(spec, whole[name], rows) for name, spec in own.inputs.items()})
+                for own, rows in groups]
 
     def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
         """The shape of one row of a column of one size."""
@@ -113,7 +115,7 @@ class OpenSizes:
             raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got rows of several; give an "
                              "array of type object, with a row for each agent") from error
 
-    def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
+    def _checked_column(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
         """A column with as many rows as there are agents."""
         if spec.open_axes and spec.batch_axis is not None and is_ragged(column):
             if len(column) != n_rows:
@@ -124,7 +126,7 @@ class OpenSizes:
         shape = self._row_shape(spec, column)
         return fitted(self._engine.name, replace(spec, shape=shape) if spec.admits(shape) else spec, column, n_rows)
 
-    def _chosen(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
+    def _select_rows(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
         """A copy of some rows, of the shape of `spec`."""
         if not is_ragged(column):
             return column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
@@ -149,14 +151,14 @@ class OpenSizes:
                                  f"another input has it, got {shape[axis]}")
         return found
 
-    def _of(self, sizes: dict[str, int], whose: str) -> Engine:
+    def _engine_for(self, sizes: dict[str, int], whose: str) -> Engine:
         engine = self._engine
         open_dims = engine.model.open_dims
         if all(size == open_dims[symbol] for symbol, size in sizes.items()):
             return engine
-        if self._refusal:
-            raise InputError(f"policy {engine.name!r}, {whose}: expected sizes {dict(open_dims)}, got {sizes}; {self._refusal}: fix the "
-                             f"sizes with dims={sizes}")
+        if self._unsupported:
+            raise InputError(f"policy {engine.name!r}, {whose}: expected sizes {dict(open_dims)}, got {sizes}; {self._unsupported}: fix "
+                             f"the sizes with dims={sizes}")
         key = tuple(sizes.items())
         found = self._engines.get(key)
         if found is None:
@@ -166,9 +168,9 @@ class OpenSizes:
                 raise InputError(f"policy {engine.name!r}, {whose}: expected sizes with which the graph runs, got {sizes}; "
                                  f"{error}") from error
             stack = Stack(engine.wrappers, model.spec)
-            stack.check_heir(engine.stack)
+            stack.check_state_fits(engine.stack)
             stack.share(engine.stack)
-            found = self._engines[key] = self._make(model, stack)
+            found = self._engines[key] = self._make_engine(model, stack)
             while len(self._engines) > _KEPT:
                 self._engines.popitem(last=False)
         else:
@@ -177,10 +179,10 @@ class OpenSizes:
         return found
 
 
-def _refusal(engine: Engine) -> str:
+def _unsupported_reason(engine: Engine) -> str:
     """The reason why a policy cannot take other sizes; "" if it can."""
-    if not isinstance(engine.choice, (str, InfererConfig)):
-        return f"inferer {engine.choice!r} is opened for these sizes only"
+    if not isinstance(engine.inferer_choice, (str, InfererConfig)):
+        return f"inferer {engine.inferer_choice!r} is opened for these sizes only"
     if engine.stack.custom:
         return "a wrapper of your own may depend on these sizes"
     for name, slab in engine.stack.slabs().items():

@@ -43,8 +43,8 @@ class Policy:
     def __reduce__(self) -> tuple[Any, ...]:
         core = self._core
         engine = core.engine
-        return _again, (engine.model, engine.choice, engine.wrappers, core.seed, engine.threads, engine.version, core.name, self.snapshot(),
-                        core.game.reduced())
+        return _again, (engine.model, engine.inferer_choice, engine.wrappers, core.seed, engine.threads, engine.version, core.name,
+                        self.snapshot(), core.environment.picklable())
 
     # Inputs and outputs -------------------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ class Policy:
     @property
     def inputs(self) -> Specs:
         """The caller's inputs: the model's inputs without those that wrappers supply."""
-        return self._core.game.shown(self._core.engine.inputs)
+        return self._core.environment.visible_inputs(self._core.engine.inputs)
 
     @property
     def outputs(self) -> Specs:
@@ -96,7 +96,7 @@ class Policy:
     @property
     def spaces(self) -> Spaces | None:
         """The environment spaces that the policy was loaded for."""
-        return self._core.game.spaces
+        return self._core.environment.spaces
 
     @property
     def seed(self) -> int:
@@ -237,7 +237,7 @@ class Policy:
           ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
         """
         core = self._core
-        actions, after, _, _ = core.game.decided(False, core.name, core.engine, core.seed, observation, state, episode_start,
+        actions, after, _, _ = core.environment.predict(False, core.name, core.engine, core.seed, observation, state, episode_start,
                                                  deterministic, action_masks)
         return actions, after
 
@@ -296,9 +296,9 @@ class Policy:
 
 
 def _again(model: Model, inferer: Any, wrappers: tuple[Wrapper, ...], seed: int, threads: int, version: int, name: str,
-           state: bytes, joint: Any = None) -> Policy:
+           state: bytes, spaces: Any = None) -> Policy:
     """Unpickles a policy: the file is loaded, the agents are restored."""
-    policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=joint)
+    policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=spaces)
     core = policy._core
     core.name = name
     core.use(core.engine.as_version(version, name))

@@ -47,7 +47,7 @@ class PredictState:
         return f"PredictState(rows={len(self)})"
 
 
-def _fixed(array: Array) -> Array:
+def _read_only(array: Array) -> Array:
     """The array, made read-only."""
     array.flags.writeable = False
     return array
@@ -78,7 +78,8 @@ class Predictor:
             raise ConfigurationError(f"policy {engine.name!r}, predict: expected the library's wrappers and inferer, got custom ones, "
                                      "whose state predict cannot return; begin agents and use infer_batch")
         self.source = engine  # its origin; the policy's engine differs after a swap
-        self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
+        self._engine = Engine(engine.model, engine.name, engine.inferer_choice, _needed(engine.wrappers, output), engine.threads,
+                              engine.version)
         self._table, self._exclusive = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
@@ -90,7 +91,7 @@ class Predictor:
         shapes = tuple(sorted((name, slab.spec.shape, slab.spec.dtype.str) for name, slab in self._slabs.items()))
         names = tuple(type(wrapper).__name__ for wrapper in stack.inner_first)
         specs = tuple(map(str, engine.model.inputs.values())), tuple(map(str, engine.model.outputs.values()))
-        self._kind = (origin, seed, *specs, names, shapes)
+        self._layout = (origin, seed, *specs, names, shapes)
         stack.reserve(self._table.capacity)
         self._resize(0)
 
@@ -98,9 +99,9 @@ class Predictor:
         """Makes the columns of so many rows; the table has room for them."""
         self._last: PredictState | None = None  # content of the slots, as returned to the caller
         self._streams: Array = np.zeros(n_rows, np.int64)
-        self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
+        self._zeros, self._ones = _read_only(np.zeros(n_rows, np.int64)), _read_only(np.ones(n_rows, np.int64))
         self._numbers: Array = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
-        slots = _fixed(np.arange(n_rows, dtype=np.int64))
+        slots = _read_only(np.arange(n_rows, dtype=np.int64))
         self._steps: Array = self._table.steps[:n_rows]  # the table moves its arrays only for more rows than ever before
         self._first_keys = BoundKeys(self._numbers, self._streams, self._zeros, slots, self._table.keys)
         self._slots: Array = slots
@@ -123,13 +124,13 @@ class Predictor:
             if state is not None:
                 self._refuse("None, since the policy remembers nothing", state)
             with self._lock:
-                self._rows(n_rows)
+                self._use_rows(n_rows)
                 return self._decide(columns, n_rows, False), None  # no noise is needed
         if state is not None:
             self._check(state, n_rows)
         fresh = None if state is None or starts is None else self._flags(starts, n_rows)
         with self._lock:
-            slots = self._rows(n_rows)
+            slots = self._use_rows(n_rows)
             last, self._last = self._last, None
             if state is None:
                 episodes = self._zeros
@@ -140,17 +141,17 @@ class Predictor:
             else:
                 stream, episodes = state.stream, state.episodes
                 if state is not last or (fresh is not None and fresh.any()):
-                    episodes = self._put(slots, state, fresh)
+                    episodes = self._load_state(slots, state, fresh)
             results = self._decide(columns, n_rows, deterministic)
             steps = self._ones if state is None else self._steps.copy()
             kept = {}
             for name, slab in self._slabs.items():
                 kept[name] = np.empty((n_rows, *slab.spec.shape), slab.spec.dtype)
                 slab.take(slots, kept[name])
-            after = self._last = PredictState(self._kind, stream, episodes, steps, kept)
+            after = self._last = PredictState(self._layout, stream, episodes, steps, kept)
             return results, after
 
-    def _put(self, slots: Array, state: PredictState, fresh: Array | None) -> Array:
+    def _load_state(self, slots: Array, state: PredictState, fresh: Array | None) -> Array:
         """Loads the rows of a state, with initial state for rows that begin; returns their episodes."""
         episodes, steps = state.episodes, state.steps
         if fresh is not None and fresh.any():
@@ -168,11 +169,11 @@ class Predictor:
         for slab in self._slabs.values():
             slab.begin(slots)
 
-    def _rows(self, n_rows: int) -> Array:
+    def _use_rows(self, n_rows: int) -> Array:
         """[N] int64, the slots 0 to N - 1, allocated."""
         if n_rows > self._table.capacity:
             self._slots = self._slots[:0]  # after an interrupt in here, the columns are made anew
-            self._engine.forget_slabs()
+            self._engine.invalidate_slabs()
             self._engine.stack.reserve(n_rows)
             self._table.reserve(n_rows)
         if len(self._slots) != n_rows:
@@ -188,7 +189,7 @@ class Predictor:
         return engine.decide(table, self._exclusive, slots, columns, deterministic, None)
 
     def _check(self, state: Any, n_rows: int) -> None:
-        if not isinstance(state, PredictState) or state.policy != self._kind:
+        if not isinstance(state, PredictState) or state.policy != self._layout:
             self._refuse("None or a state that this policy's predict gave", state)
         if len(state) != n_rows:
             self._refuse(f"a state of {n_rows} rows, as many as there are observations", state)

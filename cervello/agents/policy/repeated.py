@@ -48,7 +48,7 @@ class RepeatedBatch:
         assert fast_path is not None
         version = int(table.versions[0])
         if self.readiness[SLOTS_VERSION] != version:
-            self.arguments = self.inputs, self.outputs, table.rows(self._ids), table.steps, table.keys, *self._deterministic
+            self.arguments = self.inputs, self.outputs, table.slots_of(self._ids), table.steps, table.keys, *self._deterministic
             self.readiness[SLOTS_VERSION] = version
         return fast_path.ready_for(len(self._ids), len(table.keys))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cervello.agents.policy.core import Measured, PolicyCore
 from cervello.agents.policy.engine import Engine
-from cervello.agents.policy.membership import notified, notify
+from cervello.agents.policy.membership import begin_in_inferer, slots_with_hooks
 from cervello.errors import CervelloError, ConfigurationError
 from cervello.inferers import InfererConfig, ModelInferer
 from cervello.native import Model
@@ -35,23 +35,23 @@ def update_weights(core: PolicyCore, weights: Mapping[str, Any]) -> None:
 
 
 def _swap(core: PolicyCore, new: Engine) -> None:
-    followers = list(core.followers)
+    swap_listeners = list(core.swap_listeners)
     measured: Measured | None = None
-    measure = next((follower.measure for follower in followers if follower.measure is not None), None)
+    measure = next((listener.measure for listener in swap_listeners if listener.measure is not None), None)
     if measure is not None:  # before it goes live, on this thread
         with suppress(CervelloError):  # it may reject synthetic observations
             measured = measure(core, new)
 
     def change() -> None:
         old, slots = core.engine, list(core.table.slots.values())
-        notify(new.inferer, slots)
+        begin_in_inferer(new.inferer, slots)
         if new.stack is not old.stack:
             new.stack.transfer_state(old.stack)
             new.stack.reserve(core.table.capacity)
         core.use(new)
-        for follower in followers:
-            follower.swapped(new.version, None if follower.measure is None else measured)
-        for slot in notified(old.inferer, slots):
+        for listener in swap_listeners:
+            listener.on_swap(new.version, None if listener.measure is None else measured)
+        for slot in slots_with_hooks(old.inferer, slots):
             with suppress(Exception):  # it no longer decides; errors of its end do not matter
                 old.inferer.end_agent(slot)
 
@@ -68,19 +68,19 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
       ConfigurationError, WrapperError: the model's inputs or outputs differ, or the wrappers cannot take over the state.
     """
     check_same(old, model)
-    choice = old.choice if inferer is None else inferer
-    if inferer is None and not isinstance(choice, (str, InfererConfig)):
-        if isinstance(choice, ModelInferer):
-            raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(choice).__name__} belongs to "
-                                     "the old model and cannot run another")
-        raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {choice!r} is a custom "
-                                 "inferer, which the library cannot create")
-    new = Engine(model, old.name, choice, old.wrappers if wrappers is None else wrappers, old.threads, old.version + 1,
+    inferer_choice = old.inferer_choice if inferer is None else inferer
+    if inferer is None and not isinstance(inferer_choice, (str, InfererConfig)):
+        if isinstance(inferer_choice, ModelInferer):
+            raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(inferer_choice).__name__} belongs "
+                                     "to the old model and cannot run another")
+        raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {inferer_choice!r} is a "
+                                 "custom inferer, which the library cannot create")
+    new = Engine(model, old.name, inferer_choice, old.wrappers if wrappers is None else wrappers, old.threads, old.version + 1,
                  old.stack if wrappers is None else None, old.stack)
     for side, now, was in (("inputs", new.inputs, old.inputs), ("outputs", new.outputs, old.outputs)):
         _check_specs(f"policy {old.name!r}, replace, {side} with the new wrappers", now, was)
     if new.stack is not old.stack:
-        new.stack.check_heir(old.stack)
+        new.stack.check_state_fits(old.stack)
     if isinstance(new.inferer, ModelInferer):
         for n_rows in getattr(old.inferer, "kept", ())[-_WARMED:]:
             new.inferer.plan(n_rows)

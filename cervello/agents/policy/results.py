@@ -12,7 +12,7 @@ from cervello.native.execution.arguments import bind_outputs
 from cervello.spec import Array, Specs
 
 
-def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -> None:
+def check_no_extra_outputs(where: str, specs: Specs, outputs: Mapping[str, Array]) -> None:
     """Raises ExecutionError if custom wrappers or inferers return outputs that are not in the specs."""
     more = [name for name in outputs if name not in specs]
     if more:
@@ -34,7 +34,7 @@ def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -
                              "every output its own")
 
 
-def hand_over(results: dict[str, Array], out: Mapping[str, Array]) -> None:
+def copy_to_out(results: dict[str, Array], out: Mapping[str, Array]) -> None:
     """Copies results into the caller's arrays."""
     for name, array in out.items():
         if results[name] is not array:

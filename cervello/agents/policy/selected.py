@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import ExecutionError
 from cervello.spec import Array, Inferer, Specs, View
-from cervello.wrappers.placement import check_flow
+from cervello.wrappers.column_checks import check_flow
 
 
 def run_selected(policy: str, inferer: Inferer, view: View) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.agents.membership.ids import first_duplicate
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
-from cervello.agents.policy.snapshot_format import Saved, Writing
+from cervello.agents.policy.snapshot_format import Saved, SnapshotWriter
 from cervello.errors import AgentError, InputError, SnapshotError
 from cervello.spec import AgentId, Array
 
@@ -28,27 +28,27 @@ def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: 
         names: Sequence[AgentId] = tuple(table.slots)
         slots = np.fromiter(table.slots.values(), np.int64, len(names))
     else:
-        slots = table.rows(ids)
+        slots = table.slots_of(ids)
         names = [agent if isinstance(agent, str) else int(agent) for agent in ids]
-    streams, episodes = table.history(slots)
+    streams, episodes = table.streams_and_episodes(slots)
     saved = Saved(engine.name, engine.model.structure, engine.stack.kinds, table.seed, ids is None, names, streams, episodes,
                   table.steps[slots], {}, table.past if ids is None else None)
-    slabs, others = engine.stack.slabs(), engine.stack.others_state(slots)
-    writing = Writing(saved, {**{name: ((len(names), *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()},
+    slabs, others = engine.stack.slabs(), engine.stack.custom_state(slots)
+    writer = SnapshotWriter(saved, {**{name: ((len(names), *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()},
                               **{name: (array.shape, array.dtype) for name, array in others.items()}})
 
     def write(target: Array) -> Array:
-        for name, window in writing.begin(target).items():
+        for name, window in writer.begin(target).items():
             if name in slabs:
                 slabs[name].take(slots, window)
             else:
                 window[...] = others[name]
-        writing.finish(target)
+        writer.finish(target)
         return target
 
     if out is not None:
-        return memoryview(write(_target(out, writing.n_bytes)))  # type: ignore[arg-type]
-    fresh = BytesIO(bytes(writing.n_bytes))  # returns what was written in place, without another copy
+        return memoryview(write(_target(out, writer.n_bytes)))  # type: ignore[arg-type]
+    fresh = BytesIO(bytes(writer.n_bytes))  # returns what was written in place, without another copy
     write(np.frombuffer(fresh.getbuffer(), np.uint8))
     return fresh.getvalue()
 
@@ -84,7 +84,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
         raise SnapshotError(f"{where}: expected valid ids of agents, got others: {error}") from error
     if n != len(saved.ids):
         raise SnapshotError(f"{where}: expected distinct agents, got {first_duplicate(saved.ids)!r} twice")
-    others = engine.stack.others_state(np.zeros(0, np.int64))
+    others = engine.stack.custom_state(np.zeros(0, np.int64))
     expected = {**{name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in engine.stack.slabs().items()},
                 **{name: ((n, *array.shape[1:]), array.dtype) for name, array in others.items()}}
     found = {name: (array.shape, array.dtype) for name, array in saved.state.items()}

@@ -25,14 +25,14 @@ import msgpack
 import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.agents.membership.ids import numbers_of
+from cervello.agents.membership.ids import noise_numbers
 from cervello.errors import AgentError, SnapshotError
 from cervello.spec import AgentId, Array
 
 MAGIC, VERSION = b"CRVS", 2
 _HEAD = struct.Struct("<4sHHQQI")
 _ALIGNMENT = 64
-_SUMMED = 1024  # words per line of the checksum's table
+_WORDS_PER_LINE = 1024  # words per line of the checksum's table
 _OWN = ("streams", "episodes", "steps")
 _KINDS = "fiub"
 
@@ -79,16 +79,16 @@ def checksum(data: memoryview) -> int:
     """A 64-bit sum that detects changed, missing and exchanged words: CRC-32 of the sums of lines and of columns of a table of words."""
     n_words = len(data) // 8
     words = np.frombuffer(data, "<u8", n_words)
-    rest = bytes(data[8 * n_words:])
-    n_lines = n_words // _SUMMED
-    table = words[:n_lines * _SUMMED].reshape(n_lines, _SUMMED)
-    crc = zlib.crc32(rest, zlib.crc32(words[n_lines * _SUMMED:].tobytes()))
+    tail = bytes(data[8 * n_words:])
+    n_lines = n_words // _WORDS_PER_LINE
+    table = words[:n_lines * _WORDS_PER_LINE].reshape(n_lines, _WORDS_PER_LINE)
+    crc = zlib.crc32(tail, zlib.crc32(words[n_lines * _WORDS_PER_LINE:].tobytes()))
     lines = zlib.crc32(table.sum(1, np.uint64).tobytes(), crc)
     columns = zlib.crc32(table.sum(0, np.uint64).tobytes(), lines)
     return columns << 32 | lines
 
 
-def _narrow(values: Array) -> Array:
+def _smallest_type(values: Array) -> Array:
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
@@ -101,17 +101,17 @@ def _packed(past: PastEpisodes | None) -> list[list[list[Any]]] | None:
 def _unpacked(floor: Any, past: Any) -> PastEpisodes:
     older, newer = (dict(zip(ids, episodes, strict=True)) for ids, episodes in past)
     for table in (older, newer):
-        numbers_of(list(table))
+        noise_numbers(list(table))
     if older and not newer:
-        raise ValueError("agents that have ended before nobody")
+        raise ValueError("older ended agents without newer ones")
     return PastEpisodes(floor, (older, newer))
 
 
-def _after(at: int) -> int:
+def _aligned(at: int) -> int:
     return -(-at // _ALIGNMENT) * _ALIGNMENT
 
 
-class Writing:
+class SnapshotWriter:
     """A snapshot's header and the offsets of its blocks, so that blocks are written in place without a copy.
 
     Attributes:
@@ -120,9 +120,9 @@ class Writing:
 
     def __init__(self, saved: Saved, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]):
         numbered = set(map(type, saved.ids)) <= {int}
-        own = {name: _narrow(getattr(saved, name)) for name in _OWN}
+        own = {name: _smallest_type(getattr(saved, name)) for name in _OWN}
         if numbered:
-            own = {"ids": _narrow(np.array(saved.ids, np.int64)), **own}
+            own = {"ids": _smallest_type(np.array(saved.ids, np.int64)), **own}
         self._own = own
         blocks = [(name, (*array.shape,), array.dtype) for name, array in own.items()]
         blocks += [(f"state {name}", shape, dtype) for name, (shape, dtype) in shapes.items()]
@@ -131,11 +131,11 @@ class Writing:
             "n": len(saved.ids), "ids": None if numbered else list(saved.ids),
             "floor": None if saved.past is None else saved.past.floor, "past": _packed(saved.past),
             "blocks": [[name, dtype.newbyteorder("<").str, list(shape)] for name, shape, dtype in blocks]}, unicode_errors="surrogatepass")
-        self._places: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        self._blocks: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
         at = _HEAD.size + len(self._header)
         for name, shape, dtype in blocks:
-            at = _after(at)
-            self._places[name] = at, shape, dtype
+            at = _aligned(at)
+            self._blocks[name] = at, shape, dtype
             at += prod(shape) * dtype.itemsize
         self.n_bytes = at
 
@@ -148,7 +148,7 @@ class Writing:
         target[_HEAD.size:_HEAD.size + len(self._header)] = np.frombuffer(self._header, np.uint8)
         at = _HEAD.size + len(self._header)
         windows = {}
-        for name, (start, shape, dtype) in self._places.items():
+        for name, (start, shape, dtype) in self._blocks.items():
             target[at:start] = 0
             at = start + prod(shape) * dtype.itemsize
             windows[name] = target[start:at].view(dtype).reshape(shape)
@@ -177,13 +177,13 @@ def unsealed(given: Any, magic: bytes, newest: int, source: str) -> memoryview:
     Raises:
       SnapshotError: it is damaged, truncated, of another version, or no snapshot at all.
     """
-    body, n_header = _opened(given, magic, newest, source)
+    body, n_header = _checked_body(given, magic, newest, source)
     if n_header:
         raise SnapshotError(f"snapshot: expected no header, got one of {n_header} bytes; it is damaged, restore another one")
     return body
 
 
-def _opened(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryview, int]:
+def _checked_body(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryview, int]:
     """The body and the length of its header."""
     try:
         data = memoryview(given).cast("B")
@@ -209,7 +209,7 @@ def read(given: Any) -> Saved:
     Raises:
       SnapshotError: it is damaged, truncated, of another version, or no snapshot at all.
     """
-    body, n_header = _opened(given, MAGIC, VERSION, "Policy.snapshot()")
+    body, n_header = _checked_body(given, MAGIC, VERSION, "Policy.snapshot()")
     try:
         return _read(body, n_header)
     except (AgentError, AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
@@ -231,7 +231,7 @@ def _read(body: memoryview, n_header: int) -> Saved:
         sizes = tuple(shape)
         if dtype.kind not in _KINDS or not sizes or sizes[0] != n or any(type(d) is not int or d < 0 for d in sizes):
             raise ValueError(f"block {name!r} of {kind} {sizes}")
-        at = _after(at)
+        at = _aligned(at)
         end = at + prod(sizes) * dtype.itemsize
         if end > len(body) + _HEAD.size:
             raise ValueError(f"block {name!r} beyond the end")

@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     n_rows: int
 
 
-class GameInterface:
+class EnvironmentInterface:
     """A policy's binding to its environment spaces. Mutable only in the counters and caches of `predict`.
 
     Use `of`, then `bind`.
@@ -62,7 +62,7 @@ class GameInterface:
         self._predictors: list[Predictor | None] = [None, None]  # for the action alone, and for all outputs
 
     @classmethod
-    def of(cls, model: Model, wrappers: Any, spaces: Any) -> GameInterface:
+    def of(cls, model: Model, wrappers: Any, spaces: Any) -> EnvironmentInterface:
         """Wrappers as given, or those that the file and the spaces suggest.
 
         Raises:
@@ -70,13 +70,15 @@ class GameInterface:
         """
         if isinstance(spaces, _Pickled):
             return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.origin, spaces.calls)
-        game = None if spaces is None else Spaces.of(spaces)
+        env_spaces = None if spaces is None else Spaces.of(spaces)
         origin = f"{model.structure}{model.weights.digest}"
         if isinstance(wrappers, str) and wrappers == "auto":
             proposed = suggest_wrappers(model.spec)
-            return cls(None, tuple(proposed), None, origin) if game is None else cls(game, *_for_game(model, proposed, game), origin)
+            if env_spaces is None:
+                return cls(None, tuple(proposed), None, origin)
+            return cls(env_spaces, *_for_spaces(model, proposed, env_spaces), origin)
         if isinstance(wrappers, Sequence) and not isinstance(wrappers, str):
-            return cls(game, tuple(wrappers), None, origin)
+            return cls(env_spaces, tuple(wrappers), None, origin)
         raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
 
     def bind(self, name: str, engine: Engine) -> None:
@@ -98,28 +100,28 @@ class GameInterface:
             raise ConfigurationError(f"policy {name!r}: expected the spaces of an environment, got none; load it with spaces=env")
         return self._binding
 
-    def shown(self, inputs: Specs) -> Specs:
+    def visible_inputs(self, inputs: Specs) -> Specs:
         """Inputs without the mask that the head of `spaces` added."""
         return inputs if self._hidden is None else Specs([spec for name, spec in inputs.items() if name != self._hidden])
 
-    def reduced(self) -> Any:
+    def picklable(self) -> Any:
         """The part that a pickle keeps."""
         return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._origin, self._calls)
 
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
         """See `PolicyCore.decide`."""
-        actions, after, results, n_rows = self.decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
+        actions, after, results, n_rows = self.predict(True, name, engine, seed, observation, state, starts, deterministic, masks)
         outputs = Actions(results)
         outputs.version = engine.version
         return Prediction(actions, after, outputs, n_rows)
 
-    def decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
+    def predict(self, all_outputs: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
                 deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:
         """See `Policy.predict`.
 
         Args:
-          everything: all outputs are needed, not the action alone.
+          all_outputs: all outputs are needed, not the action alone.
         Returns:
           actions, the new state, outputs by name, and the number of rows.
         """
@@ -134,10 +136,10 @@ class GameInterface:
             raise InputError(f"policy {name!r}, predict, mask: expected an allowed action in every row, got none in row "
                              f"{int(np.argmax(found.empty))}")
         with self._lock:
-            predictor = self._predictors[everything]
+            predictor = self._predictors[all_outputs]
             if predictor is None or predictor.source is not engine:
-                predictor = self._predictors[everything] = Predictor(engine, self._origin, seed,
-                                                                                None if everything else binding.output)
+                predictor = self._predictors[all_outputs] = Predictor(engine, self._origin, seed,
+                                                                                None if all_outputs else binding.output)
             stream = 0
             if state is None and predictor.stateful:
                 self._calls = stream = self._calls + 1
@@ -149,21 +151,21 @@ class GameInterface:
 
 
 class _Pickled:
-    """The part of a `GameInterface` that a pickle keeps."""
+    """The part of an `EnvironmentInterface` that a pickle keeps."""
 
     def __init__(self, spaces: Spaces, hidden: str | None, origin: str, calls: int):
         self.spaces, self.hidden, self.origin, self.calls = spaces, hidden, origin, calls
 
 
-def _for_game(model: Model, proposed: list[Wrapper], game: Spaces) -> tuple[tuple[Wrapper, ...], str | None]:
+def _for_spaces(model: Model, proposed: list[Wrapper], env_spaces: Spaces) -> tuple[tuple[Wrapper, ...], str | None]:
     """Suggested wrappers, with the head of the environment's actions outermost, and the name of the mask that it adds."""
     where = f"policy {model.name!r}"
-    fed = {name for name in game.keys.values() if name}
-    if kind(game.observation_space) == "Dict":
-        fed |= set(game.observation_space.spaces)
+    fed = {name for name in env_spaces.keys.values() if name}
+    if kind(env_spaces.observation_space) == "Dict":
+        fed |= set(env_spaces.observation_space.spaces)
     inner = [w for w in proposed if not isinstance(w, Sample) and not (isinstance(w, Fill) and w.key in fed)]
     outputs = Stack(inner, model.spec).spec.outputs
-    head = head_for(where, game, outputs, MASK_KEY)
+    head = head_for(where, env_spaces, outputs, MASK_KEY)
     if head is None:
         return tuple(inner), None
     action = "action" if "action" not in outputs else "sampled_action"

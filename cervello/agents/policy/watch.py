@@ -17,7 +17,7 @@ from cervello.errors import CervelloError, ConfigurationError, MissingFileError
 from cervello.native import Model
 
 _log = logging.getLogger("cervello.watch")
-Facts = tuple[int, int, int]
+FileVersion = tuple[int, int, int]
 
 
 class Watch:
@@ -39,15 +39,15 @@ class Watch:
     """
 
     def __init__(self, path: str | os.PathLike[str], policy: Policy, *, interval_s: float, settle_s: float,
-                 on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: Facts | None,
+                 on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: FileVersion | None,
                  accept: Callable[[Model], object] | None = None):
         self.path, self.policy = Path(path), policy
         self.error: Exception | None = None
-        self._gone = False  # whether the file is missing
-        self._earlier: Exception | None = None  # the error before the file went missing
+        self._is_missing = False  # whether the file is missing
+        self._error_before: Exception | None = None  # the error before the file went missing
         self._interval_s, self._settle_s = interval_s, settle_s
         self._on_swap, self._on_error, self._accept = on_swap, on_error, accept
-        self._seen = seen  # the file that was checked last, loaded or not
+        self._checked_version = seen  # the file that was checked last, loaded or not
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -60,32 +60,32 @@ class Watch:
         Returns:
           whether the policy was swapped.
         """
-        facts = _facts(self.path)
-        if facts is None:
-            if not self._gone:
-                self._gone, self._earlier = True, self.error
+        file_version = _file_version(self.path)
+        if file_version is None:
+            if not self._is_missing:
+                self._is_missing, self._error_before = True, self.error
                 self._failed(MissingFileError(f"watch {str(self.path)!r}: expected a file, found none; version "
                                               f"{self.policy.version} of the policy stays active"))
             return False
-        if facts == self._seen:
-            if self._gone:  # the same file is back
-                self._gone, self.error = False, self._earlier
+        if file_version == self._checked_version:
+            if self._is_missing:  # the same file is back
+                self._is_missing, self.error = False, self._error_before
             return False
-        self._gone = False
-        if self._changes_within(self._settle_s, facts):
+        self._is_missing = False
+        if self._changes_within(self._settle_s, file_version):
             return False
         try:
             model = self.policy.model.loaded(self.path)
-            if facts != _facts(self.path):  # it was written while it was read
+            if file_version != _file_version(self.path):  # it was written while it was read
                 return False
-            self._seen = facts
+            self._checked_version = file_version
             if self._accept is not None:
                 self._accept(model)
             self.policy.replace(model)
         except CervelloError as error:
-            if facts == _facts(self.path):
+            if file_version == _file_version(self.path):
                 if not isinstance(error, MissingFileError):
-                    self._seen = facts
+                    self._checked_version = file_version
                 if str(error) != str(self.error) or not isinstance(error, MissingFileError):
                     self._failed(error)
             return False
@@ -97,12 +97,12 @@ class Watch:
 
     def seen(self) -> Watch:
         """Marks the current file as the one that the policy decides with: only a later one is loaded."""
-        self._seen = _facts(self.path)
+        self._checked_version = _file_version(self.path)
         return self
 
-    def _changes_within(self, seconds: float, facts: Facts) -> bool:
+    def _changes_within(self, seconds: float, file_version: FileVersion) -> bool:
         time.sleep(seconds)
-        return facts != _facts(self.path)
+        return file_version != _file_version(self.path)
 
     def _failed(self, error: Exception) -> None:
         self.error = error
@@ -163,7 +163,7 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
     for name, seconds in (("interval_s", interval_s), ("settle_s", settle_s)):
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
             raise ConfigurationError(f"watch, {name}: expected seconds of at least 0, got {seconds!r}")
-    seen = _facts(Path(path))
+    seen = _file_version(Path(path))
     if seen is None:
         raise MissingFileError(f"watch {str(path)!r}: expected a file, found none; train and export first, then watch")
     if policy is None:
@@ -176,7 +176,7 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
                  accept=accept)
 
 
-def _facts(path: Path) -> Facts | None:
+def _file_version(path: Path) -> FileVersion | None:
     """Identity and modification time of the file; None if it does not exist."""
     try:
         found = path.stat()

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import note
-from cervello.agents.membership.ids import Ids, as_id_list, check_kinds, is_many, plain
+from cervello.agents.membership.deferred import defer
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, is_per_agent
 from cervello.agents.policy.membership import Numbers
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.registry import PolicyRegistry
-from cervello.errors import AgentError
 from cervello.spec import AgentId
 
 
@@ -21,7 +20,7 @@ class RuntimeAgents(PolicyRegistry):
 
     def __init__(self) -> None:
         super().__init__()
-        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents whose end is deferred, with their generation
+        self._deferred_ends: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents whose end is deferred, with their generation
 
     def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int | None = None, *, every: int = 1,
                     priority: float = 1.0, hold: str = "none") -> None:
@@ -45,12 +44,12 @@ class RuntimeAgents(PolicyRegistry):
         """
         queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
-        names = as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        names = as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
         before = queue.policy.membership_version
         queue.policy.begin_agents(names, stream, episode)
         with self._locked("begin"):
-            queue.saw(before)
-            if queue.levels.of or (every, priority, hold) != (1, 1.0, "none"):
+            queue.note_own_change(before)
+            if queue.levels.by_agent or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
                     queue.set_level(agent, int(every), float(priority), hold)
 
@@ -61,41 +60,30 @@ class RuntimeAgents(PolicyRegistry):
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends the agents `ids` of the policy `name`, all or none. Deferred inside another call, as `Policy.end_agents`."""
         queue, names = self._queue_of(name), as_id_list(ids, ordered=False)
-        if queue.policy.must_defer:
-            self._note_end(queue, names)
+        if queue.policy.lock.must_defer():
+            self._defer_end(queue, names)
             return
-        with self._leaving(queue, names):
+        with self._ending(queue, names):
             queue.policy.end_agents(names)
 
-    def _note_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
-        """Defers the end of the agents until this thread releases its locks.
+    def _defer_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
+        """Defers the end of the agents until this thread releases its locks; raises as `Membership.check_can_end`."""
+        with queue.policy.error_context:
+            generations = queue.policy.membership.check_can_end(names, lambda agent: (queue, agent) in self._deferred_ends)
+        self._deferred_ends.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
+        defer(self._run_deferred_ends)
 
-        Raises:
-          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
-        """
-        check_kinds(names)
-        queue.policy.check_distinct(names)
-        generations = queue.policy.generations(names)
-        if not queue.policy.is_changing:  # otherwise its table is incomplete at this point; unknown agents are left out later
-            unknown = [agent for agent, generation in zip(names, generations, strict=True) if generation is None or (queue,
-                                                                                                                     agent) in self._noted]
-            if unknown:
-                raise AgentError(f"policy {queue.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
-                                 "never begun")
-        self._noted.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
-        note(self._catch_up)
-
-    def _catch_up(self) -> None:
+    def _run_deferred_ends(self) -> None:
         """Ends the agents whose end was deferred and that are still active."""
-        while self._noted:
-            (queue, agent), then = self._noted.popitem()
+        while self._deferred_ends:
+            (queue, agent), then = self._deferred_ends.popitem()
             now = queue.policy.generations((agent,))[0]
             if now is not None and then in (None, now):
                 try:
-                    with self._leaving(queue, (agent,)):
+                    with self._ending(queue, (agent,)):
                         queue.policy.end_agents((agent,))
                 except Exception as error:  # raised by a hook; the remaining agents still end
-                    deferred.log(error)
+                    deferred.log_error(error)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins agents in one step. Levels stay; queued observations are dropped.
@@ -104,16 +92,16 @@ class RuntimeAgents(PolicyRegistry):
           name: of the policy.
           ids, stream, episode: as in `Policy.restart_agents`.
         """
-        queue, names = self._queue_of(name), as_id_list(ids, ordered=is_many(stream) or is_many(episode))
-        with self._leaving(queue, names, keep_levels=True):
+        queue, names = self._queue_of(name), as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
+        with self._ending(queue, names, keep_levels=True):
             queue.policy.restart_agents(names, stream, episode)
 
     @contextmanager
-    def _leaving(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
+    def _ending(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
         """Agents end or restart inside this context. Their queued observations are dropped afterwards, also when a hook raises."""
         policy = queue.policy
         with self._lock:
-            queue.leaving.update(names)
+            queue.ending.update(names)
         try:
             before, generations = policy.membership_version, policy.generations(names)
             try:
@@ -122,19 +110,19 @@ class RuntimeAgents(PolicyRegistry):
                 with self._lock:
                     for agent, was, now in zip(names, generations, policy.generations(names), strict=True):
                         if was != now:
-                            self._left(queue, agent, keep_levels)
-                    queue.saw(before)
+                            self._forget_ended(queue, agent, keep_levels)
+                    queue.note_own_change(before)
         finally:
             with self._lock:
-                queue.leaving -= set(names)
+                queue.ending -= set(names)
 
-    def _left(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
+    def _forget_ended(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
         """Drops the runtime's state of an agent that has ended or restarted."""
-        kept = queue.levels.of.get(agent)
+        kept = queue.levels.by_agent.get(agent)
         queue.forget(agent)
         if keep_level and kept is not None:
             kept.next_frame = self.frame
-            queue.levels.of[agent] = kept
+            queue.levels.by_agent[agent] = kept
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
         """Sets how often and how urgently an agent decides: in each frame near the player, in every eighth far away.
@@ -148,7 +136,7 @@ class RuntimeAgents(PolicyRegistry):
         """
         queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
-        agent = plain(agent)
+        agent = builtin_id(agent)
         queue.policy.check_agents((agent,))
         with self._locked("set_level"):
             queue.set_level(agent, int(every), float(priority), hold)

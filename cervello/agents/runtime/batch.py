@@ -24,10 +24,10 @@ class InFlightBatch:
       picked_s, ended_s: clock time when the batch was chosen, and when its results were in the frame; 0 where not needed.
       gross_s: clock time from which its results are grossly late.
       version: of the policy that has decided.
-      opens: whether it is the first of its frame.
+      is_first: whether it is the first of its frame.
       n_run: rows that have run.
       has_remainder: whether the rows after `n_run` still have to be requeued.
-      broken: finalization has begun; if it has not ended, it was interrupted.
+      interrupted: finalization has begun; if it has not ended, it was interrupted.
     """
 
     ids: tuple[AgentId, ...]
@@ -43,7 +43,7 @@ class InFlightBatch:
     ended_s: float = 0.0
     gross_s: float = math.inf
     version: int = 1
-    opens: bool = False
+    is_first: bool = False
     n_run: int = 0
     has_remainder: bool = False
-    broken: bool = False
+    interrupted: bool = False

@@ -11,7 +11,7 @@ from cervello.agents.policy.engine import Engine
 from cervello.errors import CervelloError
 
 _ROWS = 32
-_MOST_S = 0.02  # a batch of many rows takes about this long at most
+_MAX_S = 0.02  # a batch of many rows takes about this long at most
 _GAME_BYTES = 16 << 20  # touched between two batches, to evict caches
 
 
@@ -27,7 +27,7 @@ def measure(policy: PolicyCore, engine: Engine | None = None) -> Measured | None
         return None
     try:
         small_s = _seconds(clone, 1)
-        n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
+        n_rows = max(2, min(_ROWS, int(_MAX_S / small_s)))
         return (1, small_s), (n_rows, _seconds(clone, n_rows))
     except CervelloError:  # the policy rejects observations of zeros
         return None

@@ -1,12 +1,12 @@
 """Cost model of a policy's batches, learnt at run time.
 
-A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fixed and per_row belong to one policy. They come from a
+A batch of n rows is expected to take (fixed + per_row · n) · slowdown seconds. Fixed and per_row belong to one policy. They come from a
 least-squares fit over its batches with relative errors and exponential forgetting. A ridge keeps the fit near its last value where the data
-do not determine it (all batches of one size). The pace is shared by all policies: the slowdown of batches in frames against their fits,
-because caches are colder or the machine is busier. It is known after a few frames, also for policies that run once in a hundred. The margin
-is the time by which a frame is planned to end early. It is learnt from whole frames: it grows until about seven in a thousand are late by
-more than a tenth. It is in seconds, equal for long and short batches, since frames are late because of preemption rather than because of
-batches. A batch that was preempted counts as a bounded error of its fit.
+do not determine it (all batches of one size). The slowdown is the ratio of batches in frames to their fits. It is shared by all policies,
+and above 1 where caches are colder or the machine is busier. It is known after a few frames, also for policies that run once in a hundred.
+The margin is the time by which a frame is planned to end early. It is learnt from whole frames: it grows until about seven in a thousand
+are late by more than a tenth. It is in seconds, equal for long and short batches, since frames are late because of preemption rather than
+because of batches. A batch that was preempted counts as a bounded error of its fit.
 
 A batch that can stop gets more rows than are guaranteed to fit. The rows that fit with the margin kept run at once. The others run in
 chunks of a tenth of the budget, as long as a chunk is expected to be in time by the cost of the last ones. Such a batch keeps back a fifth
@@ -23,106 +23,36 @@ approximation (Robbins and Monro, 1951).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from cervello.agents.runtime.slowdown import MAX_OVERHEAD_S, MAX_RATIO, SlowdownEstimate, ema
 from cervello.inferers.deadline_path import Limit
 
-_KEEP = 0.97  # factor of a batch's weight after each later batch
+_FORGETTING = 0.97  # factor of a batch's weight after each later batch
 _RIDGE = 0.01
-_LEAST_SHARE = 0.02  # each part of the fit is at least this share of an expectation
-_MOST_RATIO = 2.0  # a measurement counts as at most this many times its expectation
-_RATE = 0.05  # learning rate of the pace
-_LEAST_REST = 0.3  # at least this share of a batch's seconds counts as its run time
-_MOST_BESIDE_S = 2e-4  # upper bound of the overhead before a batch runs, and after it
-_LEAK = 0.99  # decay of the pace towards 1; by then the fits contain it
-_LATE = 1.1  # times its budget: the frame is late
-_LATE_SHARE = 0.007  # target share of late frames
-_STEP = 0.02  # of the budget: growth of the margin after a late frame
-_FIRST_MARGIN_S, _FIRST_MARGIN = 125e-6, 0.25  # initial margin, and its maximum as a share of the budget
-_MOST_MARGIN = 0.3  # of the budget: maximum kept back, so that a machine that is always busy still makes decisions
-_TOP_MARGIN = 0.6  # of the budget: maximum of the margin, for batches that keep back a part of it
-_ANY = 1 << 62  # rows
-_PIECE_SHARE = 0.1  # of the budget: maximum of one chunk
-_MOST_PIECE = 64  # rows
-_GUARD = 0.2  # share of the margin kept back from a batch that can stop
-_COLD = 1.3  # times its cost: time allowed for the last policy of a frame
-_LEAST_WORTH = 0.3  # of its fixed cost: minimum cost of the rows of such a batch
-_SHARE_OF_NEW = 0.2  # weight of a new value in exponential means
-_LEAST_S = 1e-9  # lower bound of relaxed costs
+_MIN_SHARE = 0.02  # each part of the fit is at least this share of an expectation
+_MIN_RUN_SHARE = 0.3  # at least this share of a batch's seconds counts as its run time
+_UNLIMITED = 1 << 62  # rows
+_CHUNK_SHARE = 0.1  # of the budget: maximum of one chunk
+_MAX_CHUNK_ROWS = 64  # rows
+_MIN_WORTH = 0.3  # of its fixed cost: minimum cost of the rows of such a batch
+_MIN_S = 1e-9  # lower bound of lowered costs
 _GROSS = 4.0  # times the expectation: grossly late, if the frame is late too
 _SOON = 16  # batches
-_TRUSTED = 2.0  # times the fit: maximum of a single row for the fit to stay
+_CONFIRMED_RATIO = 2.0  # times the fit: maximum of a single row for the fit to stay
 GROSS_SHARE = 0.5  # of its budget: the delay from which a frame is grossly late
-_RELAX = 0.9  # factor of an estimate after a frame that it kept its policy out of
+_LOWERING = 0.9  # factor of an estimate after a frame that it kept its policy out of
 
 
-@dataclass(slots=True)
-class SlowdownEstimate:
-    """Slowdown and margin shared by all policies of a runtime. Mutable.
-
-    Attributes:
-      factor: recent ratio of measured to fitted seconds.
-      margin_s: seconds by which a frame is planned to end early if its last batch cannot stop; a part of it applies otherwise.
-      first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for the others. The work is the same for
-        every policy; the interpreter's code and data are not in cache when a frame begins.
-      had_full_frame: whether there has been a full frame.
-    """
-
-    factor: float = 1.0
-    margin_s: float = 10e-6
-    first_s: float = 0.0
-    later_s: float = 0.0
-    had_full_frame: bool = False
-
-    def observe_begin(self, seconds: float, opens: bool) -> None:
-        """Learns from one batch the time between its choice and its run."""
-        if opens:
-            self.first_s = _blended(self.first_s, min(seconds, _MOST_BESIDE_S))
-        else:
-            self.later_s = _blended(self.later_s, min(seconds, _MOST_BESIDE_S))
-
-    def observe(self, ratio: float) -> None:
-        """Learns from a batch that took `ratio` times its expectation."""
-        self.factor = self.factor**_LEAK * (1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0))
-
-    def within(self, seconds: float, budget_s: float) -> float:
-        """Fitted seconds that fit into so many seconds of a frame. A margin learnt at larger budgets leaves smaller ones most of theirs."""
-        return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / self.factor
-
-    def last(self, seconds: float, budget_s: float) -> float:
-        """Fitted seconds that fit at the end of a frame for a batch that can stop, with cold first rows: the policy's weights are not in
-        cache."""
-        return (seconds - self.later_s - self.guard_s(budget_s)) / (_COLD * self.factor)
-
-    def guard_s(self, budget_s: float) -> float:
-        """Seconds kept back from a batch that can stop."""
-        return _GUARD * min(self.margin_s, _TOP_MARGIN * budget_s)
-
-    def update_margin(self, elapsed_s: float, budget_s: float) -> None:
-        """Updates the margin after a frame. A frame that ended early for lack of work is ignored."""
-        if not self.had_full_frame and elapsed_s > 0.5 * budget_s:
-            self.had_full_frame, self.margin_s = True, max(self.margin_s, min(_FIRST_MARGIN_S, _FIRST_MARGIN * budget_s))
-        if elapsed_s > _LATE * budget_s:
-            self.margin_s = min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)
-        elif elapsed_s > 0.5 * budget_s:
-            self.margin_s = max(min(self.margin_s, _TOP_MARGIN * budget_s) - _STEP * _LATE_SHARE * budget_s, 0.0)
-
-
-def _size(n_rows: int) -> int:
+def _round_down(n_rows: int) -> int:
     """Rounds down to one of 1, 2, …, 8, 10, 12, 14, 16, 20, …: with few sizes, their plans are soon cached."""
     return n_rows - n_rows % (1 << max(n_rows.bit_length() - 3, 0))
-
-
-def _blended(old: float, new: float) -> float:
-    """Exponential mean; 0 means no value yet."""
-    return old + _SHARE_OF_NEW * (new - old) if old else new
 
 
 class CostModel:
     """Seconds of batches of one policy. Mutable.
 
     Args:
-      pace: shared with other policies; None creates a new one.
+      slowdown: shared with other policies; None creates a new one.
       version: of the policy that is measured.
 
     Attributes:
@@ -132,36 +62,25 @@ class CostModel:
       after_s: seconds from the end of a batch's last row until its results are in the frame.
     """
 
-    __slots__ = (
-        "_doubted",
-        "_relaxed",
-        "_sums",
-        "_trusted",
-        "after_s",
-        "chunk_row_s",
-        "fixed_s",
-        "measured",
-        "pace",
-        "per_row_s",
-        "version",
-    )
+    __slots__ = ("_confirmed", "_lowered", "_sums", "_suspected", "after_s", "chunk_row_s", "fixed_s", "measured", "per_row_s", "slowdown",
+                 "version")
 
-    def __init__(self, pace: SlowdownEstimate | None = None, version: int = 1):
-        self.pace, self.version = SlowdownEstimate() if pace is None else pace, version
-        # Doubted fit: fixed, per row; rows and seconds of the late batch.
-        self._doubted: tuple[float, float, int, float] | None = None
-        self._trusted = False  # whether the fit was doubted before, and confirmed
-        self._relaxed = False  # whether the fit was lowered below its measurements
+    def __init__(self, slowdown: SlowdownEstimate | None = None, version: int = 1):
+        self.slowdown, self.version = SlowdownEstimate() if slowdown is None else slowdown, version
+        # Suspected fit: fixed, per row; rows and seconds of the late batch.
+        self._suspected: tuple[float, float, int, float] | None = None
+        self._confirmed = False  # whether the fit was suspected before, and confirmed
+        self._lowered = False  # whether the fit was lowered below its measurements
         self.fixed_s = self.per_row_s = self.chunk_row_s = self.after_s = 0.0
         self.measured = 0
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
 
     def expected_s(self, n_rows: int) -> float:
         """Expected seconds of n rows."""
-        return self.fitted_s(n_rows) * self.pace.factor
+        return self.fitted_s(n_rows) * self.slowdown.factor
 
     def fitted_s(self, n_rows: int) -> float:
-        """Fitted seconds of n rows; 0 before the first measurement. Compared with `SlowdownEstimate.within`, since frames ask it often."""
+        """Fitted seconds of n rows; 0 before the first measurement. Frames compare it with `SlowdownEstimate.fitted_within`."""
         return self.fixed_s + self.per_row_s * n_rows
 
     def rows_within(self, fitted_s: float) -> int:
@@ -171,7 +90,7 @@ class CostModel:
         left_s = fitted_s - self.fixed_s
         if left_s < self.per_row_s:
             return 0
-        return int(min(left_s / self.per_row_s, _ANY)) if self.per_row_s > 0 else _ANY
+        return int(min(left_s / self.per_row_s, _UNLIMITED)) if self.per_row_s > 0 else _UNLIMITED
 
     def limit(self, n_waiting: int, n_fits: int, deadline: float, budget_s: float) -> Limit:
         """Limit of a batch of which not all rows fit, with the margin kept: about `n_fits` rows at once, the others in chunks while there
@@ -181,123 +100,123 @@ class CostModel:
           n_fits: 0 if not even one row fits.
           deadline: seconds, on the clock `time.perf_counter`.
         """
-        row_s = self.per_row_s * self.pace.factor
+        row_s = self.per_row_s * self.slowdown.factor
         # Not from the seconds of rows in chunks: small chunks are slow, and would make the next ones smaller.
-        piece = _size(min(_MOST_PIECE, max(1, int(_PIECE_SHARE * budget_s / row_s))))
+        chunk = _round_down(min(_MAX_CHUNK_ROWS, max(1, int(_CHUNK_SHARE * budget_s / row_s))))
         row_s = max(row_s, self.chunk_row_s)
-        return Limit(deadline - self.after_s - self.pace.guard_s(budget_s), _size(min(n_fits or piece, n_waiting)), piece, row_s)
+        return Limit(deadline - self.after_s - self.slowdown.guard_s(budget_s), _round_down(min(n_fits or chunk, n_waiting)), chunk, row_s)
 
-    def last_fits(self, fitted_s: float) -> bool:
+    def is_worthwhile_last(self, fitted_s: float) -> bool:
         """Whether a partial batch is worth running at the end of a frame: its rows cost at least a share of the batch's fixed cost.
 
         Args:
-          fitted_s: see `SlowdownEstimate.last`.
+          fitted_s: see `SlowdownEstimate.fitted_at_end`.
         """
-        return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= fitted_s
+        return self.fixed_s + max(self.per_row_s, _MIN_WORTH * self.fixed_s) <= fitted_s
 
-    def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, opens: bool, gross_s: float = math.inf) -> None:
+    def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, is_first: bool, gross_s: float = math.inf) -> None:
         """Learns from a batch that has run.
 
         Args:
           picked_s, ended_s: clock time when it was chosen, and when its results were in the frame.
-          opens: it was the first of its frame.
+          is_first: it was the first of its frame.
           gross_s: clock time from which its results are grossly late.
         """
         if ended_s > gross_s and self.measured and n_rows and ended_s - picked_s > _GROSS * self.expected_s(n_rows):
-            self._doubt(n_rows, ended_s - picked_s)
+            self._suspect(n_rows, ended_s - picked_s)
             return
         if limit is None or not limit.began_s:
             seconds = ended_s - picked_s
-            self.observe(n_rows, max(seconds - (self.pace.first_s if opens else self.pace.later_s), _LEAST_REST * seconds))
+            self.observe(n_rows, max(seconds - (self.slowdown.first_s if is_first else self.slowdown.later_s), _MIN_RUN_SHARE * seconds))
             return
-        self.pace.observe_begin(limit.began_s - picked_s, opens)
+        self.slowdown.observe_begin(limit.began_s - picked_s, is_first)
         seconds = ended_s - limit.began_s
         self.observe(limit.guaranteed_rows, seconds - limit.chunks_s)
         if limit.n_rows > limit.guaranteed_rows:
             self.observe(limit.n_rows, seconds)
-            self.chunk_row_s = _blended(self.chunk_row_s, limit.chunks_s / (limit.n_rows - limit.guaranteed_rows))
+            self.chunk_row_s = ema(self.chunk_row_s, limit.chunks_s / (limit.n_rows - limit.guaranteed_rows))
         elif limit.chunk:
-            self.chunk_row_s *= _KEEP  # decays, since chunks that never run are never measured again
-        self.after_s = _blended(self.after_s, min(ended_s - limit.ended_s, _MOST_BESIDE_S))
+            self.chunk_row_s *= _FORGETTING  # decays, since chunks that never run are never measured again
+        self.after_s = ema(self.after_s, min(ended_s - limit.ended_s, MAX_OVERHEAD_S))
 
-    def pays(self, n_rows: int) -> bool:
+    def is_worthwhile(self, n_rows: int) -> bool:
         """Whether a partial batch pays: its rows cost at least its fixed cost."""
         return not self.measured or n_rows * self.per_row_s >= self.fixed_s
 
-    def set(self, small: tuple[int, float], large: tuple[int, float]) -> None:
+    def initialize(self, small: tuple[int, float], large: tuple[int, float]) -> None:
         """Starts from two measurements, (rows, seconds) each."""
         (n, a), (m, b) = small, large
         if m > n:
-            self.per_row_s = max((b - a) / (m - n), _LEAST_SHARE * a / m)
-            self.fixed_s = max(a - self.per_row_s * n, _LEAST_SHARE * a)
+            self.per_row_s = max((b - a) / (m - n), _MIN_SHARE * a / m)
+            self.fixed_s = max(a - self.per_row_s * n, _MIN_SHARE * a)
         else:
             self.fixed_s = self.per_row_s = a / (1 + n)
         for n_rows, seconds in (small, large):
-            self._add(n_rows, seconds)
+            self._accumulate(n_rows, seconds)
         self.measured += 1
 
     def observe(self, n_rows: int, seconds: float) -> None:
         """Learns from a batch that has run."""
-        seconds = max(seconds, _LEAST_S)  # a coarse clock may not have advanced
+        seconds = max(seconds, _MIN_S)  # a coarse clock may not have advanced
         if not self.measured:
-            self._start(n_rows, seconds / self.pace.factor)
+            self._initialize_from(n_rows, seconds / self.slowdown.factor)
             return
         expected = self.expected_s(n_rows)
         ratio = seconds / expected
-        seconds = expected * min(ratio, _MOST_RATIO) / self.pace.factor
-        w, wn, wnn, wt, wnt = self._add(n_rows, seconds)
+        seconds = expected * min(ratio, MAX_RATIO) / self.slowdown.factor
+        w, wn, wnn, wt, wnt = self._accumulate(n_rows, seconds)
         left, right = w * (1 + _RIDGE), wnn * (1 + _RIDGE)
         top, bottom = wt + _RIDGE * w * self.fixed_s, wnt + _RIDGE * wnn * self.per_row_s
         determinant = left * right - wn * wn
-        least = _LEAST_SHARE * seconds
+        least = _MIN_SHARE * seconds
         self.fixed_s = max((top * right - bottom * wn) / determinant, least)
         self.per_row_s = max((left * bottom - top * wn) / determinant, least / n_rows)
         self.measured += 1
-        self._relaxed = False
-        self.pace.observe(ratio)
+        self._lowered = False
+        self.slowdown.observe(ratio)
 
-    def _doubt(self, n_rows: int, seconds: float) -> None:
+    def _suspect(self, n_rows: int, seconds: float) -> None:
         """Discards the fit after a grossly late batch, until one row has been tried."""
-        doubted = self.fixed_s, self.per_row_s, n_rows, seconds / self.pace.factor
-        known = self._relaxed  # a policy known to be slow was tried anyway; this is its cost
-        self._trusted = self._trusted and self.measured < _SOON
+        suspected = self.fixed_s, self.per_row_s, n_rows, seconds / self.slowdown.factor
+        known = self._lowered  # a policy known to be slow was tried anyway; this is its cost
+        self._confirmed = self._confirmed and self.measured < _SOON
         self.fixed_s = self.per_row_s = self.chunk_row_s = self.after_s = 0.0
         self.measured, self._sums = 0, (0.0, 0.0, 0.0, 0.0, 0.0)
         if known:
-            self._start(n_rows, doubted[3])
+            self._initialize_from(n_rows, suspected[3])
         else:
-            self._doubted = doubted
+            self._suspected = suspected
 
-    def _start(self, n_rows: int, seconds: float) -> None:
-        """Starts from one measurement, and from the late batch that made the last fit doubtful."""
-        self._relaxed = False
+    def _initialize_from(self, n_rows: int, seconds: float) -> None:
+        """Starts from one measurement, and from the late batch that made the last fit suspect."""
+        self._lowered = False
         large = n_rows, seconds
-        if self._doubted is not None:
-            fixed_s, per_row_s, n_late, late_s = self._doubted
-            self._doubted = None
-            if not self._trusted and seconds <= _TRUSTED * (fixed_s + per_row_s * n_rows):
-                self.fixed_s, self.per_row_s, self._trusted = fixed_s, per_row_s, True
-                self._add(n_rows, seconds)
+        if self._suspected is not None:
+            fixed_s, per_row_s, n_late, late_s = self._suspected
+            self._suspected = None
+            if not self._confirmed and seconds <= _CONFIRMED_RATIO * (fixed_s + per_row_s * n_rows):
+                self.fixed_s, self.per_row_s, self._confirmed = fixed_s, per_row_s, True
+                self._accumulate(n_rows, seconds)
                 self.measured += 1
                 return
             if n_late > n_rows:
                 large = n_late, late_s
-        self._trusted = False
-        self.set((n_rows, seconds), large)
+        self._confirmed = False
+        self.initialize((n_rows, seconds), large)
 
-    def _add(self, n_rows: int, seconds: float) -> tuple[float, float, float, float, float]:
+    def _accumulate(self, n_rows: int, seconds: float) -> tuple[float, float, float, float, float]:
         """Adds one batch to the sums, weighted for relative errors."""
         weight = 1.0 / (seconds * seconds)
         weight_n = weight * n_rows
         w, wn, wnn, wt, wnt = self._sums
-        self._sums = (_KEEP * w + weight, _KEEP * wn + weight_n, _KEEP * wnn + weight_n * n_rows, _KEEP * wt + weight * seconds,
-                      _KEEP * wnt + weight_n * seconds)
+        self._sums = (_FORGETTING * w + weight, _FORGETTING * wn + weight_n, _FORGETTING * wnn + weight_n * n_rows,
+                      _FORGETTING * wt + weight * seconds, _FORGETTING * wnt + weight_n * seconds)
         return self._sums
 
-    def relax(self) -> None:
+    def lower(self) -> None:
         """Lowers an estimate by which not even one row fits into a whole frame. A batch that never runs is never measured again, so a
         policy that was slow once would wait for ever."""
-        self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)
-        self.per_row_s = max(self.per_row_s * _RELAX, _LEAST_S)
-        self._relaxed = True
+        self.fixed_s = max(self.fixed_s * _LOWERING, _MIN_S)
+        self.per_row_s = max(self.per_row_s * _LOWERING, _MIN_S)
+        self._lowered = True
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)

@@ -1,32 +1,20 @@
-"""The results of one run of a runtime, and the schedulers that choose its batches."""
+"""The results of one run of a runtime."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cervello.agents.policy.actions import Actions
-from cervello.agents.runtime.batch import InFlightBatch
-from cervello.agents.runtime.cost_model import GROSS_SHARE, CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
-from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
-from cervello.inferers.deadline_path import Limit
 from cervello.spec import AgentId, Array
 
-_SIZES = 8
-_TRIAL_SHARE = 0.5
-_FIRST_SHARE = 0.5  # of the budget goes to the first batch, however much has passed when it begins: no agent starves
-_LEAST_S = 15e-6  # minimum seconds of a batch
-Picked = tuple[PolicyQueue, InFlightBatch]
 Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # ids of the rows, columns, batch axes of outputs where not 0
 
 
-class _Decided:
+class _PolicyResults:
     """Decisions of one policy in a frame, by batch."""
 
     __slots__ = ("batches", "failed", "held", "version")
@@ -58,11 +46,11 @@ class Frame(Mapping[str, Actions]):
         self.elapsed_s = 0.0
         self.skipped: dict[str, tuple[AgentId, ...]] = {}
         self.errors: dict[str, Exception] = {}
-        self._decided: dict[str, _Decided] = {}
-        self._made: dict[str, Actions] = {}
+        self._decided: dict[str, _PolicyResults] = {}
+        self._by_agent: dict[str, Actions] = {}
 
     def __getitem__(self, name: str) -> Actions:
-        made = self._made.get(name)
+        made = self._by_agent.get(name)
         if made is None:
             self._check(name)
             made = Actions()
@@ -75,7 +63,7 @@ class Frame(Mapping[str, Actions]):
                 made.version = decided.version
                 if decided.failed:
                     made.errors = decided.failed
-                self._made[name] = made
+                self._by_agent[name] = made
         return made
 
     def _check(self, name: str) -> None:
@@ -116,10 +104,10 @@ class Frame(Mapping[str, Actions]):
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 
-    def _of(self, queue: PolicyQueue) -> _Decided:
+    def _of(self, queue: PolicyQueue) -> _PolicyResults:
         found = self._decided.get(queue.name)
         if found is None:
-            found = self._decided[queue.name] = _Decided(queue.policy.version)
+            found = self._decided[queue.name] = _PolicyResults(queue.policy.version)
         return found
 
     def add(self, queue: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
@@ -137,9 +125,9 @@ class Frame(Mapping[str, Actions]):
           whether the next frame must check again, even if no agent begins, ends or is pushed.
         """
         name = queue.name
-        if queue.gone:
-            gone, queue.gone = queue.gone, []
-            self.fail(queue, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
+        if queue.stale:
+            stale, queue.stale = queue.stale, []
+            self.fail(queue, stale, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {stale}; end "
                                               "them with the runtime, or push anew those that have begun again"))
         levels = queue.levels
         again = bool(levels.held or levels.not_due)
@@ -160,116 +148,3 @@ class Frame(Mapping[str, Actions]):
         """Records an error of the policy `queue` for some agents."""
         self._of(queue).failed.update(dict.fromkeys(agents, error))
         self.errors[queue.name] = error
-
-
-def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
-    """Chooses batches by number of rows only, the same on every machine: all agents, or the most urgent ones across all policies."""
-    ready_queue.finalize()
-    for queue in queues:
-        if queue.policy.membership_version != queue.seen:
-            queue.prune_stale()
-    order = ready_queue.order(frame)
-    if rows is None:
-        for queue in order:
-            left = queue.wait_queue.eligible(frame)
-            while left:
-                in_flight = queue.take(left, frame)
-                left -= len(in_flight.ids)
-                yield queue, in_flight
-        return
-    counts = [queue.wait_queue.eligible(frame) for queue in order]
-    if rows < sum(counts):
-        urgencies = np.concatenate([queue.urgencies(frame) for queue in order])
-        whose = np.repeat(np.arange(len(order)), counts)
-        counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()
-    for queue, n_rows in zip(order, counts, strict=True):
-        left = n_rows
-        while left:
-            in_flight = queue.take(left, frame)
-            left -= len(in_flight.ids)
-            yield queue, in_flight
-
-
-def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
-    """Chooses batches that are expected to end before the deadline.
-
-    Policies come in the order of their most urgent agent. The first takes as many rows as fit. Of the others, policies all of whose agents
-    fit come before partial batches, since each batch has a fixed cost. Remaining agents are more urgent in the next
-    frame. A policy of unknown cost is tried with one row while most of the time is left. If not even one row of a policy fits into a whole
-    frame, its estimate is lowered a little in each frame, so that it runs eventually.
-    """
-    left = 1 << 62 if rows is None else rows
-    ready_queue.finalize()
-    order, pace = ready_queue.order(frame), ready_queue.pace
-    first, whole = True, True
-    gross_s = deadline + GROSS_SHARE * budget_s
-    now = time.perf_counter()  # updated after every batch; skipping a policy takes negligible time
-    while left and order:
-        some = False
-        seconds = deadline - now
-        fitted_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
-        last_s = pace.last(seconds, budget_s)
-        for queue in order:
-            costs = queue.costs
-            if not first:
-                if seconds < _LEAST_S:
-                    return
-                if costs.fixed_s > fitted_s if whole else costs.fixed_s > last_s:
-                    continue
-            n_waiting = min(queue.wait_queue.eligible(frame), left)
-            if not first and not (costs.fitted_s(n_waiting) <= fitted_s if whole else costs.last_fits(last_s)):
-                continue
-            if queue.policy.membership_version != queue.seen:
-                queue.prune_stale()
-                n_waiting = min(queue.wait_queue.eligible(frame), left)
-            if not n_waiting or queue.in_flight:
-                continue  # they have ended meanwhile, or some of them are in flight
-            n_rows = _rows(costs, n_waiting, fitted_s, first, whole)
-            if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
-                n_rows = 0
-            limit = None
-            if rows is None and costs.measured and queue.divisible(frame):
-                if n_rows == n_waiting:
-                    limit = Limit(deadline, n_waiting)
-                elif (first or not whole) and (n_last := costs.rows_within(last_s)):
-                    limit, n_rows = costs.limit(n_waiting, n_rows if first else n_last, deadline, budget_s), n_waiting
-            first, opens = False, first
-            if not n_rows:
-                if opens:
-                    queue.postpone(fitted_s, frame)
-                continue
-            some = True
-            in_flight = queue.take(n_rows, frame, limit)
-            in_flight.picked_s, in_flight.opens, in_flight.gross_s = now, opens, gross_s
-            left -= len(in_flight.ids)
-            yield queue, in_flight
-            if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
-                return  # no rows are left, or the batch stopped at its limit: no time is left for others
-            if limit is not None and not limit.began_s:
-                queue.finalize()  # it used the general path and ran only the guaranteed rows; there may be time for more
-            now = time.perf_counter()
-            seconds = deadline - now
-            fitted_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
-        if not some and not whole:
-            return
-        whole = False
-        order = [queue for queue in order if ready_queue.waits(queue, frame) and queue.costs.fixed_s <= last_s]
-
-
-def _rows(costs: CostModel, n_waiting: int, fitted_s: float, first: bool, whole: bool) -> int:
-    """Number of rows of a policy that run; 0 for none.
-
-    Args:
-      fitted_s: fitted seconds that are available.
-      first: first batch of the frame, which takes what fits.
-      whole: all rows run or none.
-    """
-    n_fits = costs.rows_within(fitted_s)
-    if n_fits >= n_waiting:
-        return n_waiting
-    if first:
-        if not n_fits:
-            costs.relax()
-    elif whole or not costs.pays(n_fits):
-        return 0
-    return n_fits - n_fits % _SIZES if n_fits > 2 * _SIZES else n_fits  # few sizes, so that their plans stay cached

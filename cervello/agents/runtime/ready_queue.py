@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
-from cervello.agents.runtime.cost_model import SlowdownEstimate
+from cervello.agents.runtime.slowdown import SlowdownEstimate
 
 
 class Member(Protocol):
@@ -15,8 +15,8 @@ class Member(Protocol):
     number: int
 
     def finalize(self) -> None: ...
-    def look(self) -> None: ...
-    def accept_others(self) -> None: ...
+    def collect_pushed(self) -> None: ...
+    def open_fast_push(self) -> None: ...
     def urgency(self, frame: int) -> float: ...
     def leave(self) -> None: ...
 
@@ -29,7 +29,7 @@ class ReadyQueue(Generic[M]):
     ask all of them. A policy is marked dirty before it changes, so that no interrupt leaves a change unnoticed.
 
     Attributes:
-      pace: slowdown estimate of all batches.
+      slowdown: slowdown estimate of all batches.
       members: all policies in the order they were added, with an increasing number.
       ready: policies with waiting agents and no batch in flight, with the frame of the first waiting agent, the frame they last ran in
         and their number.
@@ -39,10 +39,10 @@ class ReadyQueue(Generic[M]):
       needs_sort: policies whose agents may differ in urgency, or wait in another order.
     """
 
-    __slots__ = ("changed", "dirty", "members", "needs_sort", "open", "pace", "ready")
+    __slots__ = ("changed", "dirty", "members", "needs_sort", "open", "ready", "slowdown")
 
     def __init__(self) -> None:
-        self.pace = SlowdownEstimate()
+        self.slowdown = SlowdownEstimate()
         self.members: dict[M, int] = {}
         self.ready: dict[M, tuple[int, int, int]] = {}
         self.dirty: dict[M, None] = {}
@@ -55,21 +55,21 @@ class ReadyQueue(Generic[M]):
         if self.dirty:
             for queue in list(self.dirty):
                 queue.finalize()
-        self.gather()
+        self.collect_pushed()
 
-    def gather(self) -> None:
+    def collect_pushed(self) -> None:
         """Updates the queues for agents that were accepted by the fast push."""
         if self.open:
             for queue in list(self.open):
-                queue.look()
+                queue.collect_pushed()
 
-    def rest(self) -> None:
+    def finalize_and_open(self) -> None:
         """As `finalize`, at the end of a frame that has time for it: later pushes then only copy a row each."""
-        self.gather()
+        self.collect_pushed()
         if self.dirty:
             for queue in list(self.dirty):
                 queue.finalize()
-                queue.accept_others()
+                queue.open_fast_push()
 
     def order(self, frame: int) -> list[M]:
         """Ready policies, the most urgent first. Equally urgent ones are ordered by the frame they last ran in, then by the order they were

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cervello.agents.membership.deferred import catch_up, notes, writers
+from cervello.agents.membership.deferred import deferred_calls, run_deferred, writers
 from cervello.agents.policy.core import core_of
 from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import calibration
@@ -70,10 +70,10 @@ class PolicyRegistry:
         core = core_of(policy)
         make = SizedQueue if any(spec.open_axes for spec in core.all_inputs.values()) else PolicyQueue
         queue = make(name, core, self._ready_queue, calibration.measure if measure else None)
-        core.followers.add(queue)
+        core.swap_listeners.add(queue)
         costs = queue.costs  # of the measured model, in case another one replaces it meanwhile
         if measure and (measured := calibration.measure(core)) is not None:
-            costs.set(*measured)
+            costs.initialize(*measured)
         with self._locked("add"):
             if name in self._queues:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
@@ -122,14 +122,14 @@ class PolicyRegistry:
             with self._lock:
                 yield
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def _check_outside(self, what: str) -> None:
         """Raises AgentError if this thread is inside this runtime's queues, or inside a change of agents."""
         if self._lock._is_owned() or threading.get_ident() in writers:
-            raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
-                             "this thread was in the middle of another call; set a flag there and call afterwards")
+            raise AgentError(f"runtime, {what}: expected a call outside of other calls, got one from a finalizer or a signal handler that "
+                             "interrupted another call of this thread; set a flag there and call afterwards")
 
     def _queue_of(self, name: str) -> PolicyQueue:
         queue = self._queues.get(name) if isinstance(name, str) else None

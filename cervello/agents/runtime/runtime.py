@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import catch_up, notes, register_last, writers
-from cervello.agents.membership.ids import Ids, as_id_list, plain
+from cervello.agents.membership.deferred import deferred_calls, run_deferred, writers
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id
 from cervello.agents.runtime import snapshot
-from cervello.agents.runtime.agents import RuntimeAgents
-from cervello.agents.runtime.frame import Frame, Picked, counted, timed
-from cervello.agents.runtime.plain_frame import decide_in_place, waiting_queues
-from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.agents.runtime.frame import Frame
+from cervello.agents.runtime.frame_state import FrameState
+from cervello.agents.runtime.in_place_frame import decide_in_place, waiting_queues
+from cervello.agents.runtime.scheduler import Picked, choose_by_rows, choose_by_time
 from cervello.agents.runtime.workers import Workers
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution.counts import thread_count
 from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
-Flight = FrameType | Future[Frame]
-Standing = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
-class Runtime(RuntimeAgents):
+class Runtime(FrameState):
     """Named policies and their waiting agents. Observations are pushed one by one; `run` decides for all agents, or for as many as a budget
     allows. Skipped agents have waited longer, and so are more urgent, in the next frame.
 
@@ -64,19 +58,13 @@ class Runtime(RuntimeAgents):
     def __init__(self, *, threads: int = 1):
         super().__init__()
         self.threads = thread_count("runtime, threads", threads)
-        self._closing_s = 5e-5  # recent seconds to close a frame
-        self._collects = False  # whether to enable garbage collection again after this frame
-        self._start()
+        self._reenable_gc = False  # whether to enable garbage collection again after this frame
+        self._initialize()
         _runtimes.add(self)
 
-    def _start(self) -> None:
-        """Sets the state without threads and frames in flight: initially, and in the child of a fork."""
-        self._lock = threading.RLock()
-        register_last(self._lock)
-        self._flight: Flight | None = None  # the frame in flight
-        self._standing: Standing | None = None  # the save or restore in progress
-        self._recover()
-        self._collect()
+    def _initialize(self) -> None:
+        super()._initialize()
+        self._resume_gc()
         self._submitting: ThreadPoolExecutor | None = None
         self._workers = Workers(self._lock, self.threads)
 
@@ -93,14 +81,14 @@ class Runtime(RuntimeAgents):
           AgentError, InputError: an unknown agent, or an observation that does not fit. Nothing has changed then.
         """
         queue = self._queues.get(name) if type(name) is str else None
-        if queue is None or deterministic is not False or not queue.accept(0, 0, agent, observation, self.frame, self._lock):
+        if queue is None or deterministic is not False or not queue.fast_push(0, 0, agent, observation, self.frame, self._lock):
             self._push(name, agent, observation, deterministic)
 
     def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
         """General path of `push`."""
         queue = self._queue_of(name)
         _check_flag(name, deterministic)
-        agent = plain(agent)
+        agent = builtin_id(agent)
         arrays = queue.checked(agent, observation)
         lock = self._lock
         if lock._is_owned() or writers:
@@ -109,8 +97,8 @@ class Runtime(RuntimeAgents):
             with lock:
                 queue.push(agent, arrays, self.frame, bool(deterministic))
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
         """Queues the newest observations of many agents, as columns: row i belongs to ids[i]. All are queued or none.
@@ -129,15 +117,15 @@ class Runtime(RuntimeAgents):
             with lock:
                 queue.push_batch(names, arrays, self.frame, bool(deterministic))
         finally:
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Waiting agents of the policy `name`, in their current order of urgency."""
         queue = self._queue_of(name)
         with self._locked("waiting"):
             agents = queue.wait_queue.queue.ids
-            if queue.even:
+            if queue.is_sorted:
                 return agents
             urgencies = queue.urgencies(self.frame)
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
@@ -156,7 +144,8 @@ class Runtime(RuntimeAgents):
         policy = self._policies.get(name)
         if policy is None:
             self._queue_of(name)  # raises for an unknown name
-            raise ConfigurationError(f"runtime, infer_single: expected a policy, got {name!r}, which another thread removes")
+            raise ConfigurationError(f"runtime, infer_single: expected a policy of this runtime, got {name!r}, which another thread "
+                                     "is removing")
         return policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
@@ -175,14 +164,14 @@ class Runtime(RuntimeAgents):
         """
         start = time.perf_counter()
         if budget_s is None and rows is None:
-            plain = self._run_plainly(sys._getframe())
+            plain = self._run_in_place(sys._getframe())
             if plain is not None:
                 plain.elapsed_s = time.perf_counter() - start
                 return plain
         frame = self._open(budget_s, rows, sys._getframe())
-        self._collects = budget_s is not None and gc.isenabled()
+        self._reenable_gc = budget_s is not None and gc.isenabled()
         try:
-            if self._collects:  # garbage collection may wait, a short budget may not
+            if self._reenable_gc:  # garbage collection may wait, a short budget may not
                 gc.disable()
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             self._workers.run(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
@@ -190,17 +179,17 @@ class Runtime(RuntimeAgents):
             try:
                 self._close(frame)
             finally:
-                self._collect()
-        self._judge(frame, start)
+                self._resume_gc()
+        self._record_elapsed(frame, start)
         return frame
 
-    def _run_plainly(self, flight: FrameType) -> Frame | None:
+    def _run_in_place(self, flight: FrameType) -> Frame | None:
         """Fast path of `run` without limits, if only waiting agents need work; otherwise None, without any change."""
         lock = self._lock
         if self._flight is not None or self._skipped or self.threads > 1 or lock._is_owned() or writers:
             return None
         with lock:
-            queues = None if self._standing else waiting_queues(self._ready_queue, self._queues.values())
+            queues = None if self._pause else waiting_queues(self._ready_queue, self._queues.values())
             if queues is None or self._flight is not None:
                 return None
             self._flight = flight  # first, so that an interrupt is noticed
@@ -214,20 +203,20 @@ class Runtime(RuntimeAgents):
             raise
         with lock:
             for queue in self._queues.values():
-                queue.reopen()
+                queue.reopen_fast_push()
             is_over = not self._ready_queue.changed
             if is_over:
                 self._flight = None
         if not is_over:
             self._close(frame)
-        elif notes:
-            catch_up()
+        elif deferred_calls:
+            run_deferred()
         return frame
 
-    def _collect(self) -> None:
+    def _resume_gc(self) -> None:
         """Enables garbage collection again, if it was enabled before."""
-        if self._collects:
-            self._collects = False
+        if self._reenable_gc:
+            self._reenable_gc = False
             gc.enable()
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
@@ -261,57 +250,19 @@ class Runtime(RuntimeAgents):
         except BaseException as error:
             future.set_exception(error)
             return
-        self._judge(frame, start)
+        self._record_elapsed(frame, start)
         future.set_result(frame)
 
-    def _judge(self, frame: Frame, start: float) -> None:
+    def _record_elapsed(self, frame: Frame, start: float) -> None:
         frame.elapsed_s = time.perf_counter() - start
         if frame.budget_s is not None:
-            self._ready_queue.pace.update_margin(frame.elapsed_s, frame.budget_s)
-
-    def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
-        if budget_s is not None and not _above_zero(budget_s):
-            raise ConfigurationError(f"runtime, budget_s: expected seconds above 0, got {budget_s!r}; None is no budget")
-        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
-            raise ConfigurationError(f"runtime, rows: expected at least 1, got {rows!r}; None is no limit")
-        if self._lock._is_owned() or writers:
-            self._check_outside("run")
-        while True:
-            with self._lock:
-                standing = self._standing
-                if standing is None:
-                    frame = self._opened(budget_s, flight)
-                    return frame
-            self._wait_for(standing, "run")
-
-    def _opened(self, budget_s: float | None, flight: Flight) -> Frame:
-        if self._flight is not None:
-            if _is_in_flight(self._flight):
-                raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
-            self._recover()  # an interrupt came before the frame could be closed
-        if len(self._ready_queue.members) != len(self._queues):
-            self._ready_queue.keep(list(self._queues.values()))
-            self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._queues}
-        frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._queues))
-        self.frame += 1  # later pushes are for the next frame
-        self._flight = flight
-        return frame
-
-    def _recover(self) -> None:
-        """Requeues agents that were dequeued and have not decided."""
-        self._flight = None
-        for queue in self._ready_queue.open:
-            queue.read_in_place = False
-        for queue in list(self._ready_queue.dirty):
-            if queue.in_flight:
-                for in_flight in queue.in_flight[::-1]:
-                    queue.requeue(in_flight, None)
+            self._ready_queue.slowdown.update_margin(frame.elapsed_s, frame.budget_s)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         if deadline is not None:
-            return timed(self._ready_queue, frame.number, rows, deadline, frame.budget_s or 0.0)
+            return choose_by_time(self._ready_queue, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
-            picks = list(counted(self._ready_queue, list(self._queues.values()), frame.number, rows))
+            picks = list(choose_by_rows(self._ready_queue, list(self._queues.values()), frame.number, rows))
         return iter(picks)
 
     def _expected_s(self) -> float:
@@ -320,24 +271,6 @@ class Runtime(RuntimeAgents):
             return 0.0
         with self._lock:
             return sum(queue.costs.expected_s(len(queue.wait_queue)) for queue in self._queues.values() if len(queue.wait_queue))
-
-    def _close(self, frame: Frame) -> None:
-        """Records skipped agents and held decisions."""
-        with self._lock:
-            start = time.perf_counter()
-            self._recover()
-            if frame.budget_s is None:
-                self._ready_queue.rest()
-            else:
-                self._ready_queue.gather()
-            frame.skipped = self._skipped.copy()  # as in the last frame, except policies that changed
-            for queue in list(self._ready_queue.changed):
-                if not frame.skip(queue):
-                    queue.noticed()
-            self._skipped = frame.skipped.copy()
-            self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
-        if notes:
-            catch_up()
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -348,7 +281,7 @@ class Runtime(RuntimeAgents):
         Raises:
           ConfigurationError: a frame is in flight. WrapperError: a wrapper that does not expose its state.
         """
-        with self._still("snapshot") as queues:
+        with self._paused("snapshot") as queues:
             return snapshot.save(self.frame, queues, self._lock)
 
     def restore(self, state: Any) -> None:
@@ -359,48 +292,11 @@ class Runtime(RuntimeAgents):
         Raises:
           SnapshotError: damaged bytes, or those of a runtime with other policies; nothing has changed then.
         """
-        with self._still("restore") as queues:
+        with self._paused("restore") as queues:
             frame = snapshot.restore(state, queues, self._lock)
             with self._lock:
                 self.frame = frame
                 self._skipped.clear()
-
-    @contextmanager
-    def _still(self, what: str) -> Iterator[list[PolicyQueue]]:
-        """The policies, while no frame is in flight and none can begin. Holds no lock, since policies call hooks inside."""
-        self._check_outside(what)
-        while True:
-            with self._lock:
-                other = self._standing
-                if other is None:
-                    self._check_idle(what)
-                    standing = self._standing = Future(), threading.get_ident()
-                    queues = list(self._queues.values())
-                    break
-            self._wait_for(other, what)
-        try:
-            yield queues
-        finally:
-            self._standing = None
-            standing[0].set_result(None)
-            if notes:
-                catch_up()
-
-    @staticmethod
-    def _wait_for(standing: Standing, what: str) -> None:
-        """Waits until another thread has saved or restored the runtime.
-
-        Raises:
-          ConfigurationError: the other thread waits for this one.
-        """
-        if standing[1] == threading.get_ident() or deferred.holds_any():
-            raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
-                                     "while the runtime is saved or restored; call afterwards")
-        standing[0].result()
-
-    def _check_idle(self, what: str) -> None:
-        if self._flight is not None and _is_in_flight(self._flight):
-            raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
 
     def close(self) -> None:
         """Ends the threads; a later frame creates new ones."""
@@ -416,33 +312,15 @@ class Runtime(RuntimeAgents):
         self.close()
 
 
-def _is_in_flight(flight: Flight) -> bool:
-    """Whether a frame is still in flight: its future is not done, or its call is on the stack of some thread."""
-    if isinstance(flight, Future):
-        return not flight.done()
-    for top in sys._current_frames().values():
-        call: FrameType | None = top
-        while call is not None:
-            if call is flight:
-                return True
-            call = call.f_back
-    return False
-
-
-def _above_zero(seconds: Any) -> bool:
-    number = isinstance(seconds, (int, float, np.integer, np.floating)) and not isinstance(seconds, bool)
-    return bool(number and seconds > 0 and math.isfinite(seconds))
-
-
 def _check_flag(name: str, deterministic: Any) -> None:
     if not isinstance(deterministic, (bool, np.bool_)):
         raise InputError(f"policy {name!r}, push, deterministic: expected True or False, got {deterministic!r}")
 
 
-def _start_all() -> None:
+def _initialize_all() -> None:
     for runtime in list(_runtimes):
-        runtime._start()
+        runtime._initialize()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all)
+    os.register_at_fork(after_in_child=_initialize_all)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cervello.agents.policy.core import Measure, PolicyCore
+from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -40,7 +41,7 @@ class SizedQueue(PolicyQueue):
 
     @costs.setter
     def costs(self, costs: CostModel) -> None:
-        self._by_sizes = OrderedDict({self._specified: costs})  # by one assignment, see `swapped`
+        self._by_sizes = OrderedDict({self._specified: costs})  # by one assignment, see `on_swap`
 
     def _sizes(self, rows: Mapping[str, Array]) -> list[Sizes]:
         """Sizes of every agent of `Queue.rows`."""
@@ -51,28 +52,20 @@ class SizedQueue(PolicyQueue):
         found = by_sizes.get(sizes)
         if found is None:
             ratios = {other: _elements(sizes) / _elements(other) for other, costs in by_sizes.items() if costs.measured}
-            found = by_sizes[sizes] = CostModel(self._ready_queue.pace, by_sizes[self._specified].version)
+            found = by_sizes[sizes] = CostModel(self._ready_queue.slowdown, by_sizes[self._specified].version)
             near = min(ratios, key=lambda other: abs(math.log(ratios[other])), default=None)
             if near is not None and 1 / _NEAR <= ratios[near] <= _NEAR:
                 costs = by_sizes[near]
                 row_s = costs.per_row_s * ratios[near]
-                found.set((1, costs.fixed_s + row_s), (2, costs.fixed_s + 2 * row_s))
+                found.initialize((1, costs.fixed_s + row_s), (2, costs.fixed_s + 2 * row_s))
             while len(by_sizes) > _KEPT:
                 del by_sizes[next(other for other in by_sizes if other != self._specified)]
         else:
             by_sizes.move_to_end(sizes)
         return found
 
-    def finalize(self) -> None:
-        """As `PolicyQueue.finalize`; batches update the costs of their sizes."""
-        for in_flight in self._ended:
-            if not in_flight.ended_s:
-                continue
-            costs = self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
-            if in_flight.version == costs.version:
-                costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens, in_flight.gross_s)
-            in_flight.ended_s = 0.0  # nothing is left to learn
-        super().finalize()
+    def _costs_of_batch(self, in_flight: InFlightBatch) -> CostModel:
+        return self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
 
     def urgency(self, frame: int) -> float:
         """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first one, whose sizes determine the costs."""
@@ -97,7 +90,7 @@ class SizedQueue(PolicyQueue):
         if not slow[int(np.count_nonzero(~slow)):].all():
             self.wait_queue.arrange(np.concatenate([np.flatnonzero(~slow), np.flatnonzero(slow), np.arange(n_eligible, len(queue))]))
             self._ready_queue.needs_sort[self] = None
-            self._tell()
+            self._notify()
 
 
 def _elements(sizes: Sizes) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from cervello.agents.membership.ids import check_kinds
+from cervello.agents.membership.ids import check_id_types
 from cervello.agents.policy import snapshot_format
 from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime import level_of_detail
@@ -43,14 +43,14 @@ def save(frame: int, policy_queues: Sequence[PolicyQueue], lock: AbstractContext
                 saved = [_saved(policy_queue, policy) for policy_queue, policy in zip(policy_queues, policies, strict=True)]
                 body: bytes = msgpack.packb({"frame": frame, "brains": saved}, unicode_errors="surrogatepass")
                 return snapshot_format.sealed(MAGIC, VERSION, body)
-    raise ConfigurationError(f"runtime, snapshot: expected a moment in which no agent begins or ends, got none in {_TRIES} tries; save "
-                             "while other threads leave agents alone")
+    raise ConfigurationError(f"runtime, snapshot: expected no agent to begin or end meanwhile, got changes by other threads in {_TRIES} "
+                             "tries; call it while no other thread begins or ends agents")
 
 
 def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
     """Leaves out agents that ended or restarted without the runtime's knowledge, as the next frame would."""
     wait_queue, policy = policy_queue.wait_queue, policy_queue.policy
-    queue, treated = wait_queue.queue, policy_queue.levels
+    queue, levels = wait_queue.queue, policy_queue.levels
     generations = queue.generations
     stale = {agent for (agent, generation), now in zip(generations.items(), policy.generations(list(generations)),
                                                        strict=True) if generation != now}
@@ -58,7 +58,7 @@ def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
     ids = [agent for agent in generations if agent not in stale]
     rows = [array[kept] if stale else array for array in queue.rows(len(generations)).values()]
 
-    def there(agents: Iterable[AgentId]) -> list[AgentId]:
+    def active(agents: Iterable[AgentId]) -> list[AgentId]:
         return [agent for agent in agents if agent in policy and agent not in stale]
 
     return {
@@ -67,11 +67,11 @@ def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
         "waiting": {"ids": _plain(ids), "since": [wait_queue.enqueued_frame[agent] for agent in ids],
                     "deterministic": [agent in policy_queue.deterministic for agent in ids],
                     "rows": [[None, [_packed(row) for row in array]] if is_ragged(array) else _packed(array) for array in rows]},
-        "resting": _plain(there(treated.not_due)),
-        "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
-                   for agent, level in ((agent, treated.of[agent]) for agent in there(treated.of))],
-        "phases": list(treated.phases.items()),
-        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in treated.held[agent].items()]] for agent in there(treated.held)],
+        "resting": _plain(active(levels.not_due)),
+        "levels": [[*_plain([agent]), level.interval_frames, level.phase, level.priority, level.hold, level.next_frame]
+                   for agent, level in ((agent, levels.by_agent[agent]) for agent in active(levels.by_agent))],
+        "phases": list(levels.phases.items()),
+        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in levels.held[agent].items()]] for agent in active(levels.held)],
         "last_frame": policy_queue.last_frame,
     }
 
@@ -104,8 +104,8 @@ def restore(given: Any, policy_queues: Sequence[PolicyQueue], lock: AbstractCont
     except SnapshotError:
         raise
     except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
-                            f"{error}") from error
+        raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() returned, got bytes that fail with "
+                            f"{type(error).__name__}: {error}") from error
     _restore_policies(policy_queues, [entry["policy"] for entry in entries], lock)
     with lock:
         for policy_queue, entry, rows in zip(policy_queues, entries, ready, strict=True):
@@ -121,7 +121,8 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
     with lock:
         waited = [dict(policy_queue.wait_queue.queue.generations) for policy_queue in policy_queues]
     generations = [policy.generations(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
-    levels_of = [policy.generations(list(policy_queue.levels.of)) for policy, policy_queue in zip(policies, policy_queues, strict=True)]
+    levels_of = [policy.generations(list(policy_queue.levels.by_agent))
+                 for policy, policy_queue in zip(policies, policy_queues, strict=True)]
     try:
         for policy, state in zip(policies, states, strict=True):
             policy.restore(state)
@@ -140,11 +141,11 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
                     queue.shut()  # compiled pushes write to the present `generations` dict, which is replaced below
                     queue.generations = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == generation else generation
                                          for agent, generation in queue.generations.items()}
-                treated = policy_queue.levels.of
-                for level, was, birth_now in zip(treated.values(), level_generations, policy_queue.policy.generations(list(treated)),
-                                                 strict=True):
+                levels = policy_queue.levels.by_agent
+                for level, was, current in zip(levels.values(), level_generations, policy_queue.policy.generations(list(levels)),
+                                               strict=True):
                     if level.generation == was:
-                        level.generation = birth_now
+                        level.generation = current
         raise
 
 
@@ -163,18 +164,18 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
     if not all(type(flag) is bool for flag in waiting["deterministic"]):
-        raise ValueError("deterministic that is neither true nor false")
+        raise ValueError("deterministic flags that are not bools")
     held = [agent for agent, _ in entry["held"]]
-    treated = [level[0] for level in entry["levels"]]
-    saved = policy_queue.policy.checked_snapshot(entry["policy"])
-    for agents in (ids, entry["resting"], treated, held):
+    with_level = [level[0] for level in entry["levels"]]
+    saved = policy_queue.policy.membership.checked(entry["policy"])
+    for agents in (ids, entry["resting"], with_level, held):
         if type(agents) is not list or len(set(agents)) != len(agents):
-            raise ValueError("agents that come twice")
-        check_kinds(agents)
+            raise ValueError("duplicate agents")
+        check_id_types(agents)
         if not saved.whole or not set(agents) <= set(saved.ids):
             raise ValueError("agents that have not begun")
-    if not set(held) <= set(treated):
-        raise ValueError("decisions held for agents that do not ask for it")
+    if not set(held) <= set(with_level):
+        raise ValueError("held decisions of agents without a level")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         level_of_detail.checked("runtime, restore", every, priority, hold)
         _check_frames([phase, every - 1 - phase])
@@ -182,7 +183,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
             raise ValueError(f"a next frame of {next_frame!r}")
     for _, outputs in entry["held"]:
         if [name for name, *_ in outputs] != list(policy_queue.policy.outputs):
-            raise ValueError("decisions held of other outputs")
+            raise ValueError("held decisions with other outputs")
         for name, *packed in outputs:
             spec, row = policy_queue.policy.outputs[name], _unpacked(*packed)
             if not spec.admits(row.shape) or row.dtype != spec.kept_dtype(row.dtype):
@@ -191,7 +192,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     for every, phase in entry["phases"]:
         _check_frames([every, phase, every - 1 - phase])
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
-        raise ValueError("two phases for one number of frames")
+        raise ValueError("two phases for one interval")
     return rows
 
 
@@ -211,7 +212,7 @@ def _check_frames(numbers: Sequence[Any]) -> None:
     """Raises ValueError unless all are valid frame numbers."""
     for number in numbers:
         if type(number) is not int or not 0 <= number < 1 << 62:
-            raise ValueError(f"a number of frames of {number!r}")
+            raise ValueError(f"an invalid frame number {number!r}")
 
 
 def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
@@ -221,12 +222,12 @@ def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
     policy_queue.fill(ids, waiting["since"], rows)
     policy_queue.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
     generations = policy_queue.policy.generations([level[0] for level in entry["levels"]])
-    treated = policy_queue.levels
-    treated.not_due = dict.fromkeys(entry["resting"])
-    treated.of = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, generation)
+    levels = policy_queue.levels
+    levels.not_due = dict.fromkeys(entry["resting"])
+    levels.by_agent = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, generation)
                   for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
-    treated.phases = dict(entry["phases"])
-    treated.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
+    levels.phases = dict(entry["phases"])
+    levels.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
 
 
 def _packed(array: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from cervello.batcher import Queue
 from cervello.batcher.pad import MakeReader
 from cervello.spec import AgentId, Array, Specs
 
-NOBODY = 1 << 62  # head frame of an empty queue; beyond all frames
+NO_HEAD = 1 << 62  # head frame of an empty queue; beyond all frames
 
 
 class WaitQueue:
@@ -18,7 +18,7 @@ class WaitQueue:
     Attributes:
       queue: the newest observation of each agent, longest waiting first if all have one priority.
       enqueued_frame: the frame in which each agent began to wait.
-      head_enqueued_frame: that of the first agent, `NOBODY` if the queue is empty.
+      head_enqueued_frame: that of the first agent, `NO_HEAD` if the queue is empty.
     """
 
     __slots__ = ("enqueued_frame", "head_enqueued_frame", "queue")
@@ -26,7 +26,7 @@ class WaitQueue:
     def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
         self.queue = Queue(specs, make_reader)
         self.enqueued_frame: dict[AgentId, int] = {}
-        self.head_enqueued_frame = NOBODY
+        self.head_enqueued_frame = NO_HEAD
 
     def __len__(self) -> int:
         return len(self.queue.generations)
@@ -95,10 +95,10 @@ class WaitQueue:
             n_eligible -= 1
         return n_eligible
 
-    def absorb(self, newer: WaitQueue) -> None:
+    def merge(self, newer: WaitQueue) -> None:
         """Takes over the agents of another queue with their observations: agents in both keep their place here, the others are appended."""
         if newer.queue.generations:
-            self.queue.absorb(newer.queue)
+            self.queue.merge(newer.queue)
             self.queue.shut()
             self.enqueued_frame = {**newer.enqueued_frame, **self.enqueued_frame}
         self.look_at_head()
@@ -112,16 +112,16 @@ class WaitQueue:
         """Removes all agents."""
         self.queue.clear()
         self.enqueued_frame.clear()
-        self.head_enqueued_frame = NOBODY
+        self.head_enqueued_frame = NO_HEAD
 
     def look_at_head(self) -> None:
         """Updates `head_enqueued_frame`."""
         if len(self.enqueued_frame) != len(self.queue.generations):
-            self._mend()
+            self._repair()
         generations = self.queue.generations
-        self.head_enqueued_frame = self.enqueued_frame[next(iter(generations))] if generations else NOBODY
+        self.head_enqueued_frame = self.enqueued_frame[next(iter(generations))] if generations else NO_HEAD
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Repairs `enqueued_frame` after an interrupt: an agent without an entry waits since the newest frame."""
         newest = max(self.enqueued_frame.values(), default=0)
         self.queue.shut()

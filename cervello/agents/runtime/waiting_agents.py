@@ -1,109 +1,24 @@
-"""Waiting agents of one policy of a runtime: pushes, levels of detail, and urgency."""
+"""Waiting agents of one policy of a runtime: pushes, levels of detail, and removal of agents that have ended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from cervello.agents.policy.core import PolicyCore
-from cervello.agents.runtime.batch import InFlightBatch
-from cervello.agents.runtime.level_of_detail import Levels
-from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.agents.runtime.queue_state import MANY_WAITING, QueueState
 from cervello.agents.runtime.wait_queue import WaitQueue
-from cervello.batcher import Queue
+from cervello.batcher.observation import checked
 from cervello.batcher.open_pad import is_ragged
-from cervello.batcher.pad import checked
-from cervello.batcher.rows import completed, find_non_leading_axes
+from cervello.batcher.rows import completed
 from cervello.errors import AgentError
 from cervello.native.execution.arguments import check_names, fitted
 from cervello.spec import AgentId, Array
 
-_MANY = 1024  # waiting agents
 
-
-class WaitingAgents:
-    """Waiting agents of one policy. Mutable; the caller holds the runtime's lock. `PolicyQueue` runs them.
-
-    Attributes:
-      levels: levels of detail.
-      in_flight: batches in flight: dequeued, and neither decided nor requeued.
-      read_in_place: whether a frame reads the queued observations in place.
-      leaving: agents that the runtime itself is about to end or restart.
-      last_frame: the frame it last ran in; breaks ties of urgency.
-      gone: agents that ended or restarted on the policy while queued; still to be reported.
-      non_leading_axes: batch axes of outputs where they are not 0.
-      seen: the policy's membership version when stale agents were last pruned.
-      number: position in the order in which policies were added.
-      accept: adds an agent in one compiled call, without a lock, if a push has nothing else to do; see `batcher.Queue.push`. What
-        gives a push more to do (levels, flags, batches in flight) changes only under the runtime's lock, which also shuts the queue: no
-        agent is accepted while that lock is held.
-    """
-
-    def __init__(self, name: str, policy: PolicyCore, ready_queue: ReadyQueue[Any]):
-        self.name, self.policy = name, policy
-        self.number = 0
-        self.levels = Levels()
-        self.deterministic: set[AgentId] = set()
-        self.in_flight: list[InFlightBatch] = []
-        self.read_in_place = False
-        self.leaving: set[AgentId] = set()
-        self.last_frame = -1
-        self.non_leading_axes = find_non_leading_axes(policy.outputs)
-        self.seen = policy.membership_version
-        self.gone: list[AgentId] = []
-        self._ready_queue = ready_queue
-        self._wait_queue = WaitQueue(policy.all_inputs, policy.make_reader)
-        self.accept = self._wait_queue.queue.push
-        self._ended: list[InFlightBatch] = []  # batches that are not finalized
-
-    def finalize(self) -> None:
-        """Finalizes batches that have run."""
-        raise NotImplementedError
-
-    @property
-    def wait_queue(self) -> WaitQueue:
-        """The wait queue, after finalization."""
-        if self._ended or self.read_in_place:
-            self.finalize()
-        return self._wait_queue
-
-    @property
-    def pushed(self) -> Queue:
-        """The wait queue as it is, before finalization of batches that have run."""
-        return self._wait_queue.queue
-
-    def enter(self, number: int) -> None:
-        """Adds the policy to the runtime."""
-        self.number = number
-        self._ready_queue.members[self] = number
-
-    def leave(self) -> None:
-        """Removes the policy from the runtime; a batch of it may still run."""
-        if self.read_in_place:
-            self.finalize()
-        own: ReadyQueue[Any] = ReadyQueue()
-        ready_queue, self._ready_queue = self._ready_queue, own
-        ready_queue.forget(self)
-
-    def _tell(self) -> None:
-        """Updates the ready queue: agents may have begun or ceased to wait."""
-        wait_queue, ready_queue = self._wait_queue, self._ready_queue
-        ready_queue.changed[self] = None
-        if wait_queue.queue.generations and not self.in_flight:
-            ready_queue.ready[self] = wait_queue.head_enqueued_frame, self.last_frame, self.number
-        elif self in ready_queue.ready:
-            del ready_queue.ready[self]
-        self._at_rest()
-
-    def _at_rest(self) -> None:
-        """Marks a change as complete."""
-        if not self.in_flight and not self._ended and self in self._ready_queue.dirty:
-            del self._ready_queue.dirty[self]
-
-    # Queue --------------------------------------------------------------------------------------------------------------
+class WaitingAgents(QueueState):
+    """Waiting agents of one policy. Mutable; the caller holds the runtime's lock. `PolicyQueue` runs them."""
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """Sets the level of detail of an agent."""
@@ -122,7 +37,7 @@ class WaitingAgents:
         self._ready_queue.dirty[self] = None
         if self.wait_queue.forget(agent):
             self.deterministic.discard(agent)
-        self._tell()
+        self._notify()
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit. May run the caller's code, so it is called before any lock is acquired."""
@@ -134,14 +49,14 @@ class WaitingAgents:
         if isinstance(columns, Mapping):  # anything else is rejected by the next line
             columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
-        open_sizes = self.policy.open_sizes
+        open_sizes = self.policy.engine.sizes
         if open_sizes is not None:
             return open_sizes.fitted(ids, columns)
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Queues the newest observation of an agent; an agent that is already queued keeps its place."""
-        wait_queue = self._settled()
+        wait_queue = self._queue_for_push()
         generation = self._generations((agent,))[0]
         if not self.levels.is_due(agent, generation, frame, wait_queue.queue.generations):
             self.levels.not_due[agent] = None
@@ -152,20 +67,19 @@ class WaitingAgents:
         before = wait_queue.queue.changes
         wait_queue.put(agent, generation, arrays, frame)
         self._pushed(before)
-        self._flag((agent,), deterministic)
-        self.accept_others()
+        self._set_deterministic((agent,), deterministic)
+        self.open_fast_push()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Queues the newest observations of many agents, all or none."""
-        wait_queue = self._settled()
+        wait_queue = self._queue_for_push()
         generations = self._generations(ids)
-        if self.levels.of:
-            due = [self.levels.is_due(agent, generation, frame, wait_queue.queue.generations) for agent, generation in zip(ids,
-                                                                                                                           generations,
-                                                                                                                           strict=True)]
+        if self.levels.by_agent:
+            due = [self.levels.is_due(agent, generation, frame, wait_queue.queue.generations)
+                   for agent, generation in zip(ids, generations, strict=True)]
             if not all(due):
                 keep = [row for row, yes in enumerate(due) if yes]
-                arrays = self._taken(arrays, keep)
+                arrays = self._select_rows(arrays, keep)
                 self.levels.not_due.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
                 self._ready_queue.changed[self] = None
                 ids, generations = [ids[i] for i in keep], [generations[i] for i in keep]
@@ -176,47 +90,48 @@ class WaitingAgents:
         before = wait_queue.queue.changes
         wait_queue.put_columns(ids, generations, arrays, frame)
         self._pushed(before)
-        self._flag(ids, deterministic)
-        if len(ids) <= len(wait_queue) < min(2 * len(ids), _MANY):  # otherwise many small pushes would look up all agents again and again
+        self._set_deterministic(ids, deterministic)
+        # Otherwise many small pushes would look up all agents again and again.
+        if len(ids) <= len(wait_queue) < min(2 * len(ids), MANY_WAITING):
             self.policy.look_up(wait_queue.queue.ids)
             wait_queue.queue.prepare()
 
-    def _settled(self) -> WaitQueue:
+    def _queue_for_push(self) -> WaitQueue:
         """The wait queue before a push, repaired if the last push was interrupted."""
         if self in self._ready_queue.dirty or self.read_in_place:
             self.finalize()
         if self in self._ready_queue.open:
-            self.look()
+            self.collect_pushed()
         self._wait_queue.queue.shut()
         return self._wait_queue
 
-    def accept_others(self) -> None:
+    def open_fast_push(self) -> None:
         """Opens the fast push, which only copies a row, if no agent needs special treatment and all waiting agents are known."""
         ready_queue, levels, wait_queue = self._ready_queue, self.levels, self._wait_queue
-        if levels.of or levels.not_due or self.deterministic or self.in_flight or self._ended:
+        if levels.by_agent or levels.not_due or self.deterministic or self.in_flight or self._ended:
             return
         if not wait_queue.queue.generations:
             ready_queue.open[self] = None
         elif self not in ready_queue.ready or self not in ready_queue.changed:
             return
         wait_queue.open()
-        self.accept = wait_queue.queue.push
+        self.fast_push = wait_queue.queue.push
 
-    def reopen(self) -> None:
+    def reopen_fast_push(self) -> None:
         """Opens the fast push again after a frame that read batches in place, if no agent was queued or removed meanwhile."""
         if self in self._ready_queue.open:
-            if self._wait_queue.queue.generations or self.levels.of or self.levels.not_due or self.deterministic:
-                self.look()  # agents were pushed during the frame, for the next one, or need special treatment from now on
+            if self._wait_queue.queue.generations or self.levels.by_agent or self.levels.not_due or self.deterministic:
+                self.collect_pushed()  # agents were pushed during the frame, for the next one, or need special treatment from now on
             else:
                 self._wait_queue.open()
-                self.accept = self._wait_queue.queue.push
+                self.fast_push = self._wait_queue.queue.push
 
-    def look(self) -> None:
+    def collect_pushed(self) -> None:
         """Updates the state for agents accepted by the fast push since the queue was empty."""
         wait_queue = self._wait_queue
         if wait_queue.queue.generations:
             wait_queue.look_at_head()
-            self._tell()
+            self._notify()
         else:
             wait_queue.queue.shut()
         self._ready_queue.open.pop(self, None)  # last: an interrupt may come before
@@ -224,9 +139,9 @@ class WaitingAgents:
     def _pushed(self, before: int) -> None:
         """Updates the ready queue only if the set of waiting agents changed."""
         if self._wait_queue.queue.changes != before:
-            self._tell()
+            self._notify()
         else:
-            self._at_rest()
+            self._mark_clean()
 
     def _generations(self, ids: Sequence[AgentId]) -> list[int]:
         """Generations of agents; raises AgentError for one that is not active."""
@@ -236,13 +151,13 @@ class WaitingAgents:
             raise AgentError(f"agents: expected agents that have begun, got {ids[generations.index(None)]!r}")
         return generations  # type: ignore[return-value]
 
-    def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
+    def _select_rows(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
         """A copy of some rows of columns."""
         return {name: columns[name] if spec.batch_axis is None else
                 np.take(columns[name], rows, 0 if is_ragged(columns[name]) else spec.batch_axis)
                 for name, spec in self.policy.all_inputs.items()}
 
-    def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
+    def _set_deterministic(self, ids: Iterable[AgentId], deterministic: bool) -> None:
         if deterministic:
             self.deterministic.update(ids)
         elif self.deterministic:
@@ -256,82 +171,27 @@ class WaitingAgents:
         self.finalize()
         self._ready_queue.dirty[self] = self._ready_queue.needs_sort[self] = None
         self._wait_queue = wait_queue
-        self.gone, self.seen = [], self.policy.membership_version
-        self._tell()
+        self.stale, self.pruned_version = [], self.policy.membership_version
+        self._notify()
 
-    def saw(self, before: int) -> None:
+    def note_own_change(self, before: int) -> None:
         """Notes the runtime's own change of agents, made at membership version `before`, so that nothing needs pruning."""
-        if self.seen == before and self.policy.membership_version == before + 1:
-            self.seen = before + 1
+        if self.pruned_version == before and self.policy.membership_version == before + 1:
+            self.pruned_version = before + 1
 
     def prune_stale(self) -> None:
         """Removes agents that ended or restarted without the runtime's knowledge. A restarted agent keeps its level."""
-        if self.policy.membership_version == self.seen:
+        if self.policy.membership_version == self.pruned_version:
             return
-        self.seen = self.policy.membership_version
+        self.pruned_version = self.policy.membership_version
         pushed = self.wait_queue.queue.generations
         generations = self.policy.generations(list(pushed))
-        gone = [agent for (agent, generation), now in zip(pushed.items(), generations, strict=True) if generation != now]
-        for agent in gone:
+        stale = [agent for (agent, generation), now in zip(pushed.items(), generations, strict=True) if generation != now]
+        for agent in stale:
             self._forget_waiting(agent)
-        treated = [*{**self.levels.of, **self.levels.not_due}]
-        for agent, generation in zip(treated, self.policy.generations(treated), strict=True):
+        with_level = [*{**self.levels.by_agent, **self.levels.not_due}]
+        for agent, generation in zip(with_level, self.policy.generations(with_level), strict=True):
             if generation is None:
                 self.forget(agent)
-        self.gone += [agent for agent in gone if agent not in self.leaving]
-        self._tell()
-
-    def skipped(self) -> tuple[AgentId, ...]:
-        """Agents that wait or are not due."""
-        ended = self._ended
-        if len(ended) == 1 and not self._wait_queue.queue.generations and not self.levels.not_due:
-            in_flight = ended[0]  # no push since its batch, so it need not be finalized for this
-            if in_flight.wait_queue is not None and len(in_flight.wait_queue) == len(in_flight.ids):
-                return in_flight.ids[in_flight.n_run:]
-        ids = self.wait_queue.queue.ids
-        return (*ids, *self.levels.not_due) if self.levels.not_due else ids
-
-    def noticed(self) -> None:
-        """Marks the waiting agents as seen by the frame; later changes must be reported to it."""
-        if self not in self._ready_queue.open:
-            self._wait_queue.queue.shut()
-        self._ready_queue.changed.pop(self, None)
-
-    def divisible(self, frame: int) -> bool:
-        """Whether a batch of all waiting agents may stop at its time limit. Not for very many agents: their bookkeeping would take longer
-        than a frame that decides for a few."""
-        wait_queue = self.wait_queue
-        n_waiting = len(wait_queue.queue.generations)
-        return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not wait_queue.queue.shares
-                and wait_queue.eligible(frame) == n_waiting)
-
-    # Urgency ------------------------------------------------------------------------------------------------------------
-
-    @property
-    def even(self) -> bool:
-        """Whether waiting agents are already in order of urgency: no levels, and no reordering."""
-        return self not in self._ready_queue.needs_sort
-
-    def urgency(self, frame: int) -> float:
-        """Urgency of the most urgent agent: frames waited, this one included, times priority."""
-        if self.even:
-            return float(frame + 1 - self.wait_queue.head_enqueued_frame)
-        return max(self.urgencies(frame))
-
-    def urgencies(self, frame: int) -> list[float]:
-        """Urgency of all agents that may run in this frame, in queue order."""
-        wait_queue, priority = self.wait_queue, self.levels.priority
-        enqueued_frame, agents = wait_queue.enqueued_frame, islice(wait_queue.queue.generations, wait_queue.eligible(frame))
-        return [(frame + 1 - enqueued_frame.get(agent, frame)) * priority(agent) for agent in agents]
-
-    def sort_by_urgency(self, n_rows: int, frame: int) -> None:
-        """Moves the most urgent agents to the front, if fewer than all run."""
-        n_eligible = self.wait_queue.eligible(frame)
-        if self.even or n_rows >= n_eligible:
-            return
-        order = np.argsort(-np.array(self.urgencies(frame)), kind="stable")
-        if (order[:-1] > order[1:]).any():
-            self.wait_queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.wait_queue))]))
-            self._tell()
-        if not self.levels.of:
-            self._ready_queue.needs_sort.pop(self, None)
+        self.stale += [agent for agent in stale if agent not in self.ending]
+        self._notify()

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 
-from cervello.agents.membership.deferred import catch_up, notes
-from cervello.agents.runtime.frame import Frame, Picked
+from cervello.agents.membership.deferred import deferred_calls, run_deferred
+from cervello.agents.runtime.frame import Frame
+from cervello.agents.runtime.scheduler import Picked
 
 _WORTH_HELP_S = 1e-3  # minimum work for a second thread: waking one through Python takes a tenth of that
 
@@ -23,7 +24,7 @@ class Workers:
 
     def __init__(self, lock: AbstractContextManager[object], threads: int):
         self._lock, self._threads = lock, threads
-        self._helping: ThreadPoolExecutor | None = None
+        self._helpers: ThreadPoolExecutor | None = None
 
     def run(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
         """Runs all `picks` of the `frame`. The caller requeues batches that an interrupt has left in flight.
@@ -34,9 +35,9 @@ class Workers:
         """
         helpers: list[Future[None]] = []
         if self._threads > 1 and expected_s > _WORTH_HELP_S and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S):
-            if self._helping is None:
-                self._helping = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
-            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
+            helpers = [self._helpers.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
         try:
             self._work(frame, picks, deadline)
             for helper in helpers:
@@ -55,8 +56,8 @@ class Workers:
             else:
                 with self._lock:
                     picked = next(picks, None)
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
             if picked is None:
                 return
             queue, in_flight = picked
@@ -65,19 +66,19 @@ class Workers:
             except Exception as error:
                 with self._lock:
                     frame.fail(queue, queue.failed(in_flight, frame.number), error)
-                if notes:
-                    catch_up()
+                if deferred_calls:
+                    run_deferred()
                 continue
             with self._lock:
                 queue.decided(in_flight, ids, columns, frame.number)
                 frame.add(queue, ids, columns)
                 if deadline is not None and in_flight.ids:
                     in_flight.ended_s = time.perf_counter()
-            if notes:
-                catch_up()
+            if deferred_calls:
+                run_deferred()
 
     def close(self) -> None:
         """Ends the threads; a later frame creates new ones."""
-        if self._helping is not None:
-            self._helping.shutdown()
-            self._helping = None
+        if self._helpers is not None:
+            self._helpers.shutdown()
+            self._helpers = None

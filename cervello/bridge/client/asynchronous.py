@@ -62,7 +62,7 @@ class _Stream(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.on_end(ServerGoneError("the server closed the connection without a word"))
+        self.on_end(ServerGoneError("the server closed the connection without a reason"))
         self.resume_writing()
         self.closed.set_result(None)
 
@@ -94,7 +94,7 @@ class AsyncClient:
 
     Attributes:
       address: of the server, as given.
-      told: the server's answer to `hello`.
+      hello: the server's answer to `hello`.
     """
 
     def __init__(self, address: str, timeout_s: float):
@@ -103,8 +103,8 @@ class AsyncClient:
         self._next_id = 0
         self._gone: BridgeError | None = None
         self._loop = asyncio.get_running_loop()
-        self.told: dict[str, Any] = {}
-        self._stream = _Stream(self._take, self._end)
+        self.hello: dict[str, Any] = {}
+        self._stream = _Stream(self._receive, self._end)
 
     @classmethod
     async def connect(cls, address: str, *, name: str = "python", token: str | None = None, connect_timeout_s: float = 5.0,
@@ -134,13 +134,13 @@ class AsyncClient:
         if token is not None:
             params["token"] = token
         try:
-            client.told = await client._ask("hello", params, connect_timeout_s)
+            client.hello = await client._ask("hello", params, connect_timeout_s)
         except BaseException as error:
             await client.close()
             if isinstance(error, LateAnswerError):
                 raise ServerGoneError(f"{address}, hello: expected an answer within {connect_timeout_s} s, got none") from error
             raise
-        client._stream.deframer.most = client.told["limits"]["frame_bytes"]
+        client._stream.deframer.most = client.hello["limits"]["frame_bytes"]
         return client
 
     async def close(self) -> None:
@@ -190,7 +190,7 @@ class AsyncClient:
         await self._stream.drain()
 
     def _put(self, method: str, body: bytes) -> None:
-        most = self.told.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
+        most = self.hello.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
         if len(body) > most:
             raise ConfigurationError(f"{self.address}, {method}: expected at most {most} bytes, the server's frame_bytes, got {len(body)}")
         self._stream.transport.write(framed(body))
@@ -199,7 +199,7 @@ class AsyncClient:
         if self._gone is not None:
             raise type(self._gone)(f"{self.address}, {step}: {self._gone}")
 
-    def _take(self, body: bytes) -> None:
+    def _receive(self, body: bytes) -> None:
         """Processes a body.
 
         Raises:

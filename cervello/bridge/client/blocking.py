@@ -28,7 +28,7 @@ class Client:
             answer = hunters.infer([1, 2], {"obs": observations}).result(timeout_s=0.004)
 
     Attributes:
-      address: of the server. told: the server's answer to `hello`.
+      address: of the server. hello: the server's answer to `hello`.
 
     Args:
       address: tcp://host:port or unix:/path.
@@ -57,14 +57,14 @@ class Client:
         self._agents: dict[str, set[int]] = {}
         self._gone: BridgeError | None = None
         self._connection: Connection | None = None
-        self.told: dict[str, Any] = {}
+        self.hello: dict[str, Any] = {}
         self._connect()
 
     # Connecting ---------------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
         until = time.monotonic() + self._connect_timeout_s
-        self._connection = Connection(self._where, self._connect_timeout_s, self._take)
+        self._connection = Connection(self._where, self._connect_timeout_s, self._receive)
         self._gone = None
         self._pending: dict[int, Pending] = {}
         self._next_id = 0
@@ -72,7 +72,7 @@ class Client:
         if self._token is not None:
             params["token"] = self._token
         try:
-            self.told = self._send("hello", params).result(max(0.0, until - time.monotonic()))
+            self.hello = self._send("hello", params).result(max(0.0, until - time.monotonic()))
         except LateAnswerError as error:
             self.close()
             raise ServerGoneError(f"{self.address}, hello: expected an answer within {self._connect_timeout_s} s, got none; does a "
@@ -80,7 +80,7 @@ class Client:
         except BridgeError:
             self.close()
             raise
-        self._connection.deframer.most = self.told["limits"]["frame_bytes"]
+        self._connection.deframer.most = self.hello["limits"]["frame_bytes"]
 
     def close(self) -> None:
         """Ends the connection, and with it all agents that it has begun."""
@@ -100,7 +100,7 @@ class Client:
     @property
     def policies(self) -> list[str]:
         """The names of the server's policies."""
-        return list(self.told["policies"])
+        return list(self.hello["policies"])
 
     def policy(self, name: str) -> RemotePolicy:
         """A policy of the server; waits for its `spec`."""
@@ -146,7 +146,7 @@ class Client:
 
     def _checked(self, method: str, body: bytes) -> bytes:
         """Encodes a body within the server's limit."""
-        most = self.told.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
+        most = self.hello.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
         if len(body) > most:
             raise ConfigurationError(f"{self.address}, {method}: expected at most {most} bytes, the server's frame_bytes, got {len(body)}; "
                                      "send fewer agents at once")
@@ -218,7 +218,7 @@ class Client:
             if self._n_others:
                 self._changed.notify_all()
 
-    def _take(self, body: bytes) -> None:
+    def _receive(self, body: bytes) -> None:
         """Processes a body.
 
         Raises:
@@ -233,7 +233,7 @@ class Client:
             raise DrainingError(text) if draining else ServerGoneError(text)
         pending = self._pending.pop(number, None)
         if pending is not None:
-            pending._settle(None if error is None else error_of(self.address, pending._step, error), result)
+            pending._finish(None if error is None else error_of(self.address, pending._step, error), result)
 
     def _lose(self, error: BridgeError) -> None:
         self._drop()
@@ -250,4 +250,4 @@ class Client:
     def _end(self, error: BridgeError) -> None:
         pending, self._pending = list(self._pending.values()), {}
         for each in pending:
-            each._settle(type(error)(f"{self.address}, {each._step}: {error}"), None)
+            each._finish(type(error)(f"{self.address}, {each._step}: {error}"), None)

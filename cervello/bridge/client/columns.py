@@ -21,20 +21,20 @@ class Port:
       shape: of one agent's row. dtype: on the wire. optional: may be left out.
     """
 
-    def __init__(self, told: Mapping[str, Any]):
-        self.shape = tuple(told["shape"])
-        self.dtype: np.dtype[Any] = np.dtype(told["dtype"]).newbyteorder("<")
-        self.optional = told.get("default") is not None
+    def __init__(self, spec: Mapping[str, Any]):
+        self.shape = tuple(spec["shape"])
+        self.dtype: np.dtype[Any] = np.dtype(spec["dtype"]).newbyteorder("<")
+        self.optional = spec.get("default") is not None
 
 
 class Columns:
     """Inputs and outputs of a policy, from the server's `spec`."""
 
-    def __init__(self, name: str, told: Mapping[str, Any]):
+    def __init__(self, name: str, spec: Mapping[str, Any]):
         self.name = name
-        self.inputs, self.outputs = ({key: Port(each) for key, each in dict(told[side]).items()} for side in ("inputs", "outputs"))
+        self.inputs, self.outputs = ({key: Port(each) for key, each in dict(spec[side]).items()} for side in ("inputs", "outputs"))
         self.constants = {key: np.frombuffer(each["value"], np.dtype(each["dtype"]).newbyteorder("<")).reshape(each["shape"])
-                          for key, each in dict(told["constants"]).items()}
+                          for key, each in dict(spec["constants"]).items()}
 
     def packed(self, what: str, ports: Mapping[str, Port], given: Mapping[str, Any], n_rows: int) -> dict[str, bytes]:
         """Encodes columns as bins.

@@ -21,15 +21,15 @@ class Connection:
 
     Args:
       where: tcp or unix. timeout_s: for connecting.
-      take: called with each received body; raises BridgeError when the connection has to be closed.
+      on_body: called with each received body; raises BridgeError when the connection has to be closed.
     Attributes:
       deframer: cuts what comes into bodies.
     Raises:
       ServerGoneError: no server answers.
     """
 
-    def __init__(self, where: Address, timeout_s: float, take: Callable[[bytes], None]):
-        self.deframer, self._outgoing, self._take = Deframer((1 << 32) - 1), bytearray(), take
+    def __init__(self, where: Address, timeout_s: float, on_body: Callable[[bytes], None]):
+        self.deframer, self._outgoing, self._on_body = Deframer((1 << 32) - 1), bytearray(), on_body
         try:
             if where.scheme == "unix":
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -98,9 +98,9 @@ class Connection:
             while True:
                 data = self._socket.recv(_CHUNK)
                 if not data:
-                    raise ServerGoneError("the server closed the connection without a word")
+                    raise ServerGoneError("the server closed the connection without a reason")
                 for body in self.deframer.feed(data):
-                    self._take(body)
+                    self._on_body(body)
                 if len(data) < _CHUNK:
                     return
         except BlockingIOError:

@@ -39,7 +39,7 @@ class Pending:
             raise self._error
         return self._found
 
-    def _settle(self, error: BridgeError | None, result: Any) -> None:
+    def _finish(self, error: BridgeError | None, result: Any) -> None:
         self._error, self._is_done = error, True
         if error is None:
             self._found = result if self._columns is None else Answer(self._columns, result)

@@ -11,6 +11,8 @@ from cervello.bridge.envelope import unpack
 from cervello.bridge.scan import scan
 from cervello.errors import BridgeError, DrainingError, RefusedError, ServerGoneError
 
+MOST_VALUES = 1 << 20  # of one reply; decoding more would take much memory
+
 
 def request(number: int, method: str, params: dict[str, Any]) -> bytes:
     """Encodes the body of a request."""
@@ -31,8 +33,9 @@ def reply(where: str, body: bytes) -> tuple[int | None, Any, Any]:
       ServerGoneError: the body is no reply; the connection has to be closed.
     """
     try:
-        scan(body)
-        value = unpack(body)
+        if not scan(body, MOST_VALUES):
+            raise BadFrame(f"expected at most {MOST_VALUES} values, got more")
+        value = unpack(body, "strict")
     except (BadFrame, ValueError) as wrong:
         raise ServerGoneError(f"{where}, receive: expected a reply, got something else ({wrong}); is it a Cervello server?") from None
     known = type(value) is list and len(value) == 4 and value[0] == 1 and (value[1] is None or type(value[1]) is int)

@@ -55,8 +55,10 @@ def reward(columns: Columns, agents: Ids, rewards: Any, actions: Mapping[str, An
 
 def end(columns: Columns, agents: Ids, terminated: Flags, truncated: Flags, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
     ids = ids_of(agents)
-    found: dict[str, Any] = {"policy": columns.name, "agents": ids, "terminated": flags_of("terminated", terminated, len(ids)),
-                             "truncated": flags_of("truncated", truncated, len(ids))}
+    found: dict[str, Any] = {"policy": columns.name, "agents": ids}
+    for name, given in (("terminated", terminated), ("truncated", truncated)):
+        if given is not False:
+            found[name] = flags_of(name, given, len(ids))
     if inputs is not None:
         found["inputs"] = columns.packed("input", columns.inputs, inputs, len(ids))
     return found

@@ -1,4 +1,4 @@
-"""Hyperbolic functions and their inverses on sixteen float32 lanes. The promises are in `functions`.
+"""Hyperbolic functions and their inverses on sixteen float32 lanes. The guarantees are in `functions`.
 
 Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 4.5 and 4.6; Muller et al., Handbook of Floating-Point Arithmetic.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant
-from cervello.codegen.math.exponentials import NAN, exp, expm1, log, log1p, with_sign_of
+from cervello.codegen.math.exponentials import NAN, copysign, exp, expm1, log, log1p
 from cervello.codegen.simd import fabs, fma, select, sqrt
 
 LN_2 = 0.6931471805599453
@@ -19,9 +19,9 @@ def sinh(x):
     a = fabs(x)
     d = expm1(a)
     small = constant(0.5) * (d + d / (d + constant(1.0)))
-    half = exp(constant(0.5) * a)  # e^|x| itself can overflow
+    half = exp(constant(0.5) * a)  # e^|x| may overflow
     large = constant(0.5) * half * half
-    return with_sign_of(select(a > constant(20.0), large, small), x)
+    return copysign(select(a > constant(20.0), large, small), x)
 
 
 @inline
@@ -38,7 +38,7 @@ def asinh(x):
     """asinh(x) = log(1 + |x| + x^2 / (1 + sqrt(1 + x^2))), within 3 ulp."""
     a = fabs(x)
     small = log1p(a + a * a / (constant(1.0) + sqrt(fma(a, a, constant(1.0)))))
-    return with_sign_of(select(a > constant(1e9), log(a) + constant(LN_2), small), x)
+    return copysign(select(a > constant(1e9), log(a) + constant(LN_2), small), x)
 
 
 @inline
@@ -53,4 +53,4 @@ def acosh(x):
 def atanh(x):
     """atanh(x) = log((1 + |x|) / (1 - |x|)) / 2, within 3 ulp; NaN beyond ±1."""
     a = fabs(x)
-    return with_sign_of(constant(0.5) * log1p((a + a) / (constant(1.0) - a)), x)
+    return copysign(constant(0.5) * log1p((a + a) / (constant(1.0) - a)), x)

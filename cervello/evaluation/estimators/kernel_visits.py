@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cervello.codegen import linker
-from cervello.codegen.float64_tile import HIGH, MOST_ROWS, WIDE
+from cervello.codegen.float64_tile import BLOCK_TERMS, TILE_COLUMNS, TILE_ROWS
 from cervello.native.kernels.flow_words import FLOW
 from cervello.spec import Array
 
@@ -83,7 +83,7 @@ class Kernels:
         gaps = np.maximum(squares[:, None] + squares - 2 * centres @ centres.T, 0.0)[np.triu_indices(self.n, 1)]
         gaps = gaps[gaps > 1e-12 * squares.max()]  # below is rounding: the same state
         width = float(np.median(gaps)) if len(gaps) else 1.0
-        self.columns = -(-(self.n + 1) // WIDE) * WIDE  # of features, one more at least, whole tiles
+        self.columns = -(-(self.n + 1) // TILE_COLUMNS) * TILE_COLUMNS  # of features, one more at least, whole tiles
         self._whole = np.zeros((centres.shape[1] + 2, self.columns))  # −|s − c|² / 2 = s·c − |s|² / 2 − |c|² / 2
         self._whole[:-2, :self.n] = centres.T / width
         self._whole[-2, :self.n] = -0.5 / width
@@ -101,9 +101,9 @@ class Kernels:
 def _flow_sums(kernels: Kernels, states: Array, flow: Flow, first: int) -> Array:
     """[K, F, F + 1] Σ φ(sₜ) (γᵗ k(sₜ) − onwardₜ₋₁ k(sₜ₋₁))ᵀ over a chunk's rows, and behind it what w = 1 leaves of the flow."""
     K, F, width = len(flow.onward), kernels.n, kernels.columns
-    high = -(-F // HIGH) * HIGH
+    high = -(-F // TILE_ROWS) * TILE_ROWS
     stop = min(first + _CHUNK, len(states))
-    sums, scratch = np.zeros((K, high, width)), np.empty((high + width) * MOST_ROWS)
+    sums, scratch = np.zeros((K, high, width)), np.empty((high + width) * BLOCK_TERMS)
     onward = np.zeros((K, stop - first))  # of the row before; nothing comes before the first one of all
     onward[:, 0 if first else 1:] = flow.onward[:, max(first - 1, 0):stop - 1]
     discount, begun = np.ascontiguousarray(flow.discount[first:stop]), np.ascontiguousarray(flow.start[first:stop])

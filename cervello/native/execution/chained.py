@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _SOURCE = abi.LINK.index.source
-_FOLLOW = "cervello.native.kernels.links:follow"
+_RUN_LINKS = "cervello.native.kernels.links:run_links"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,20 +91,20 @@ class _Graph:
         self.run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
         self.own: dict[int, Array | None] = {}  # port → initial row, or None; these ports have memory here
         self.memory: Array = np.empty(0, np.uint8)
-        self.placed = 0  # capacity in rows
+        self.allocated_rows = 0  # capacity in rows
 
     def resolve(self, n_rows: int, into: Plan | None) -> Plan | None:
         """The plan for n_rows; None if it needs more than one compiled call or releases the GIL."""
         plan = self.model.resolve(n_rows, into=into)
-        if plan.long or not self.model.compiled(plan):
+        if plan.releases_gil or not self.model.compiled(plan):
             return None
-        if n_rows > self.placed:
+        if n_rows > self.allocated_rows:
             self._place(n_rows)
         return plan
 
     def _place(self, n_rows: int) -> None:
         """Allocates this graph's own ports for n_rows rows."""
-        self.placed = 0
+        self.allocated_rows = 0
         specs = (*self.model.inputs.values(), *self.model.outputs.values())
         sizes = [-(-int(np.prod(specs[port].batched(n_rows))) * specs[port].dtype.itemsize // 64) * 64 for port in self.own]
         memory = self.memory = np.empty(sum(sizes) + 64, np.uint8)
@@ -115,7 +115,7 @@ class _Graph:
             if row is not None:
                 np.ndarray(specs[port].batched(n_rows), specs[port].dtype, memory, at)[...] = row.reshape(specs[port].shape)
             at += size
-        self.placed = n_rows
+        self.allocated_rows = n_rows
 
 
 class Chain:
@@ -129,9 +129,9 @@ class Chain:
         self._run = run
         self._graphs: list[tuple[_Graph, int]] = []  # (graph, its row in the link table)
         self._rows: list[list[int]] = []
-        self._kept: list[Any] = []
+        self._keepalive: list[Any] = []
         self._results: dict[str, int] = {}
-        self._none: Array = np.zeros(0, np.uint8)
+        self._zero_flags: Array = np.zeros(0, np.uint8)
         self._flag_rows: list[int] = []
         for stage in chained.stages:
             if stage.model is None:
@@ -142,7 +142,7 @@ class Chain:
         for row, words in zip(self._table, self._rows, strict=False):
             row[:len(words)] = words
         run.context[abi.CTX.links], run.context[abi.CTX.n_links] = self._table.ctypes.data, len(self._rows)
-        run.context[abi.CTX.follow] = linker.address(_FOLLOW)
+        run.context[abi.CTX.run_links] = linker.address(_RUN_LINKS)
 
     def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
         """The graphs' plans for n_rows; None if they cannot run in the same compiled call.
@@ -150,9 +150,9 @@ class Chain:
         Args:
           into: plans whose memory is reused; they must no longer be in use.
         """
-        if len(self._none) < n_rows:
-            self._none = np.zeros(n_rows, np.uint8)
-            self._table[self._flag_rows, _SOURCE] = self._none.ctypes.data
+        if len(self._zero_flags) < n_rows:
+            self._zero_flags = np.zeros(n_rows, np.uint8)
+            self._table[self._flag_rows, _SOURCE] = self._zero_flags.ctypes.data
         found = []
         for i, (graph, _) in enumerate(self._graphs):
             plan = graph.resolve(n_rows, into[i] if into else None)
@@ -161,7 +161,7 @@ class Chain:
             found.append(plan)
         return tuple(found)
 
-    def use(self, plans: Sequence[Plan]) -> None:
+    def bind_plans(self, plans: Sequence[Plan]) -> None:
         """Prepares the arenas and the link table for plans from `resolve`."""
         for (graph, row), plan in zip(self._graphs, plans, strict=True):
             graph.run.reserve(plan.arena_bytes)
@@ -179,7 +179,7 @@ class Chain:
         (feed,), (name,) = stage.feeds.values(), stage.results.values()
         if feed.kind == "flags":
             cell = np.zeros(1, np.int64)
-            self._kept.append(cell)
+            self._keepalive.append(cell)
             source = cell.ctypes.data
             self._flag_rows.append(self._link(abi.LINK_FLAGS, source, 0))
         else:
@@ -194,7 +194,7 @@ class Chain:
         for port, (name, spec) in enumerate(model.outputs.items(), len(model.inputs)):
             cell, target = graph.run.cell(port), stage.results.get(name)
             if target is not None and name not in stage.int8:
-                self._link(abi.LINK_SAME, cell, self._column(target))
+                self._link(abi.LINK_ALIAS, cell, self._column(target))
                 continue
             graph.own[port] = None
             self._results[name] = cell
@@ -208,9 +208,9 @@ class Chain:
         """The links that fill one input of a graph."""
         cell, width = graph.run.cell(port), int(np.prod(spec.shape, dtype=np.int64))
         if feed.kind == "output":
-            self._link(abi.LINK_SAME, cell, self._column(feed.name))
+            self._link(abi.LINK_ALIAS, cell, self._column(feed.name))
         elif feed.kind == "result":
-            self._link(abi.LINK_SAME, cell, self._results[feed.name])
+            self._link(abi.LINK_ALIAS, cell, self._results[feed.name])
         elif feed.kind == "flags":
             self._flag_rows.append(self._link(abi.LINK_FLAGS, cell, 0))
         else:
@@ -224,8 +224,8 @@ class Chain:
             elif feed.kind == "allowed":
                 assert feed.dtype is not None
                 sizes = np.array(feed.sizes, np.int64)
-                self._kept.append(sizes)
-                self._link(abi.LINK_ALLOWED, cell, self._column(feed.name, not feed.is_input), width,
+                self._keepalive.append(sizes)
+                self._link(abi.LINK_MASK, cell, self._column(feed.name, not feed.is_input), width,
                            abi.MASK.filled(element=feed.dtype.itemsize, is_float=int(feed.dtype.kind == "f"), sizes=sizes.ctypes.data,
                                            n_sizes=len(sizes)))
 

@@ -17,9 +17,9 @@ from cervello.errors import CervelloError, ExecutionError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.native.execution.c_api import api, array_empty
 from cervello.native.graph.dims import at
-from cervello.native.graph.tensors import Tensor
+from cervello.native.graph.tensors import Space, Tensor
 from cervello.native.kernels import abi
-from cervello.native.lowering.rules.host import HostCall
+from cervello.native.lowering.rules.fallback import FallbackCall
 from cervello.native.program.encode import Plan, Program
 from cervello.noise import layout
 from cervello.noise.words import FILL
@@ -28,7 +28,7 @@ from cervello.spec import FusedOp, TensorSpec
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.runtime.control:run", f"{_KERNELS}.runtime.control:run_named", f"{_KERNELS}.runtime.execution:segment"
-_KEEP = f"{_KERNELS}.storing:keep"
+_STORE_STATE = f"{_KERNELS}.storing:store_state"
 _CTX, _HEADER, _ARG = abi.CTX, abi.ARGUMENTS.index, abi.ARG
 _FIRST, _WORDS = abi.ARGUMENTS.n_words, abi.ARGUMENT.n_words  # where the records of arrays begin, and words of one
 _BASE: int = _ARG.base
@@ -84,16 +84,16 @@ class ExecutionContext:
         for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
-            record[_ARG.dtype] = record[_ARG.also] = id(spec.dtype)
+            record[_ARG.dtype] = record[_ARG.second_dtype] = id(spec.dtype)
             if i >= n_own and spec.dtype == np.int8:
-                record[_ARG.also] = id(_BOOL)
+                record[_ARG.second_dtype] = id(_BOOL)
             record[_ARG.output] = output
             record[_ARG.name] = id(spec.name)
-            record[_ARG.rank] = len(dims) if len(dims) <= abi.MOST_DIMS and layout.is_known() else -1
+            record[_ARG.rank] = len(dims) if len(dims) <= abi.MAX_DIMS and layout.is_known() else -1
             record[_ARG.flags] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
             n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             record[_ARG.fixed_bytes if spec.batch_axis is None else _ARG.row_bytes] = n_bytes
-            record[_ARG.sizes:_ARG.sizes + len(dims[:abi.MOST_DIMS])] = dims[:abi.MOST_DIMS]
+            record[_ARG.sizes:_ARG.sizes + len(dims[:abi.MAX_DIMS])] = dims[:abi.MAX_DIMS]
         self.context = np.array(abi.CONTEXT.filled(
             arguments=self.arguments.ctypes.data, save_thread=api("PyEval_SaveThread"), restore_thread=api("PyEval_RestoreThread"),
             dict_get=api("PyDict_GetItemWithError"), dict_size=api("PyDict_Size"), dict_type=id(dict) if layout.is_known() else 0,
@@ -156,7 +156,7 @@ class ExecutionContext:
         self.arguments[_HEADER.given_inputs], self.arguments[_HEADER.given_outputs] = given.count(False), given.count(True)
         self._fused_ops, self._hidden = table, tuple(sorted(hidden))
         self.context[_CTX.fused_ops], self.context[_CTX.n_fused_ops] = table.ctypes.data, len(ops)
-        self.context[_CTX.keep] = linker.address(_KEEP) if any(op.kind == "scatter" for op in ops) else 0
+        self.context[_CTX.store_state] = linker.address(_STORE_STATE) if any(op.kind == "scatter" for op in ops) else 0
 
     def allocate_hidden(self, n_rows: int) -> None:
         """Allocates hidden ports for n_rows rows."""
@@ -218,13 +218,13 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
     The arrays are already checked. Outputs whose shape depends on data are left in run.values.
     """
     set_arrays(run, plan, arrays)
-    start, address = int(plan.facts[abi.PLAN.index.program]), run.context.ctypes.data
+    start, address = int(plan.header[abi.PLAN.index.program]), run.context.ctypes.data
     at = 0
     while at < len(program.segments):
         segment = program.segments[at]
         at += 1
-        if segment.host is not None:
-            run_host(program, run, plan, segment.host, arrays, n_inputs)
+        if segment.fallback is not None:
+            run_fallback(program, run, plan, segment.fallback, arrays, n_inputs)
             continue
         status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
         if status > 0:
@@ -243,21 +243,22 @@ def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> No
     run.values.clear()
 
 
-def run_host(program: Program, run: ExecutionContext, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
+def run_fallback(program: Program, run: ExecutionContext, plan: Plan, fallback: FallbackCall, arrays: Sequence[Array],
+                 n_inputs: int) -> None:
     """Runs one fallback call after `set_arrays`."""
-    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
+    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in fallback.operands]
     try:
-        for target, result in zip(host.results, host(operands, plan.n_rows), strict=True):
+        for target, result in zip(fallback.results, fallback(operands, plan.n_rows), strict=True):
             if isinstance(target, str):
                 run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
             elif target is not None:
                 view = operand_view(program, run, plan, target, arrays, n_inputs)
                 assert view is not None
-                _write(view, result, str(host.node))
+                _write(view, result, str(fallback.node))
     except CervelloError:
         raise
     except Exception as error:  # a numpy error on user data is reported as ExecutionError
-        raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
+        raise ExecutionError(f"node {fallback.node}: expected to run, got {type(error).__name__}: {error}") from error
 
 
 def _write(target: Array, result: Array, node: str) -> None:
@@ -273,11 +274,9 @@ def operand_view(program: Program, run: ExecutionContext, plan: Plan, operand: A
         return operand
     if isinstance(operand, str):
         return run.values[operand]
-    from cervello.native.graph.tensors import Space
-
     buffer, n = operand.buffer, plan.n_rows
     if buffer.space is Space.ARENA:
-        return run.arena_view(operand, int(plan.places[1 + program.layout.index[id(buffer)]]), n)
+        return run.arena_view(operand, int(plan.buffer_offsets[1 + program.layout.index[id(buffer)]]), n)
     if buffer.space is Space.CONSTANT:
         base = buffer.data
     else:

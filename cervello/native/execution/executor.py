@@ -46,7 +46,7 @@ class Executable:
     @property
     def batched(self) -> bool:
         """Whether a step processes many rows; if not, the model was exported for one row and rows run one after another."""
-        return self._built.batching.free
+        return self._built.batching.dynamic
 
     def resolve(self, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
         """The executable plan for n_rows rows; split into chunks to fit the cache or to share among threads.
@@ -82,7 +82,7 @@ class Executable:
           arrays, results: columns in the model's order; an array of another dtype or layout is copied.
         """
         if not (self.compiled(plan) and self.execute(run, plan, run.call, (plan.n_rows, *arrays, *results))):
-            self._run_slowly(run, arrays, results, plan)
+            self._run_with_copies(run, arrays, results, plan)
 
     def compiled(self, plan: Plan) -> bool:
         """Whether a plan runs in one compiled call."""
@@ -106,17 +106,18 @@ class Executable:
             memory = arena.borrow(plan.arena_bytes)
             try:
                 run.context[_ARENA] = memory.address
-                status = call((plan.alone or plan).address, *given)
+                status = call((plan.single_thread_plan or plan).address, *given)
             finally:
                 run.context[_ARENA] = run.own
                 arena.give_back(memory)
         else:
-            status = self._execute_shared(workers, run, plan, call, given)
+            status = self._execute_parallel(workers, run, plan, call, given)
         if status > 0:
             raise self.program.failure(status)
         return status == 0
 
-    def _execute_shared(self, workers: list[Any], run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
+    def _execute_parallel(self, workers: list[Any], run: ExecutionContext, plan: Plan, call: Callable[..., int],
+                          given: Sequence[Any]) -> int:
         """Runs a plan whose chunks workers share; returns the status of `call`."""
         runs, memories = [run], []
         given = tuple(dict(names) if type(names) is dict else names for names in given)  # the caller cannot remove arrays from a copy
@@ -152,19 +153,19 @@ class Executable:
                              f"{names[pair[0]]!r}; give every output its own")
         return columns, [self._target(r, spec, columns, n_rows) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
-    def _run_slowly(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
+    def _run_with_copies(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
         """General path: arrays that need a copy, programs with fallback steps, and batch axes other than 0."""
         columns, targets = self.fitted(arrays, results, plan.n_rows)
         if self.compiled(plan):
             run.note((*columns, *targets))
             self.execute(run, plan, run.call, (0,))
         else:
-            self._run_pieces(run, columns, targets, list(plan.chunks))
+            self._run_chunks(run, columns, targets, list(plan.chunks))
         for target, result in zip(targets, results, strict=True):
             if target is not result:
                 result[...] = target
 
-    def _run_pieces(self, run: ExecutionContext, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
+    def _run_chunks(self, run: ExecutionContext, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
         """Runs slices of the batch as separate arrays."""
         first = 0
         context, slots, flags = run.context, int(run.context[_CTX.slots]), int(run.context[_CTX.deterministic])
@@ -174,23 +175,23 @@ class Executable:
             # Kernels see a chunk as a separate batch: its row 0 draws the noise of row `first`.
             context[_CTX.row] = 0
             context[_CTX.slots], context[_CTX.deterministic] = slots and slots + first * 8, flags and flags + first
-            pieces = [self._piece(a, spec.batch_axis, first, count, len(plans) == 1)
+            chunk_arrays = [self._chunk_of(a, spec.batch_axis, first, count, len(plans) == 1)
                       for a, spec in zip((*columns, *targets), self._ports, strict=True)]
             if self.program.wholly_planned:
-                run.note(pieces)
+                run.note(chunk_arrays)
                 status = run.call(plan.address, 0)
             else:
-                status = run_mixed(self.program, run, plan, pieces, len(columns))
+                status = run_mixed(self.program, run, plan, chunk_arrays, len(columns))
             if status:
                 raise self.program.failure(status)
-            for piece, target, spec in zip(pieces[len(columns):], targets, self.spec.outputs.values(), strict=True):
-                if piece is not target and spec.batch_axis is not None:
-                    target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = piece
+            for chunk, target, spec in zip(chunk_arrays[len(columns):], targets, self.spec.outputs.values(), strict=True):
+                if chunk is not target and spec.batch_axis is not None:
+                    target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = chunk
             first += count
         context[_CTX.slots], context[_CTX.deterministic] = slots, flags
 
     @staticmethod
-    def _piece(array: Array, axis: int | None, first: int, count: int, whole: bool) -> Array:
+    def _chunk_of(array: Array, axis: int | None, first: int, count: int, whole: bool) -> Array:
         if whole or axis is None:
             return array
         return np.ascontiguousarray(array[(slice(None),) * axis + (slice(first, first + count),)])

@@ -58,17 +58,17 @@ class IOBinding:
         self._call, self._address = self._run.call, self._plan.address
         if self._plan.helpers:
             linker.link(thread_pool.REFERENCES)
-            self._call = self._call_shared
+            self._call = self._call_parallel
 
     def _fits(self, columns: list[Any]) -> bool:
         """Whether every array can be used without a copy."""
         try:
-            taken, targets = self._model.fitted(columns, self._arrays[len(columns):], self.n_rows)
+            columns_fitted, targets = self._model.fitted(columns, self._arrays[len(columns):], self.n_rows)
         except InputError:
             return False
-        return all(one is other for one, other in zip((*taken, *targets), self._arrays, strict=True))
+        return all(one is other for one, other in zip((*columns_fitted, *targets), self._arrays, strict=True))
 
-    def _call_shared(self, address: int, first: int) -> int:
+    def _call_parallel(self, address: int, first: int) -> int:
         self._model.execute(self._run, self._plan, self._run.call, (first,))
         return 0
 

@@ -10,7 +10,8 @@ from cervello.native.execution.context import ExecutionContext
 from cervello.noise import SeedKeys
 
 Array = np.ndarray[Any, Any]
-Arguments = tuple[Array, Array, Array, "Array | None"]  # slots, steps, keys and deterministic flags, as `ExecutionContext.named` takes them
+# Slots, steps, keys and deterministic flags, as `ExecutionContext.named` takes them.
+NoiseArrays = tuple[Array, Array, Array, "Array | None"]
 
 
 class RowNoise:
@@ -27,8 +28,8 @@ class RowNoise:
         self._seed: int | None = None
         self._keys = SeedKeys(n_rows)
         slots, steps, keys = self._keys.numbers, np.zeros(n_rows, np.int64), self._keys.keys
-        self._drawing: Arguments = slots, steps, keys, None
-        self._deterministic: Arguments = slots, steps, keys, np.ones(n_rows, np.bool_)
+        self._drawing: NoiseArrays = slots, steps, keys, None
+        self._deterministic: NoiseArrays = slots, steps, keys, np.ones(n_rows, np.bool_)
 
     @classmethod
     def of(cls, run: ExecutionContext, n_rows: int) -> RowNoise:
@@ -38,7 +39,7 @@ class RowNoise:
             noise = run.noise = cls(n_rows)
         return noise
 
-    def arguments(self, seed: int | None) -> Arguments:
+    def arguments(self, seed: int | None) -> NoiseArrays:
         """The arrays for a seed, 0 <= seed < 2**64; with None, all rows are deterministic."""
         if seed is None:
             return self._deterministic

@@ -78,6 +78,7 @@ def _copiers() -> _Copiers | None:
     if not array_empty():
         return None
     table = np.array(COPY_ROWS.filled(
-        empty=array_empty(), incref=api("Py_IncRef"), set_item=api("PyList_SetItem"), clear=api("PyErr_Clear"), new=api("PyDict_New"),
-        set=api("PyDict_SetItem"), release=api("Py_DecRef"), list_type=id(list), elements=_ELEMENTS), np.int64)
+        array_empty=array_empty(), incref=api("Py_IncRef"), list_set_item=api("PyList_SetItem"), err_clear=api("PyErr_Clear"),
+        dict_new=api("PyDict_New"), dict_set=api("PyDict_SetItem"), decref=api("Py_DecRef"), list_type=id(list),
+        elements=_ELEMENTS), np.int64)
     return _Copiers(*(entry.fastcall_objects(name, table.ctypes.data, (table,)) for name in (_COPY, _SPLIT)))

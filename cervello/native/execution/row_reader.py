@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cervello.batcher.pad import sole_input
+from cervello.batcher.observation import sole_input
 from cervello.codegen import entry
 from cervello.native.execution.c_api import api
-from cervello.native.kernels.row_words import INPUT, LOCK_OWNER, MOST_DIMS, READER
+from cervello.native.kernels.row_words import INPUT, LOCK_OWNER, MAX_DIMS, READER
 from cervello.noise import layout
 from cervello.spec import Specs
 
@@ -68,10 +68,10 @@ class RowReader:
     def __init__(self, specs: Specs, directory: Directory | None = None):
         known = {"array_type": id(np.ndarray), "dict_type": id(dict), "str_type": id(str), "dict_size": api("PyDict_Size"),
                  "dict_get": api("PyDict_GetItemWithError"), "dict_next": api("PyDict_Next"), "n_inputs": len(specs),
-                 "sole": int(len(specs) == 1 and sole_input(specs) is not None)}
+                 "single_input": int(len(specs) == 1 and sole_input(specs) is not None)}
         if directory is not None:
-            known |= {"int_type": id(int), "dict_set": api("PyDict_SetItem"), "int_value": api("PyLong_AsLongLong"),
-                      "int_make": api("PyLong_FromLongLong"), "decref": api("Py_DecRef"), "err_clear": api("PyErr_Clear"),
+            known |= {"int_type": id(int), "dict_set": api("PyDict_SetItem"), "int_to_word": api("PyLong_AsLongLong"),
+                      "int_from_word": api("PyLong_FromLongLong"), "decref": api("Py_DecRef"), "err_clear": api("PyErr_Clear"),
                       "slots": id(directory.slots), "writer": directory.writer.ctypes.data,
                       "generations_at": directory.generations.ctypes.data}
         self._table: Array = np.array(READER.filled(**known) + [0] * (INPUT.n_words * len(specs)), np.int64)
@@ -94,29 +94,31 @@ class RowReader:
 
         None if compiled code cannot read this interpreter's arrays and dicts, or if it does not support these inputs.
         """
-        if not specs or not layout.is_known() or any(len(spec.shape) > MOST_DIMS for spec in specs.values()):
+        if not specs or not layout.is_known() or any(len(spec.shape) > MAX_DIMS for spec in specs.values()):
             return None
         return cls(specs, directory)
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+             capacity: int) -> None:
         """Lets `push` add agents to these dicts and write rows from `first` on, until `shut`.
 
         Args:
           generations, rows: generation and row of each waiting agent.
-          since: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
+          enqueued_frames: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
           first, capacity: the first free row, and the rows of the columns.
         """
-        if since is not None and not _locks_are_known():
+        if enqueued_frames is not None and not _locks_are_known():
             return
         table, last = self._table, self._open
-        if generations is not last[0] or rows is not last[1] or since is not last[2] or first != last[3] or capacity != last[4]:
-            self._open = generations, rows, since, first, capacity  # keepalive: compiled code holds their addresses
-            table[_W.generations:_W.more] = id(generations), id(rows), 0 if since is None else id(since), first, capacity
-        table[_W.open] = 1
+        if generations is not last[0] or rows is not last[1] or enqueued_frames is not last[2] or first != last[3] or capacity != last[4]:
+            self._open = generations, rows, enqueued_frames, first, capacity  # keepalive: compiled code holds their addresses
+            frames = 0 if enqueued_frames is None else id(enqueued_frames)
+            table[_W.generations:_W.more] = id(generations), id(rows), frames, first, capacity
+        table[_W.accepts] = 1
 
     def shut(self) -> None:
         """Disables `push` until the next `open`."""
-        self._table[_W.open] = 0
+        self._table[_W.accepts] = 0
 
     def bind(self, columns: Mapping[str, Array]) -> None:
         """Sets the target columns, [capacity, *row] each; observations must have their dtypes. The caller keeps them alive."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels.runtime.thread_pool"
 _JOB = abi.JOB.index
-REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "run_parallel", "stop"))
+REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("run_worker", "run_parallel", "stop"))
 
 
 def _lock() -> int:
@@ -44,7 +44,7 @@ def _lock() -> int:
 def _block(words: Sequence[int]) -> Array:
     """Words on cache lines of their own; never freed."""
     raw = np.zeros(len(words) + 16, np.int64)
-    _kept.append(raw)
+    _keepalive.append(raw)
     start = -(raw.ctypes.data // 8) % 8
     block = raw[start:start + len(words)]
     block[:] = words
@@ -58,7 +58,8 @@ class Worker:
         words = _block(abi.WORKER.filled(lock=_lock(), acquire=api("PyThread_acquire_lock"), save_thread=api("PyEval_SaveThread"),
                                          restore_thread=api("PyEval_RestoreThread")))
         self.address: int = words.ctypes.data
-        self._thread = threading.Thread(target=entry.fastcall_ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
+        run_worker = entry.fastcall_ints(f"{_KERNELS}:run_worker")
+        self._thread = threading.Thread(target=run_worker, args=(self.address,), name="cervello", daemon=True)
         self._thread.start()
         self._avoided = -1
 
@@ -83,14 +84,14 @@ class _Job:
 
 
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
-_kept: list[Array] = []
+_keepalive: list[Array] = []
 _idle: list[Worker] = []
 _spawned: list[Worker] = []
 _jobs: list[_Job] = []
 _spawning = threading.Lock()
 _last_s = 0.0  # estimated end of the last shareable batch below WAKING_WORK
 WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker with a cold cache is worth it
-_CLOSE_S = 1e-4
+_MOST_GAP_S = 1e-4
 _S_PER_WORK = 1.2e-11
 
 
@@ -103,12 +104,12 @@ def claim(plan: Plan) -> list[Worker]:
     if plan.work < WAKING_WORK:
         now_s, before_s = time.perf_counter(), _last_s
         _last_s = now_s + plan.work * _S_PER_WORK  # estimated end
-        if now_s - before_s > _CLOSE_S:
+        if now_s - before_s > _MOST_GAP_S:
             return []
-    taken: list[Worker] = []
-    while len(taken) < plan.helpers:
+    workers: list[Worker] = []
+    while len(workers) < plan.helpers:
         try:
-            taken.append(_idle.pop())
+            workers.append(_idle.pop())
         except IndexError:
             with _spawning:
                 if len(_spawned) >= plan.helpers:
@@ -118,8 +119,8 @@ def claim(plan: Plan) -> list[Worker]:
                 except RuntimeError:  # no more threads available: the batch runs with fewer
                     break
                 _spawned.append(worker)
-            taken.append(worker)
-    return taken
+            workers.append(worker)
+    return workers
 
 
 def give_back(workers: list[Worker]) -> None:
@@ -163,8 +164,8 @@ def _forget() -> None:
     """Resets the pool in a forked child: a fork copies memory but not threads. Workers held by the parent's threads are leaked."""
     global _spawning
     _spawning = threading.Lock()
-    for kept in (_idle, _spawned, _jobs):
-        kept.clear()
+    for pool in (_idle, _spawned, _jobs):
+        pool.clear()
 
 
 atexit.register(_dismiss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.fallback.table import NUMPY, host
+from cervello.native.fallback.table import NUMPY, numpy_op
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
@@ -28,14 +28,14 @@ NUMPY.update({
 })
 
 
-@host("Reshape")
+@numpy_op("Reshape")
 def _reshape(node: Node, x: Array, shape: Array) -> Array:
     keep_zero = bool(node.attributes.get("allowzero", 0))
     dims = [x.shape[i] if d == 0 and not keep_zero else int(d) for i, d in enumerate(shape.tolist())]
     return x.reshape(dims)
 
 
-@host("Flatten")
+@numpy_op("Flatten")
 def _flatten(node: Node, x: Array) -> Array:
     axis = node.attributes.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
@@ -53,7 +53,7 @@ def slices(n_dims: int, starts: Array, ends: Array, axes: Array | None, steps: A
     return tuple(found)
 
 
-@host("Split")
+@numpy_op("Split")
 def _split(node: Node, x: Array, split: Array | None = None) -> tuple[Array, ...]:
     axis = node.attributes.get("axis", 0)
     if split is None:
@@ -64,13 +64,13 @@ def _split(node: Node, x: Array, split: Array | None = None) -> tuple[Array, ...
     return tuple(np.split(x, edges, axis=axis))
 
 
-@host("ConstantOfShape")
+@numpy_op("ConstantOfShape")
 def _constant_of_shape(node: Node, shape: Array) -> Array:
     value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32)))
     return np.full(_ints(shape), value.reshape(-1)[0], value.dtype)
 
 
-@host("Pad")
+@numpy_op("Pad")
 def _pad(node: Node, x: Array, pads: Array, value: Array | None = None, axes: Array | None = None) -> Array:
     places = list(range(x.ndim)) if axes is None else [int(a) % x.ndim for a in axes]
     amounts = [(0, 0)] * x.ndim
@@ -84,7 +84,7 @@ def _pad(node: Node, x: Array, pads: Array, value: Array | None = None, axes: Ar
     return np.pad(x[inside], widths, mode=mode)
 
 
-@host("OneHot")
+@numpy_op("OneHot")
 def _one_hot(node: Node, indices: Array, depth: Array, values: Array) -> Array:
     count, axis = int(depth.reshape(()).item()), node.attributes.get("axis", -1)
     places = np.where(indices < 0, indices + count, indices)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.windows import Window, geometry
 
 
-@host("MaxPool", "AveragePool")
+@numpy_op("MaxPool", "AveragePool")
 def _pool(node: Node, x: Array) -> Array:
-    """Stacks the elements of each window, masks those outside the picture, and reduces over them."""
+    """Stacks the elements of each window, masks those outside the image, and reduces over them."""
     found = geometry(node, x.shape[2:])
     taps, counted, inside = _taps(found, x)
     if node.op == "MaxPool":
@@ -30,7 +30,7 @@ def _pool(node: Node, x: Array) -> Array:
 
 
 def _taps(found: Window, x: Array) -> tuple[Array, Array, Array]:
-    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded picture, and within the picture."""
+    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded image, and within the image."""
     taps, counted, inside = [], [], []
     for offsets in itertools.product(*map(range, found.kernel)):
         places = [np.arange(out) * stride - pad + k * dilation

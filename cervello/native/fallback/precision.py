@@ -17,7 +17,7 @@ from cervello.native.graph.graph import Node
 
 Runner = Callable[[Node, list[Array | None]], list[Array]]
 RowAxis = tuple[int, int]  # the batch axis, and how often all rows repeat along it
-NARROW = (np.dtype(np.float16), np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)))
+HALF_TYPES = (np.dtype(np.float16), np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)))
 
 # Ops that move or compare elements, or round each exact result once: these run on all rows at once, in their own type.
 _EXACT = frozenset({
@@ -32,15 +32,15 @@ _OWN_TYPE = frozenset({"DequantizeLinear", "QuantizeLinear"})  # these define th
 
 def by_row(node: Node, arrays: Sequence[Array | None]) -> bool:
     """Whether a node runs on one row at a time."""
-    return node.op not in _EXACT and any(a is not None and (a.dtype.kind == "f" or a.dtype in NARROW) for a in arrays)
+    return node.op not in _EXACT and any(a is not None and (a.dtype.kind == "f" or a.dtype in HALF_TYPES) for a in arrays)
 
 
-def run_wide(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]:
+def run_in_float32(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]:
     """Runs a node in float32 where it would compute with 16-bit floats."""
-    narrow = [a is not None and a.dtype in NARROW for a in arrays]
-    if not any(narrow) or node.op in _EXACT or node.op in _OWN_TYPE or node.domain:
+    is_half = [a is not None and a.dtype in HALF_TYPES for a in arrays]
+    if not any(is_half) or node.op in _EXACT or node.op in _OWN_TYPE or node.domain:
         return run(node, arrays)
-    results = run(node, [a.astype(F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
+    results = run(node, [a.astype(F32) if a is not None and half else a for a, half in zip(arrays, is_half, strict=True)])
     types = _result_types(node, arrays)
     with np.errstate(over="ignore"):
         return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]
@@ -52,21 +52,21 @@ def _result_types(node: Node, arrays: Sequence[Array | None]) -> list[np.dtype[A
     inputs, outputs = schema.inputs, schema.outputs
     of_operands = {inputs[min(k, len(inputs) - 1)].type_str: a.dtype for k, a in reversed(list(enumerate(arrays))) if a is not None}
     found = [of_operands.get(outputs[min(k, len(outputs) - 1)].type_str) for k in range(len(node.outputs))]
-    return [dtype if dtype in NARROW else None for dtype in found]
+    return [dtype if dtype in HALF_TYPES else None for dtype in found]
 
 
 def rows_first(array: Array, place: RowAxis, n_rows: int) -> Array:
     """[n_rows, one row's array], without gaps."""
-    axis, stretches = place
+    axis, row_repeats = place
     shape = array.shape
-    split = array.reshape(*shape[:axis], stretches, n_rows, shape[axis] // (stretches * n_rows), *shape[axis + 1:])
+    split = array.reshape(*shape[:axis], row_repeats, n_rows, shape[axis] // (row_repeats * n_rows), *shape[axis + 1:])
     moved = np.moveaxis(split, axis + 1, 0)
     return np.ascontiguousarray(moved).reshape(n_rows, *shape[:axis], shape[axis] // n_rows, *shape[axis + 1:])
 
 
 def rows_back(rows: Array, place: RowAxis) -> Array:
     """The inverse of `rows_first`."""
-    axis, stretches = place
+    axis, row_repeats = place
     n_rows, *shape = rows.shape
-    split = rows.reshape(n_rows, *shape[:axis], stretches, shape[axis] // stretches, *shape[axis + 1:])
+    split = rows.reshape(n_rows, *shape[:axis], row_repeats, shape[axis] // row_repeats, *shape[axis + 1:])
     return np.moveaxis(split, 0, axis + 1).reshape(*shape[:axis], shape[axis] * n_rows, *shape[axis + 1:])

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from cervello.errors import UnsupportedError
-from cervello.native.fallback.precision import run_wide
+from cervello.native.fallback.precision import run_in_float32
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
@@ -37,7 +37,7 @@ def run_reference(node: Node, inputs: list[Array | None]) -> list[Array]:
     Raises:
       UnsupportedError: onnx does not know the op, or its implementation is not trusted.
     """
-    return run_wide(_run, node, inputs)
+    return run_in_float32(_run, node, inputs)
 
 
 def _run(node: Node, inputs: list[Array | None]) -> list[Array]:

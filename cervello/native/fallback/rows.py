@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import NUMPY, Function, host
+from cervello.native.fallback.table import NUMPY, Function, numpy_op
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
@@ -58,7 +58,7 @@ NUMPY |= {op: _reducer(function) for op, function in _REDUCTIONS.items()}
 NUMPY["MatMul"] = lambda node, a, b: np.matmul(a, b)
 
 
-@host("Gemm")
+@numpy_op("Gemm")
 def _gemm(node: Node, a: Array, b: Array, c: Array | None = None) -> Array:
     a = a.T if node.attributes.get("transA", 0) else a
     b = b.T if node.attributes.get("transB", 0) else b
@@ -66,7 +66,7 @@ def _gemm(node: Node, a: Array, b: Array, c: Array | None = None) -> Array:
     return y if c is None else (y + np.asarray(node.attributes.get("beta", 1.0) * c)).astype(a.dtype)
 
 
-@host("Softmax", "LogSoftmax")
+@numpy_op("Softmax", "LogSoftmax")
 def _softmax(node: Node, x: Array) -> Array:
     axis = node.attributes["axis"] % max(x.ndim, 1)
     axes = tuple(range(axis, x.ndim)) if node.attributes.get("flatten") else axis
@@ -75,7 +75,7 @@ def _softmax(node: Node, x: Array) -> Array:
     return np.asarray(np.exp(moved) / total if node.op == "Softmax" else moved - np.log(total)).astype(x.dtype)
 
 
-@host("Hardmax")
+@numpy_op("Hardmax")
 def _hardmax(node: Node, x: Array) -> Array:
     axis = node.attributes["axis"] % max(x.ndim, 1)
     after = int(np.prod(x.shape[axis:], dtype=np.int64)) if node.attributes.get("flatten") else x.shape[axis]
@@ -84,7 +84,7 @@ def _hardmax(node: Node, x: Array) -> Array:
     return result.reshape(x.shape) if node.attributes.get("flatten") else np.moveaxis(result, -1, axis)
 
 
-@host("BatchNormalization")
+@numpy_op("BatchNormalization")
 def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
     """With fixed statistics per channel; before opset 9, `spatial=0` means per element."""
     shape = x.shape[1:] if node.opset < 9 and not node.attributes.get("spatial", 1) else (-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
@@ -93,7 +93,7 @@ def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: 
     return np.asarray((x - mean) * factor + bias).astype(x.dtype)
 
 
-@host("MeanVarianceNormalization")
+@numpy_op("MeanVarianceNormalization")
 def _mean_variance(node: Node, x: Array) -> Array:
     """Normalises to mean 0 and deviation 1 over some axes."""
     axes = tuple(node.attributes.get("axes", (0, 2, 3)))
@@ -101,7 +101,7 @@ def _mean_variance(node: Node, x: Array) -> Array:
     return np.asarray(centred / (np.sqrt((centred * centred).mean(axis=axes, keepdims=True)) + 1e-9)).astype(x.dtype)
 
 
-@host("LRN")
+@numpy_op("LRN")
 def _local_response(node: Node, x: Array) -> Array:
     """Divides each channel by a power of the sum of squares of its neighbours."""
     size, channels = node.attributes["size"], x.shape[1]
@@ -113,7 +113,7 @@ def _local_response(node: Node, x: Array) -> Array:
     return np.asarray(x / (bias + alpha / size * total) ** beta).astype(x.dtype)
 
 
-@host("Einsum")
+@numpy_op("Einsum")
 def _einsum(node: Node, *xs: Array) -> Array:
     known = [x if x.dtype.kind in "fiub" else x.astype(np.float32) for x in xs]  # numpy's own cannot add bfloat16
     return np.asarray(np.einsum(node.attributes["equation"].replace(" ", ""), *known)).astype(xs[0].dtype)

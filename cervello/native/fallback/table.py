@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.precision import run_wide
-from cervello.native.graph.dims import Affine, NotAffine, parts
+from cervello.native.fallback.precision import run_in_float32
+from cervello.native.fallback.reference import run_reference
+from cervello.native.graph.dims import NotAffine, depends_on_rows, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.op_table import registers
 
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
-host = registers(NUMPY)
+numpy_op = registers(NUMPY)
 _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
 
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Runs one node; outputs keep the dtype numpy gives unless the function decides. 16-bit floats are computed in float32."""
-    return run_wide(_run, node, inputs)
+    return run_in_float32(_run, node, inputs)
 
 
 def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
@@ -42,12 +43,8 @@ def _unary(function: Function) -> Function:
     return lambda node, x: function(x).astype(x.dtype, copy=False)
 
 
-def _binary(function: Function) -> Function:
-    return lambda node, a, b: function(a, b)
-
-
 _ONE = np.float32(1)
-NUMPY |= {op: _binary(function) for op, function in {
+NUMPY |= {op: lambda node, a, b, function=function: function(a, b) for op, function in {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Less": np.less, "Greater": np.greater, "LessOrEqual": np.less_equal,
     "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}.items()}
 _UNARY: dict[str, Function] = {
@@ -64,14 +61,14 @@ NUMPY |= {
     "CastLike": lambda node, x, like: _cast_to(node, x, like.dtype)}
 
 
-@host("Equal")
+@numpy_op("Equal")
 def _equal(node: Node, a: Array, b: Array) -> Array:
     if a.dtype != object and b.dtype != object:
         return np.asarray(np.equal(a, b))
-    return np.asarray(np.frompyfunc(_same_size, 2, 1)(a, b)).astype(bool)
+    return np.asarray(np.frompyfunc(_equal_sizes, 2, 1)(a, b)).astype(bool)
 
 
-def _same_size(a: Any, b: Any) -> bool:
+def _equal_sizes(a: Any, b: Any) -> bool:
     """Whether two sizes are equal for every N ≥ 1."""
     const, slope = parts(a - b)
     if slope and -const % slope == 0 and -const // slope >= 1:
@@ -79,7 +76,7 @@ def _same_size(a: Any, b: Any) -> bool:
     return slope == 0 and const == 0
 
 
-@host("Div")
+@numpy_op("Div")
 def _div(node: Node, a: Array, b: Array) -> Array:
     if a.dtype == object or b.dtype == object:
         return np.asarray(np.floor_divide(a, b))
@@ -88,7 +85,7 @@ def _div(node: Node, a: Array, b: Array) -> Array:
     return np.asarray(np.divide(a, b))
 
 
-@host("Pow")
+@numpy_op("Pow")
 def _pow(node: Node, a: Array, b: Array) -> Array:
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
         whole = np.power(a, np.maximum(b, 0), dtype=a.dtype)
@@ -96,7 +93,7 @@ def _pow(node: Node, a: Array, b: Array) -> Array:
     return cast(np.asarray(np.power(a, b)), a.dtype)
 
 
-def _ordered(a: Any, b: Any) -> bool:
+def _at_least(a: Any, b: Any) -> bool:
     """Whether size a is at least size b for every N ≥ 1.
 
     Raises:
@@ -112,11 +109,11 @@ def _ordered(a: Any, b: Any) -> bool:
 
 
 _EXTREMES: dict[str, tuple[Function, Function]] = {  # of numbers, of sizes
-    "Max": (np.maximum, np.frompyfunc(lambda a, b: a if _ordered(a, b) else b, 2, 1)),
-    "Min": (np.minimum, np.frompyfunc(lambda a, b: b if _ordered(a, b) else a, 2, 1))}
+    "Max": (np.maximum, np.frompyfunc(lambda a, b: a if _at_least(a, b) else b, 2, 1)),
+    "Min": (np.minimum, np.frompyfunc(lambda a, b: b if _at_least(a, b) else a, 2, 1))}
 
 
-@host("Max", "Min")
+@numpy_op("Max", "Min")
 def _extreme(node: Node, *xs: Array) -> Array:
     of_numbers, of_sizes = _EXTREMES[node.op]
     result = xs[0]
@@ -125,7 +122,7 @@ def _extreme(node: Node, *xs: Array) -> Array:
     return result
 
 
-@host("Clip")
+@numpy_op("Clip")
 def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     if x.dtype.kind == "f":  # a bound that is missing is the type's own
         low, high = (np.finfo(x.dtype).min if low is None else low), (np.finfo(x.dtype).max if high is None else high)
@@ -135,10 +132,8 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
 
 def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype != object and (dtype.kind == "V" or x.dtype.kind == "V" or dtype.name.startswith(_SMALL)):
-        from cervello.native.fallback.reference import run_reference  # it knows how each of them rounds and saturates
-
         attributes: dict[str, Any] = {"to": dtype, **{k: v for k, v in node.attributes.items() if k in ("saturate", "round_mode")}}
-        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]
+        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]  # it rounds and saturates as each type demands
     return cast(x, dtype)
 
 
@@ -162,4 +157,4 @@ def cast(x: Array, dtype: np.dtype[Any]) -> Array:
 
 def symbolic(data: Array) -> bool:
     """Whether an array holds sizes that depend on N."""
-    return data.dtype == object and any(isinstance(v, Affine) for v in data.reshape(-1))
+    return data.dtype == object and depends_on_rows(data.reshape(-1))

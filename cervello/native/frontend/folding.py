@@ -25,11 +25,11 @@ _VECTORISED = frozenset({
 
 def found(node: Node, operands: Sequence[Array | None]) -> list[Array] | None:
     """The cached results of a node for these operands; None if no earlier pass of this load computed them."""
-    made = current().made.get((id(node), *map(id, operands)))
+    made = current().folded.get((id(node), *map(id, operands)))
     return None if made is None else made[1]
 
 
-def affords(node: Node, operands: Sequence[Array | None], count: int, n_bytes: int) -> bool:
+def reserve_work(node: Node, operands: Sequence[Array | None], count: int, n_bytes: int) -> bool:
     """Whether the load's budget allows folding a node; its work is then deducted. Otherwise the node stays in the program.
 
     Args:
@@ -58,7 +58,7 @@ def keep(node: Node, operands: Sequence[Array | None], results: list[Array]) -> 
     new = [r for r in results if not any(r.shape == operand.shape and np.may_share_memory(r, operand) for operand in given)]
     left = current()
     left.take(f"node {node}", sum(result.nbytes for result in new))
-    left.made[id(node), *map(id, operands)] = (node, *operands), results
+    left.folded[id(node), *map(id, operands)] = (node, *operands), results
 
 
 def _work(node: Node, operands: Sequence[Array | None], count: int) -> int:

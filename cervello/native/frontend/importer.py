@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from cervello.errors import CervelloError, FormatError, GraphError, MissingFileError, UnsupportedError
 from cervello.native.frontend import crvo
 from cervello.native.frontend.control_flow import flattened
-from cervello.native.frontend.node_reader import NodeReader, check_names, ordered
+from cervello.native.frontend.node_reader import NodeReader, check_names, topological_order
 from cervello.native.frontend.tensor_data import data_folders
 from cervello.native.graph.graph import Graph, Port
 
@@ -89,8 +89,8 @@ def _graph(model: onnx.ModelProto, name: str, folders: tuple[Path, ...]) -> Grap
     check_names(proto, name)
     opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in model.opset_import}
     newest = onnx.defs.onnx_opset_version()
-    foreign = "" not in opsets and not any(node.domain in ("", "ai.onnx") for node in proto.node)  # nothing of ONNX's own domain
-    opset = newest if foreign else opsets.get("", 0)
+    custom_only = "" not in opsets and not any(node.domain in ("", "ai.onnx") for node in proto.node)  # nothing of ONNX's own domain
+    opset = newest if custom_only else opsets.get("", 0)
     if not OLDEST_OPSET <= opset <= newest:
         raise UnsupportedError(
             f"model {name!r}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; export it with another opset")
@@ -109,7 +109,7 @@ def _graph(model: onnx.ModelProto, name: str, folders: tuple[Path, ...]) -> Grap
         seen.setdefault(value.name, _port(value))
     if not seen:
         raise GraphError(f"model {name!r}: expected at least one output, got none")
-    in_order = ordered(nodes, known, name)
+    in_order = topological_order(nodes, known, name)
     for output in seen:
         if output not in known:
             raise GraphError(f"model {name!r}, output {output!r}: expected a node that produces it, found none "

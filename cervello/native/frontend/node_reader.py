@@ -20,10 +20,10 @@ from cervello.native.frontend.trees import ML
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import CALL, Body, Node
 
-_NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
+_SEQUENCE_OPS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
                          "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
 _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
-_SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
+_FIRST_OPSETS = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
 _STRINGS = frozenset({"classlabels_strings", "keys_strings", "values_strings", "cats_strings"})  # attributes of ai.onnx.ml
 _FIRST_INNER = 1 << 24  # index of the first inner node; no file has as many nodes
 _MOST_INNER = 10_000  # inner nodes: nested function calls expand a few bytes to any number
@@ -42,7 +42,7 @@ class NodeReader:
         self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
         self._external: dict[Any, Array] = {}  # ranges of external data files
-        self._stretches: dict[str, tuple[int, int]] = {}  # by external file: bytes read, end of the last range
+        self._ranges_read: dict[str, tuple[int, int]] = {}  # by external file: bytes read, end of the last range
         self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # attribute values; calls of one function share them
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
@@ -57,13 +57,13 @@ class NodeReader:
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
             if self._calls:
-                self._spend((tensor.name,))
+                self._count_inner_node((tensor.name,))
             constants[tensor.name] = self._array(tensor, f"model {name!r}, initializer {tensor.name!r}")
         nodes: list[Node] = []
         outside = not self._calls and given is None
         for index, node in enumerate(protos):
             if not outside or self._depth > 0:
-                self._spend((node.name, *node.input, *node.output))
+                self._count_inner_node((node.name, *node.input, *node.output))
             domain = "" if node.domain == "ai.onnx" else node.domain
             attributes = {a.name: value for a in node.attribute if (value := self._attribute(a, node, opsets, given)) is not None}
             if node.op_type == "Constant" and not domain:
@@ -75,7 +75,7 @@ class NodeReader:
                 continue
             self._check(node, domain, attributes)
             if (domain, node.op_type) in self._functions:
-                attributes = {CALL: self._called(domain, node, attributes)}
+                attributes = {CALL: self._function_body(domain, node, attributes)}
             number = index if outside and not self._depth else next(self._inner)
             nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
                               opsets.get(domain, self._opset), number))
@@ -93,14 +93,14 @@ class NodeReader:
         found = self._external.get(key)
         if found is None:
             found = self._external[key] = read_array(tensor, self._folders, where)
-            read, end = self._stretches.get(file, (0, 0))
+            read, end = self._ranges_read.get(file, (0, 0))
             read, end = read + found.nbytes, max(end, int(offset) + found.nbytes)
             if read > 2 * end:
                 raise FormatError(f"{where}: expected ranges in {file!r} that do not overlap, got {read} bytes of {end}")
-            self._stretches[file] = read, end
+            self._ranges_read[file] = read, end
         return found
 
-    def _spend(self, names: Collection[str]) -> None:
+    def _count_inner_node(self, names: Collection[str]) -> None:
         """Deducts an inner node from the limit; a small file can expand to any number of nodes and to names of any length."""
         self._left -= 1 + (len(names) + sum(map(len, names)) // _NAMES) // _NAMES
         if self._left < 0:
@@ -108,9 +108,9 @@ class NodeReader:
 
     def _check(self, node: onnx.NodeProto, domain: str, attributes: Mapping[str, Any]) -> None:
         where = f"model {self._name!r}, node {node.op_type} {node.name!r}"
-        if (node.op_type in _NO_TENSORS or node.op_type in FLOW) and not domain:
+        if (node.op_type in _SEQUENCE_OPS or node.op_type in FLOW) and not domain:
             raise UnsupportedError(f"{where}: expected ops on tensors, got one on sequences or optional values; export the policy without")
-        if self._opset < 7 and not domain and _meant_otherwise(node.op_type, self._opset, attributes):
+        if self._opset < 7 and not domain and _has_old_meaning(node.op_type, self._opset, attributes):
             raise UnsupportedError(f"{where}: expected opset 7 or later, got {self._opset}; export it with another opset")
         if domain == ML and (strings := [key for key in attributes if key in _STRINGS and attributes[key]]) and node.op_type != "ZipMap":
             raise UnsupportedError(f"{where}: expected numbers, got {strings[0]}; encode the labels as integers before training "
@@ -139,9 +139,9 @@ class NodeReader:
             nodes, constants = self.nodes(graph.node, opsets, graph.initializer, inputs, given)
         finally:
             self._depth -= 1
-        return _settled(Body(inputs, tuple(value.name for value in graph.output), tuple(nodes), constants), self._name)
+        return _sorted_body(Body(inputs, tuple(value.name for value in graph.output), tuple(nodes), constants), self._name)
 
-    def _called(self, domain: str, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Body:
+    def _function_body(self, domain: str, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Body:
         """The body of a function of the file, with the attributes of a call."""
         key, where = (domain, node.op_type), f"model {self._name!r}, node {node.op_type} {node.name!r}"
         if key in self._calls:
@@ -160,23 +160,23 @@ class NodeReader:
             nodes, constants = self.nodes(function.node, opsets, (), function.input, defaults | dict(attributes))
         finally:
             self._calls.pop()
-        body = _settled(Body(tuple(function.input), tuple(function.output), tuple(nodes), constants), self._name)
+        body = _sorted_body(Body(tuple(function.input), tuple(function.output), tuple(nodes), constants), self._name)
         if outside := sorted(body.outer()):
             raise GraphError(f"{where}: expected a function that reads its inputs alone, got one that reads {outside[0]!r}")
         return body
 
 
-def _settled(body: Body, name: str) -> Body:
+def _sorted_body(body: Body, name: str) -> Body:
     """The body with its nodes in order."""
     known = {*body.inputs, *body.constants, *body.outer()}
-    return replace(body, nodes=tuple(ordered(body.nodes, known, name)))
+    return replace(body, nodes=tuple(topological_order(body.nodes, known, name)))
 
 
-def _meant_otherwise(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
+def _has_old_meaning(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
     """Whether an op had another meaning before opset 7: broadcasting from an axis, statistics of training."""
     if op == "BatchNormalization":
         return not attributes.get("is_test", 0) or not attributes.get("spatial", 1)
-    return opset < _SINCE.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
+    return opset < _FIRST_OPSETS.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
 
 
 def check_names(proto: onnx.GraphProto, name: str) -> None:
@@ -199,27 +199,27 @@ def _check_new(tensor: str, known: Collection[str], where: str) -> None:
         raise GraphError(f"{where} {tensor!r}: expected a new name, got one that is defined twice")
 
 
-def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
+def topological_order(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
     """The nodes in topological order, which is the file's order if that is valid; all outputs are added to `known`.
 
     The time is linear in nodes and operands. The order equals that of repeated passes over the list, each of which takes the nodes whose
     inputs are known.
     """
     nodes = list(nodes)
-    makers: dict[str, int] = {}
+    producers: dict[str, int] = {}
     for place, node in enumerate(nodes):
         for output in filter(None, node.outputs):
-            if output in known or output in makers:
+            if output in known or output in producers:
                 raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
-            makers[output] = place
+            producers[output] = place
     reads = [{i for i in (*node.inputs, *node.outer()) if i and i not in known} for node in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
     missing = [0] * len(nodes)  # inputs that are not known yet
     for place, names in enumerate(reads):
         missing[place] = len(names)
         for input_name in names:
-            if input_name in makers:
-                readers[makers[input_name]].append(place)
+            if input_name in producers:
+                readers[producers[input_name]].append(place)
     rounds = [0] * len(nodes)  # the pass that takes a node
     ready = [place for place, count in enumerate(missing) if not count]
     for place in ready:  # grows
@@ -233,7 +233,7 @@ def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
         place = next(place for place, count in enumerate(missing) if count)
         node = nodes[place]
         absent = next(i for i in (*node.inputs, *sorted(node.outer())) if i and i not in known)
-        if absent in makers:
+        if absent in producers:
             raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {absent!r}")
         raise GraphError(f"model {name!r}, node {node}: expected its input {absent!r} to be produced by a node, an input or "
                          "an initializer, found none (a dangling input)")

@@ -24,7 +24,7 @@ class Signature:
     Attributes:
       names, required, letters: of each formal operand; operands with the same type letter share an element type.
       types: element types in ONNX's notation, by letter, or by the type itself if it is fixed.
-      repeats: whether the last operand is variadic; alike: whether variadic operands share one type.
+      variadic: whether the last operand is variadic; homogeneous: whether variadic operands share one type.
       attributes: kind and whether required, by name.
     """
 
@@ -35,14 +35,14 @@ class Signature:
     required: tuple[bool, ...]
     letters: tuple[str, ...]
     types: Mapping[str, frozenset[str]]
-    repeats: bool
-    alike: bool
+    variadic: bool
+    homogeneous: bool
     attributes: Mapping[str, tuple[Any, bool]]
 
-    def place(self, index: int) -> int | None:
+    def formal_index(self, index: int) -> int | None:
         """The formal operand for an actual one; None if there are too many."""
         last = len(self.names) - 1
-        return index if index <= last else last if self.repeats else None
+        return index if index <= last else last if self.variadic else None
 
 
 def _schema(op: str, opset: int, domain: str) -> onnx.defs.OpSchema | None:

@@ -16,16 +16,15 @@ import numpy as np
 import onnx
 
 from cervello.errors import UnsupportedError
-from cervello.native.frontend.trees import gathered
+from cervello.native.frontend.trees import with_forest
 from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.op_table import REDUCTIONS
 
-_REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
-                         "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"})
 _ROW_OPS = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
 _TRUE = np.ones(1, bool)
 
 
-def normalise(graph: Graph) -> Graph:
+def upgrade_opset(graph: Graph) -> Graph:
     """A graph whose nodes have the newest form of their ops."""
     constants = dict(graph.constants)
     nodes = []
@@ -41,15 +40,15 @@ def normalise(graph: Graph) -> Graph:
 
     for node in graph.nodes:
         if node.domain:
-            nodes.append(gathered(node))
+            nodes.append(with_forest(node))
         elif node.op == "Dropout":
             nodes += _without_dropout(node, constants)
         else:
-            nodes.append(_newest(node, constant))
+            nodes.append(_upgraded(node, constant))
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
-def _newest(node: Node, constant: Any) -> Node:
+def _upgraded(node: Node, constant: Any) -> Node:
     attributes, inputs = dict(node.attributes), list(node.inputs)
 
     def moved(*names: str, dtype: Any = np.int64) -> None:
@@ -58,7 +57,7 @@ def _newest(node: Node, constant: Any) -> Node:
             value = attributes.pop(name, None)
             inputs.append("" if value is None else constant(node, name, value, dtype))
 
-    if (node.op in _REDUCTIONS and "axes" in attributes) or (node.op in ("Squeeze", "Unsqueeze") and "axes" in attributes):
+    if node.op in (*REDUCTIONS, "Squeeze", "Unsqueeze") and "axes" in attributes:
         inputs = inputs[:1]
         moved("axes")
     elif node.op == "Clip" and node.opset < 11:
@@ -102,9 +101,9 @@ def _without_dropout(node: Node, constants: Mapping[str, Any]) -> list[Node]:
     nodes = [replace(node, op="Identity", inputs=node.inputs[:1], outputs=node.outputs[:1], attributes={})]
     if len(node.outputs) > 1 and node.outputs[1]:
         mask, number = node.outputs[1], -3 * (node.index + 1)  # numbers no node of the file has
-        sizes, kept = f"{mask}/sizes", mask if node.opset >= 10 else f"{mask}/kept"
+        sizes, mask_bools = f"{mask}/sizes", mask if node.opset >= 10 else f"{mask}/bool"
         nodes += [Node("Shape", node.inputs[:1], (sizes,), {}, node.name, index=number),
-                  Node("ConstantOfShape", (sizes,), (kept,), {"value": _TRUE}, node.name, index=number + 1)]
-        if kept != mask:  # once, a mask had the type of the values
-            nodes.append(Node("CastLike", (kept, node.inputs[0]), (mask,), {}, node.name, index=number + 2))
+                  Node("ConstantOfShape", (sizes,), (mask_bools,), {"value": _TRUE}, node.name, index=number + 1)]
+        if mask_bools != mask:  # once, a mask had the type of the values
+            nodes.append(Node("CastLike", (mask_bools, node.inputs[0]), (mask,), {}, node.name, index=number + 2))
     return nodes

@@ -22,8 +22,8 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 
 Inferred = list[tuple[Shape | None, np.dtype[Any] | None]]
-_ROWS = (1, 2, 5, 12, 1000, 1_000_003)  # past any bound that a rule might cut sizes at
-_MOST_DATA = 1024  # elements of a constant that may say a shape
+_PROBED_ROWS = (1, 2, 5, 12, 1000, 1_000_003)  # past any bound that a rule might cut sizes at
+_MOST_DATA = 1024  # elements of a constant that may hold a shape
 
 
 def infer_by_schema(node: Node, inputs: Sequence[Value | None]) -> Inferred:
@@ -42,13 +42,13 @@ def infer_by_schema(node: Node, inputs: Sequence[Value | None]) -> Inferred:
     names = [f"i{k}" if value is not None else "" for k, value in enumerate(inputs)]
     proto = as_proto(node, names, [f"o{k}" if name else "" for k, name in enumerate(node.outputs)])
     _check_attributes(node, schema, proto)
-    vary = any(value is not None and (depends_on_rows(value.shape or ()) or (value.data is not None and symbolic(value.data)))
+    rows_vary = any(value is not None and (depends_on_rows(value.shape or ()) or (value.data is not None and symbolic(value.data)))
                for value in inputs)
-    found = [_inferred(node, schema, proto, inputs, n_rows) for n_rows in (_ROWS if vary else _ROWS[:1])]
+    found = [_inferred(node, schema, proto, inputs, n_rows) for n_rows in (_PROBED_ROWS if rows_vary else _PROBED_ROWS[:1])]
     results: Inferred = []
     for each in zip(*found, strict=True):
         dtypes, shapes = {dtype for _, dtype in each}, [shape for shape, _ in each]
-        results.append((_line(shapes), dtypes.pop() if len(dtypes) == 1 else None))
+        results.append((_affine_shape(shapes), dtypes.pop() if len(dtypes) == 1 else None))
     return results
 
 
@@ -95,8 +95,8 @@ def _read(kind: onnx.TypeProto | None) -> tuple[tuple[int, ...] | None, np.dtype
     return tuple(dim.dim_value for dim in dims), dtype
 
 
-def _line(shapes: Sequence[tuple[int, ...] | None]) -> Shape | None:
-    """One shape that gives all of these, for the N of `_ROWS`; None when there is none."""
+def _affine_shape(shapes: Sequence[tuple[int, ...] | None]) -> Shape | None:
+    """One shape that gives all of these, for the N of `_PROBED_ROWS`; None when there is none."""
     first, *others = shapes
     if first is None or any(shape is None or len(shape) != len(first) for shape in others):
         return None
@@ -104,7 +104,7 @@ def _line(shapes: Sequence[tuple[int, ...] | None]) -> Shape | None:
     for sizes in zip(*(shape for shape in shapes if shape is not None), strict=True):
         slope = sizes[1] - sizes[0] if others else 0  # the first two N are 1 and 2
         size = affine(sizes[0] - slope, slope)
-        if any(at(size, n_rows) != found for n_rows, found in zip(_ROWS, sizes, strict=False)):
+        if any(at(size, n_rows) != found for n_rows, found in zip(_PROBED_ROWS, sizes, strict=False)):
             return None
         result.append(size)
     return tuple(result)

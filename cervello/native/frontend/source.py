@@ -94,7 +94,7 @@ class ModelSource:
             checked[name] = array.copy()
         return replace(self, updates={**self.updates, **checked})
 
-    def moved(self) -> ModelSource:
+    def relocated(self) -> ModelSource:
         """The same file for another process; a copy may have another modification time."""
         return self if self.path is None else replace(self, written=_written(self.path))
 

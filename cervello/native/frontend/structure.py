@@ -66,7 +66,7 @@ def _attribute(value: Any, constants: Constants, numbers: Numbers) -> Any:
     if isinstance(value, Body):
         own = {name: number for name, number in numbers.items() if name not in value.own()}  # what it defines is not what is around it
         inside = {**constants, **value.constants}
-        inputs = [_fresh(name, own) for name in value.inputs]
+        inputs = [_number(name, own) for name in value.inputs]
         nodes = list(_nodes(value.nodes, inside, own))
         return inputs, nodes, [_value(name, inside, own) for name in value.outputs]
     if isinstance(value, np.ndarray):
@@ -74,8 +74,3 @@ def _attribute(value: Any, constants: Constants, numbers: Numbers) -> Any:
     if isinstance(value, (list, tuple)):
         return [_attribute(each, constants, numbers) for each in value]
     return value
-
-
-def _fresh(name: str, numbers: Numbers) -> int:
-    numbers[name] = len(numbers)
-    return numbers[name]

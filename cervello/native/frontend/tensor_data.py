@@ -51,7 +51,7 @@ def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -
     location = facts.get("location", "")
     if not folders:
         raise FormatError(f"{where}: expected its data in the model, got external file {location!r}; load the model by path")
-    path = _located(location, folders, where)
+    path = _resolved_path(location, folders, where)
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     count = 1
     for dim in tensor.dims:
@@ -63,7 +63,7 @@ def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -
     return np.fromfile(path, dtype, count, offset=offset).reshape(tuple(tensor.dims))
 
 
-def _located(location: str, folders: tuple[Path, ...], where: str) -> Path:
+def _resolved_path(location: str, folders: tuple[Path, ...], where: str) -> Path:
     """The file of external data, links resolved."""
     given = Path(os.path.normpath(location))
     if location and not given.anchor and given.parts[:1] != ("..",):

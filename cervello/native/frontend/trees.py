@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.graph.forest import EQUAL, GREATER, LESS, NODE, UNORDERED, Forest, TreeCycleError, grown
+from cervello.native.graph.forest import EQUAL, GREATER, LESS, NODE, UNORDERED, Forest, TreeCycleError, build_forest
 from cervello.native.graph.graph import Node
 
 ML = "ai.onnx.ml"
@@ -22,12 +22,12 @@ _OUTCOMES = {"BRANCH_LEQ": LESS | EQUAL, "BRANCH_LT": LESS, "BRANCH_GTE": GREATE
              "BRANCH_NEQ": LESS | GREATER | UNORDERED}
 _MODES = tuple(_OUTCOMES)
 _MEMBER = len(_MODES)
-_AGGREGATES, _TRANSFORMS = ("AVERAGE", "SUM", "MIN", "MAX"), ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_AGGREGATES, TRANSFORMS = ("AVERAGE", "SUM", "MIN", "MAX"), ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 _MOST, _MOST_TARGETS = 1 << 31, 1 << 16
 Votes = list[list[tuple[int, float]]]
 
 
-def gathered(node: Node) -> Node:
+def with_forest(node: Node) -> Node:
     """The node with its trees as a `Forest`; any other node as it is.
 
     Raises:
@@ -107,8 +107,8 @@ class _Lists:
 
     def optional(self, read: Callable[[str, int], list[Any]], name: str, length: int) -> list[Any]:
         """A list that may be left out."""
-        left_out = not len(self.get(name, ())) and not len(self.get(f"{name}_as_tensor", ()))
-        return [] if left_out else read(name, length)
+        is_absent = not len(self.get(name, ())) and not len(self.get(f"{name}_as_tensor", ()))
+        return [] if is_absent else read(name, length)
 
     def missing(self, length: int) -> list[int]:
         """For each node, whether NaN takes the branch "yes"."""
@@ -132,7 +132,7 @@ def _base(lists: _Lists, n_targets: int, may_be_one: bool = False) -> list[float
     return found
 
 
-def _listed(lists: _Lists, prefix: str, n_targets: int) -> Callable[[], Forest]:
+def _from_node_lists(lists: _Lists, prefix: str, n_targets: int) -> Callable[[], Forest]:
     """Trees as lists of nodes by tree and id, leaves among them, and lists of votes that name their leaf."""
     places, count = lists.places("nodes")
     at = {place: i for i, place in enumerate(places)}
@@ -164,21 +164,21 @@ def _listed(lists: _Lists, prefix: str, n_targets: int) -> Callable[[], Forest]:
         nodes[k] = thresholds[i], features[i], _OUTCOMES[modes[i]] | (UNORDERED if missing[i] else 0), *children
     lists.finite("nodes_values", nodes["threshold"].tolist())
     votes: Votes = [[] for _ in leaves]
-    voters, n_votes = lists.places(prefix)
-    for place, target, value in zip(voters, lists.within(f"{prefix}_ids", n_targets, n_votes),
+    vote_leaves, n_votes = lists.places(prefix)
+    for place, target, value in zip(vote_leaves, lists.within(f"{prefix}_ids", n_targets, n_votes),
                                     lists.floats(f"{prefix}_weights", n_votes), strict=True):
         leaf = number.get(at.get(place, -1), 0)
         if leaf >= 0:
             lists.fail(f"{prefix}_nodeids that are leaves", f"node {place[1]} of tree {place[0]}")
         votes[~leaf].append((target, value))
     roots = {tree: i for i, (tree, _) in reversed(list(enumerate(places)))}  # the first node of each
-    return lambda: grown(nodes, [number[i] for i in sorted(roots.values())], votes, n_targets)
+    return lambda: build_forest(nodes, [number[i] for i in sorted(roots.values())], votes, n_targets)
 
 
 def _regressor(lists: _Lists) -> dict[str, Any]:
     n_targets = lists.count("n_targets")
     return {"aggregate": lists.choice("aggregate_function", "SUM", _AGGREGATES), "base": _base(lists, n_targets),
-            "transform": lists.choice("post_transform", "NONE", _TRANSFORMS), FOREST: _listed(lists, "target", n_targets)}
+            "transform": lists.choice("post_transform", "NONE", TRANSFORMS), FOREST: _from_node_lists(lists, "target", n_targets)}
 
 
 def _classifier(lists: _Lists) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _classifier(lists: _Lists) -> dict[str, Any]:
     if len(labels) < 2:
         lists.fail("at least two classlabels_int64s", labels)
     return {"aggregate": "SUM", "base": _base(lists, len(labels), len(labels) == 2), "labels": tuple(labels),
-            "transform": lists.choice("post_transform", "NONE", _TRANSFORMS), FOREST: _listed(lists, "class", len(labels))}
+            "transform": lists.choice("post_transform", "NONE", TRANSFORMS), FOREST: _from_node_lists(lists, "class", len(labels))}
 
 
 def _ensemble(lists: _Lists) -> dict[str, Any]:
@@ -215,13 +215,13 @@ def _ensemble(lists: _Lists) -> dict[str, Any]:
     if not roots:
         lists.fail("at least one of tree_roots", "none")
     return {"aggregate": _AGGREGATES[lists.choice("aggregate_function", 1, range(4))], "base": [],
-            "transform": _TRANSFORMS[lists.choice("post_transform", 0, range(5))],
-            FOREST: lambda: grown(np.array([tuple(node) for node in nodes], NODE), roots, votes, n_targets)}
+            "transform": TRANSFORMS[lists.choice("post_transform", 0, range(5))],
+            FOREST: lambda: build_forest(np.array([tuple(node) for node in nodes], NODE), roots, votes, n_targets)}
 
 
 def _with_members(lists: _Lists, nodes: list[list[Any]], modes: Sequence[int]) -> list[list[Any]]:
     """Replaces each node that tests membership in a set by a chain of nodes, each of which compares with one member."""
-    asking = [i for i, mode in enumerate(modes) if mode == _MEMBER]
+    member_nodes = [i for i, mode in enumerate(modes) if mode == _MEMBER]
     sets: list[list[float]] = [[]]
     for value in lists.tensor("membership_values"):
         if value == value:
@@ -230,9 +230,9 @@ def _with_members(lists: _Lists, nodes: list[list[Any]], modes: Sequence[int]) -
             sets.append([])
     if not sets[-1]:  # the last delimiter may be left out
         sets.pop()
-    if len(sets) != len(asking) or not all(sets):
-        lists.fail(f"{len(asking)} sets as membership_values, NaN between them, none of them empty", len(sets))
-    for i, members in zip(asking, sets, strict=True):
+    if len(sets) != len(member_nodes) or not all(sets):
+        lists.fail(f"{len(member_nodes)} sets as membership_values, NaN between them, none of them empty", len(sets))
+    for i, members in zip(member_nodes, sets, strict=True):
         _, feature, missing, yes, no = nodes[i]
         for member in members[:0:-1]:
             nodes.append([member, feature, EQUAL | missing, yes, no])

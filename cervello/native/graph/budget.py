@@ -1,4 +1,4 @@
-"""What one load may cost in memory and work, all its nodes and passes together.
+"""The limits of one load in memory and work, all its nodes and passes together.
 
 A single node may be cheap, but a small file can request any number of them. The budget counts folded constants and the packed forms of
 constants, which can grow faster than the file.
@@ -30,13 +30,13 @@ class Budget:
     Attributes:
       left_bytes: for new constants.
       left_work: multiply-adds and elements for folding.
-      made: cached results of folding, with the objects whose ids are in the keys; see `folding`.
+      folded: cached results of folding, with the objects whose ids are in the keys; see `folding`.
     """
 
     def __init__(self, constants: Mapping[str, Array]):
         self.most_bytes = self.left_bytes = _MOST_BYTES + _TIMES_BYTES * sum(array.nbytes for array in constants.values())
         self.left_work = _MOST_WORK + _TIMES_WORK * sum(array.size for array in constants.values())
-        self.made: dict[tuple[int, ...], tuple[Any, list[Array]]] = {}
+        self.folded: dict[tuple[int, ...], tuple[Any, list[Array]]] = {}
 
     def check(self, where: str, n_bytes: int) -> None:
         """Raises UnsupportedError if constants of n_bytes exceed the remaining bytes."""

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class NotAffine(ArithmeticError):
-    """The result depends on N in a way that `const + slope * N` cannot say."""
+    """The result depends on N in a way that `const + slope * N` cannot express."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,14 @@ def product(dims: Iterable[Dim]) -> Dim:
     return result
 
 
+def rows_axis(shape: Iterable[Dim]) -> int | None:
+    """The first axis whose size depends on N; None if there is none."""
+    return next((i for i, size in enumerate(shape) if isinstance(size, Affine)), None)
+
+
 def depends_on_rows(shape: Iterable[Dim]) -> bool:
-    return any(isinstance(dim, Affine) for dim in shape)
+    """Whether a size depends on N."""
+    return rows_axis(shape) is not None
 
 
 def written(shape: Iterable[Dim]) -> str:

@@ -46,7 +46,7 @@ class Forest:
         return int(found[0]) if len(found) == 1 else None
 
 
-def grown(nodes: Array, roots: Sequence[int], votes: Sequence[Sequence[tuple[int, float]]], n_targets: int) -> Forest:
+def build_forest(nodes: Array, roots: Sequence[int], votes: Sequence[Sequence[tuple[int, float]]], n_targets: int) -> Forest:
     """A forest of nodes in any order.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tables of functions by op, and the decorators that fill them."""
+"""Tables of functions by op and the decorators that fill them, and a family of ops that several tables name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 F = TypeVar("F")
+REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+              "ReduceLogSum", "ReduceLogSumExp")
 
 
 def registers(table: dict[str, F]) -> Callable[..., Callable[[F], F]]:

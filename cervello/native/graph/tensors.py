@@ -94,7 +94,7 @@ class Tensor:
         shape, strides = (tuple(of[axis] for axis in order) for of in (self.shape, self.strides))
         return self.viewed(self.name if name is None else name, shape, strides)
 
-    def picked(self, axis: int, index: int = 0) -> Tensor:
+    def select(self, axis: int, index: int = 0) -> Tensor:
         """The elements at `index` along an axis, without the axis."""
         shape, strides = ((*of[:axis], *of[axis + 1:]) for of in (self.shape, self.strides))
         return self.viewed(self.name, shape, strides, self.offset + self.strides[axis] * index if index else self.offset)
@@ -229,7 +229,7 @@ class Step:
     words: list[Any]
     op: str
     node: str
-    host: Any = None  # a function of the slower tiers instead of a kernel
+    fallback: Any = None  # a function of the slower tiers instead of a kernel
     scratch: tuple[Tensor, ...] = ()
     keeps: tuple[Tensor, ...] = ()
     times: int = 1

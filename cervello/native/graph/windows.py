@@ -25,7 +25,7 @@ class Window:
 
 
 def geometry(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...] | None = None) -> Window:
-    """The windows of a node over a picture of these sizes; `kernel` where the node does not say it."""
+    """The windows of a node over an image of these sizes; `kernel` where the node does not give it."""
     rank = len(sizes)
     kernel = tuple(node.attributes.get("kernel_shape") or kernel or ())
     strides = tuple(node.attributes.get("strides") or (1,) * rank)

@@ -1,9 +1,9 @@
-"""Attention in one pass: scores of a few rows at a time, elementwise ops on them, softmax, product with v.
+"""Fused attention: for blocks of query rows, scores, elementwise ops on them, softmax, and the product with v.
 
     out = softmax(ops(q @ k)) @ v      for every (sequence, head)
 
-The scores of 48 rows stay in the L2 cache for any sequence length. Each part is the function of the unfused chain, on the same numbers in
-the same order, so the fused result is bitwise equal.
+The scores of 48 rows stay in the L2 cache for usual sequence lengths. Each part calls the functions of the unfused kernels on the same
+numbers in the same order, so the result is bitwise equal to that of the unfused ops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cervello.codegen.memory import call_block_2, word
 from cervello.codegen.records import reader, view
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
-from cervello.native.kernels.reduce_by_sixteen import softmax_rows
+from cervello.native.kernels.reduce_batched import softmax_rows
 from cervello.native.kernels.reduce_short import softmax_rows as softmax_short
 from cervello.native.kernels.schemas import ATTEND, ATTEND_OP
 from cervello.native.kernels.sizes import SCORE_ROWS, SHORT_ROW
@@ -31,7 +31,7 @@ def _apply(w, ctx, scores, first, rows, n, h, i, j):
         operand = word(ctx, word(w.first_at, 2 * o)) + word(w.first_at, 2 * o + 1)
         operand += h * op.by[0] + i * op.by[1] + j * op.by[2] + first * op.row
         count, calls = n, rows
-        if op.mask != 0 and op.row == 0:  # one number for all: no rows to tell apart
+        if op.mask != 0 and op.row == 0:  # one operand for all scores: a single call covers all rows
             count, calls = rows * n, 1
         for r in range(calls):
             row = scores + r * n * 4
@@ -47,7 +47,8 @@ def attend(step, ctx):
     w = _words(step, ctx)
     q, k, v, out, k_panels, v_panels, scores = w.q, w.k, w.v, w.out, w.keys, w.values, w.scores
     m, n, d, dv, q_row, out_row, zeros, softmax = w.m, w.n, w.d, w.dv, w.q_row, w.out_row, w.zeros, w.softmax
-    free = k_panels if m <= SCORE_ROWS else scores + (SCORE_ROWS * n + 15) // 16 * 64  # the last rows' softmax needs no more keys
+    # The softmax of the last rows runs after the last use of the packed keys.
+    softmax_scratch = k_panels if m <= SCORE_ROWS else scores + (SCORE_ROWS * n + 15) // 16 * 64
     for h in range(w.sizes[0]):
         for i in range(w.sizes[1]):
             for j in range(w.sizes[2]):
@@ -61,9 +62,9 @@ def attend(step, ctx):
                     many_rows(left + first * q_row, q_row, k_panels, zeros, scores, n * 4, rows, d, n, w.d_segments)
                     _apply(w, ctx, scores, first, rows, n, h, i, j)
                     if n <= SHORT_ROW:
-                        softmax_short(scores, n * 4, scores, n * 4, rows, n, free, step, softmax)
+                        softmax_short(scores, n * 4, scores, n * 4, rows, n, softmax_scratch, step, softmax)
                     else:
-                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, free, step, softmax)
+                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, softmax_scratch, step, softmax)
                     many_rows(scores, n * 4, v_panels, zeros, target + first * out_row, out_row, rows, n, dv, w.n_segments)
                     first += rows
     return 0

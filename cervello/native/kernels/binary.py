@@ -1,6 +1,6 @@
-"""Blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
+"""Elementwise blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
 
-A block never mixes elements, so results do not depend bitwise on where a row begins. Source: ONNX operator specification, opset 22.
+Elements are computed independently, so results do not depend on the position of a row. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_u8, write_u8
 from cervello.codegen.records import view
-from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_first
+from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_masked
 from cervello.native.kernels import lane_trees
 from cervello.native.kernels.parameters import BROADCAST
 
@@ -20,7 +20,7 @@ _Broadcast = view(BROADCAST)
 
 
 def _block(function):
-    """A float32 block around a device function of two vectors."""
+    """A float32 block from an inline function of two vectors."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         i = 0
@@ -30,28 +30,28 @@ def _block(function):
                 i += 16
             if i < count:
                 n = count - i
-                store_first(target + i * 4, function(load_masked(a + i * 4, n), load_masked(b + i * 4, n)), n)
+                store_masked(target + i * 4, function(load_masked(a + i * 4, n), load_masked(b + i * 4, n)), n)
         elif broadcast_mask == 2:
             fixed = splat(read_f32(b, 0))
             while i + 16 <= count:
                 store(target + i * 4, function(load(a + i * 4), fixed))
                 i += 16
             if i < count:
-                store_first(target + i * 4, function(load_masked(a + i * 4, count - i), fixed), count - i)
+                store_masked(target + i * 4, function(load_masked(a + i * 4, count - i), fixed), count - i)
         else:
             fixed = splat(read_f32(a, 0))
             while i + 16 <= count:
                 store(target + i * 4, function(fixed, load(b + i * 4)))
                 i += 16
             if i < count:
-                store_first(target + i * 4, function(fixed, load_masked(b + i * 4, count - i)), count - i)
+                store_masked(target + i * 4, function(fixed, load_masked(b + i * 4, count - i)), count - i)
         return 0
 
     return block
 
 
-def _test(function):
-    """A block of two float32 operands and a bool result."""
+def _comparison(function):
+    """A block of two float32 operands with a bool result."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         i = 0
@@ -105,7 +105,7 @@ def _prelu(a, b):
 
 
 add, sub, mul, div = (_block(g) for g in (lane_trees.add, _sub, lane_trees.multiply, _div))
-max_, min_ = _block(lane_trees.larger), _block(lane_trees.smaller)
+max_, min_ = _block(lane_trees.maximum), _block(lane_trees.minimum)
 pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
 
 
@@ -134,8 +134,8 @@ def _equal(a, b):
     return a == b
 
 
-less, less_equal, greater = _test(_less), _test(_less_equal), _test(_greater)
-greater_equal, equal = _test(_greater_equal), _test(_equal)
+less, less_equal, greater = _comparison(_less), _comparison(_less_equal), _comparison(_greater)
+greater_equal, equal = _comparison(_greater_equal), _comparison(_equal)
 
 
 @inline
@@ -168,6 +168,6 @@ def where(target, condition, a, b, count, parameters):
             c = invert(first == splat(_F(0.0)))
         x = splat(read_f32(a, 0)) if broadcast_mask & 2 else load_masked(a + i * 4, n)
         y = splat(read_f32(b, 0)) if broadcast_mask & 4 else load_masked(b + i * 4, n)
-        store_first(target + i * 4, select(c, x, y), n)
+        store_masked(target + i * 4, select(c, x, y), n)
         i += 16
     return 0

@@ -1,14 +1,14 @@
-"""Convolutions over images [N, C, H, W] of any strides; one-dimensional ones have H = 1. No columns are made.
+"""Direct convolutions, without im2col, over images [N, C, H, W] of any strides; one-dimensional images have H = 1.
 
-`by_pixels` has lanes over output pixels that follow each other. Over an image of row length L (padding included) output pixel (r, q)
-counts as pixel r * L + q, and a tap of the window is the same pixels moved by a constant, whatever the row: the pixels between the
-rows' ends are computed and dropped. A stride is taken out first: the image is split into a plane per remainder of row and column.
+`by_pixels` has lanes over adjacent output pixels. In an image of row length L (padding included), output pixel (r, q) is pixel r * L + q,
+and a tap of the window reads the same pixels at a constant offset in every row. Pixels between the ends of rows are computed and dropped.
+For a stride above 1, the image is first split into one plane per remainder of row and column.
 
-`by_filters` has lanes over filters: a tile multiplies a few pixels at any addresses with a panel of weights, and its result is transposed
-to planes. Strides and row ends cost nothing, but lanes are idle with few filters. The planner chooses by sizes.
+`by_filters` has lanes over filters: a tile multiplies a few windows at any addresses with a panel of weights, and its results are
+transposed to planes. Strides and ends of rows have no overhead, but with few filters lanes are idle. The planner chooses a kernel by sizes.
 
-Without padding (and, over pixels, without stride), the image is read in place. Padding is copied as zeros, so the order of a sum does not
-depend on the position.
+Without padding (and, over pixels, without stride), the image is read in place. Otherwise it is copied with zeros as padding, so the order
+of a sum does not depend on the position.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, writ
 from cervello.codegen.records import reader
 from cervello.native.kernels.filters import make_filter_tile, make_pixel_tile
 from cervello.native.kernels.images import (
-    clear,
-    padded_pixels,
-    pixels_together,
+    fill_zeros,
+    pad_pixels,
     planes,
-    planes_of_pixels,
+    planes_from_pixels,
     prefetch_images,
-    rows_together,
+    store_pixels,
+    store_rows,
 )
 from cervello.native.kernels.schemas import BY_FILTERS, BY_PIXELS
 from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
@@ -32,9 +32,9 @@ from cervello.native.kernels.tiles import VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
 
 _by_pixels, _by_filters = reader(BY_PIXELS), reader(BY_FILTERS)
-WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
+WIDE = VECTORS > 1  # 32 registers of 16 lanes; otherwise 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
-# Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
+# Thresholds instead of `WIDE and …`: numba fails on a variable whose definition it has pruned as dead.
 _NEVER = 1 << 30
 _TALL_ABOVE, _THREE_ABOVE, _TWO_ABOVE, _WIDE_ABOVE = (4, 32, 16, 16) if WIDE else (_NEVER, _NEVER, _NEVER, _NEVER)
 _tall, _low = make_filter_tile(_TALL, _VECTORS), make_filter_tile(4, _VECTORS)
@@ -42,12 +42,12 @@ _tall_2, _low_2 = make_filter_tile(_TALL, min(2, _VECTORS)), make_filter_tile(4,
 _tall_1, _low_1 = make_filter_tile(_TALL, 1), make_filter_tile(4, 1)
 _LONG = 8 if WIDE else 4
 _single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
-# Pixels per tile against 32 and against 16 filters; more would spill: a broadcast value or an address per pixel waits for its turn.
+# Pixels per tile for 32 and for 16 filters. More would spill registers, because each pixel needs a broadcast value or an address.
 _PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
-TAPS = 128  # terms at a time against a panel: its weights and their pixels stay in the first-level cache
-_WHOLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
+TAPS = 128  # terms per block: their weights and pixels stay in the L1 cache
+_WINDOW_MULTIPLE = 8  # window addresses are padded to this multiple: the last tile reads one per row
 
 
 @noinline
@@ -66,7 +66,7 @@ def _single_filter(w, x, offsets, k, bias, out, ldo, pixels):
 
 @noinline
 def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
-    """Up to 8 filters over all pixels; rows of out up to the next multiple of 4 are written."""
+    """Up to 8 filters over all pixels; writes rows of `out` up to the next multiple of 4 filters."""
     if filters == 1:
         return _single_filter(w, x, offsets, k, bias, out, ldo, pixels)
     first = 0
@@ -106,24 +106,24 @@ def by_pixels(step, ctx):
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, direct, cold, activation, parameters = w.in_place, w.direct, w.cold, w.activation, w.more
+    in_place, direct, prefetches, activation, parameters = w.in_place, w.direct, w.prefetches, w.activation, w.more
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
-    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a transpose
+    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # with fewer channels, a transpose has idle lanes
     if by_pixel:
-        clear(copied, channels * sh * sw * rows * columns)
+        fill_zeros(copied, channels * sh * sw * rows * columns)
     for n in range(n_rows):
         for g in range(groups):
             image = x + n * xn + g * channels * xc
             if in_place == 0:
                 if by_pixel:
-                    planes_of_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
+                    planes_from_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 image = copied
             for b in range(blocks):
-                ahead = (n + 1) * blocks + b if cold != 0 else n_rows * blocks
+                ahead = (n + 1) * blocks + b if prefetches != 0 else n_rows * blocks
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead,
                                 min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
@@ -141,16 +141,16 @@ def by_pixels(step, ctx):
                     for f in range(count if activation != 0 else 0):
                         call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
                     if yc == 4 and count > 1:
-                        pixels_together(to, results, ldo, columns, count, out_height, out_width, yh, yw)
+                        store_pixels(to, results, ldo, columns, count, out_height, out_width, yh, yw)
                     else:
                         for f in range(count):
-                            rows_together(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
+                            store_rows(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
     return 0
 
 
 @noinline
-def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
-    """`count` pixels against all filters; up to 3 rows of out behind them are written, whole vectors of filters."""
+def _panels(windows, count, offsets, w, filters, k, bias, out, ldo):
+    """Multiplies `count` windows with all filters; writes whole vectors of filters, and up to 3 rows of `out` after the last."""
     first = 0
     while first < filters:
         wide = filters - first > _WIDE_ABOVE
@@ -161,7 +161,7 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
             panel, taps = w + (first // PANEL * k * PANEL + term * PANEL + first % PANEL) * 4, offsets + term * 8
             p = 0
             while p < count:
-                at, row, begin = places + p * 8, out + p * ldo + first * 4, start + p * start_stride
+                at, row, begin = windows + p * 8, out + p * ldo + first * 4, start + p * start_stride
                 few = count - p <= 4
                 if wide and few:
                     _few(at, taps, panel, terms, begin, start_stride, row, ldo)
@@ -179,18 +179,18 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
 
 
 @noinline
-def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
-    """Results [count, filters] of one image's pixels from `first` on to their planes."""
-    if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # as they are
+def _store_results(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
+    """Stores results [count, filters] of one image's pixels, from pixel `first` on, in the layout of y."""
+    if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # same layout
         copy_bytes(y + first * ldo, results, count * ldo)
-    elif yc == 4:  # channels side by side
+    elif yc == 4:  # adjacent channels
         r, q = first // out_width, first % out_width
         for p in range(count):
             copy_bytes(y + r * yh + q * yw, results + p * ldo, filters * 4)
             q += 1
             if q == out_width:
                 r, q = r + 1, 0
-    elif yw == 4 and yh == out_width * 4:  # pixels side by side
+    elif yw == 4 and yh == out_width * 4:  # adjacent pixels
         f = 0
         while f < filters:
             p = 0
@@ -208,67 +208,68 @@ def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
 
 
 @noinline
-def _windows(places, count, image, xn, first, pixels, out_width, down, right):
-    """Addresses of the windows of `count` pixels from `first` on, through images `xn` bytes apart."""
+def _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right):
+    """Writes the addresses of the windows of `count` output pixels from `first` on; pixels are counted across images, `xn` bytes apart."""
     n, pixel = first // pixels, first % pixels
     r, q = pixel // out_width, pixel % out_width
     row = image + n * xn + r * down
     for p in range(count):
-        write_i64(places, p, row + q * right)
+        write_i64(windows, p, row + q * right)
         q, pixel = q + 1, pixel + 1
         if pixel == pixels:
             n, pixel, q = n + 1, 0, 0
             row = image + n * xn
         elif q == out_width:
             q, row = 0, row + down
-    for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
-        write_i64(places, p, word(places, count - 1))
+    padded = (count + _WINDOW_MULTIPLE - 1) // _WINDOW_MULTIPLE * _WINDOW_MULTIPLE
+    for p in range(count, padded):  # unused rows of the last tile repeat the last window
+        write_i64(windows, p, word(windows, count - 1))
     return 0
 
 
 def by_filters(step, ctx):
     w = _by_filters(step, ctx)
-    x, y, copied, results, places, ph, pw, down, right = w.x, w.y, w.copied, w.results, w.places, w.ph, w.pw, w.down, w.right
+    x, y, copied, results, windows, ph, pw, down, right = w.x, w.y, w.copied, w.results, w.windows, w.ph, w.pw, w.down, w.right
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, by_pixel, cold, activation, parameters = w.in_place, w.by_pixel, w.cold, w.activation, w.more
+    in_place, by_pixel, prefetches, activation, parameters = w.in_place, w.by_pixel, w.prefetches, w.activation, w.more
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
-    # Filters that do not fill their vectors lie apart in the results: the activation waits until they lie side by side.
-    late = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
-    images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
+    # If the filters do not fill their vectors, results are not contiguous; the activation then runs after they are stored contiguously.
+    activate_stored = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
+    images = n_rows if in_place != 0 else 1  # images per pass: a tile may span small images
     for g in range(groups):
         panel, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
         for n in range(0, n_rows, images):
             image, to = x + n * xn + g * channels * xc, y + n * yn + g * filters * yc
             if in_place == 0:
                 if by_pixel != 0:
-                    padded_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
+                    pad_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, 1, 1, ph, pw)
                 image = copied
             first = 0
             while first < images * pixels:
                 count = min(PIXELS, images * pixels - first)
-                _windows(places, count, image, xn, first, pixels, out_width, down, right)
+                _window_addresses(windows, count, image, xn, first, pixels, out_width, down, right)
                 ahead = n_rows * pixels
-                if cold != 0:
-                    ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copy
+                if prefetches != 0:
+                    ahead = n * pixels + first + (PIXELS if in_place != 0 else pixels)  # the next tiles, or the next copied image
                 prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
                                 min(ahead + count, n_rows * pixels))
-                _panels(places, count, offsets, panel, filters, k, base, results, ldo)
+                _panels(windows, count, offsets, panel, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)
-                elif activation != 0 and not late:
+                elif activation != 0 and not activate_stored:
                     for p in range(count):
                         call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
                 done = 0
-                while done < count:  # the part of each image
+                while done < count:  # stores the pixels of each image separately
                     m, pixel = (first + done) // pixels, (first + done) % pixels
                     some = min(count - done, pixels - pixel)
-                    _deliver(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)
-                    if late:
+                    _store_results(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)
+                    if activate_stored:
                         start = to + m * yn + pixel * filters * 4
                         call_block(activation, start, start, some * filters, parameters)
                     done += some

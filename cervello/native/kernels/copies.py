@@ -1,4 +1,4 @@
-"""Moving elements without changing them: strided copies (Transpose, Slice, Concat, Expand, Pad), and fills."""
+"""Strided copies (Transpose, Slice, Concat, Expand, Pad), fills, and Gather along an axis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LOOP_BYTES = COPY_LOOP.n_bytes
 
 @inline
 def _run(target, target_stride, source, source_stride, count, itemsize):
-    """Copies `count` elements, strides in bytes."""
+    """Copies `count` elements; strides are in bytes."""
     if source_stride == itemsize and target_stride == itemsize:
-        if itemsize == 4 and count <= 32:  # short rows: a loop beats the library call
+        if itemsize == 4 and count <= 32:  # short rows: a loop is faster than a library call
             for i in range(count):
                 write_i32(target, i, read_i32(source, i))
         else:
@@ -34,7 +34,7 @@ def _run(target, target_stride, source, source_stride, count, itemsize):
 
 @inline
 def copy_strided(source, target, w):
-    """w: words of a kernel that copies."""
+    """Copies elements in five nested loops; w: words of a copy kernel, see `schemas._COPY`."""
     itemsize, count = w.itemsize, w.sizes[4]
     for i in range(w.sizes[0]):
         for j in range(w.sizes[1]):
@@ -54,7 +54,7 @@ def copy(step, ctx):
 
 
 def copy_deep(step, ctx):
-    """A copy of more than five loops."""
+    """A copy with more than five nested loops."""
     w = _copy_deep(step, ctx)
     source, target = w.source, w.target
     times = 1
@@ -73,7 +73,7 @@ def copy_deep(step, ctx):
 
 
 def fill(step, ctx):
-    """An item has 1, 2, 4 or 8 bytes."""
+    """Fills contiguous elements of 1, 2, 4 or 8 bytes with one value."""
     w = _fill(step, ctx)
     target, itemsize, count, bits = w.target, w.itemsize, w.count, w.element
     for i in range(count):
@@ -91,7 +91,7 @@ def fill(step, ctx):
 
 @inline
 def index_at(address, n_bytes, size):
-    """An int64 or int32 index into an axis of `size` elements; a negative one counts from the end; -1 if it is out of range."""
+    """Reads an int64 or int32 index into an axis of `size` elements; negative indices count from the end. -1 if it is out of range."""
     index = read_i64(address, 0) if n_bytes == 8 else read_i32(address, 0) + 0
     if index < 0:
         index += size
@@ -99,9 +99,9 @@ def index_at(address, n_bytes, size):
 
 
 def gather(step, ctx):
-    """`count` rows of `inner` bytes from each of `outer` tables, by index.
+    """Copies `count` rows of `inner` bytes from each of `outer` tables, by index.
 
-    A negative index counts from the end; one outside the table fails with status 1.
+    Negative indices count from the end; an index out of range fails with status 1.
     """
     w = _gather(step, ctx)
     source, indices, target = w.table, w.indices, w.target

@@ -1,8 +1,8 @@
-"""Pairwise coupling: probabilities of classes from those of each pair, as support vector machines with probabilities have it.
+"""Pairwise coupling: class probabilities from pairwise probabilities, as in support vector machines with probability estimates.
 
-Of p ≥ 0 with a sum of 1 the one that minimises Σ_i Σ_{j≠i} (r_ji p_i - r_ij p_j)², where r_ij is the probability of i among i and j,
-by Newton's method on one coordinate after the other. It ends where no coordinate is off by 0.005 / classes, or after a number of rounds:
-both are part of the definition. Computed in float64, a row by itself.
+The result p ≥ 0 with Σ p = 1 minimises Σ_i Σ_{j≠i} (r_ji p_i - r_ij p_j)², where r_ij is the probability of class i given i or j. The
+solver is cyclic coordinate descent with Newton steps. It stops when no coordinate has an error of 0.005 / classes or more, or after a
+number of rounds; both are part of the definition. Rows are computed independently, in float64.
 
 Source: Wu, Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling", JMLR 5 (2004), algorithm 2;
 ONNX operator specification, ai.onnx.ml, SVMClassifier-1, by its reference.
@@ -18,13 +18,13 @@ from cervello.codegen.records import reader
 from cervello.native.kernels.schemas import COUPLING
 
 _words = reader(COUPLING)
-_ROUNDS = 100  # or as many as there are classes
+_ROUNDS = 100  # or the number of classes, if larger
 _TOLERANCE = 0.005
 
 
 @noinline
-def _fill(pairs, q, classes):
-    """The matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
+def _quadratic_form(pairs, q, classes):
+    """Writes the matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
     for i in range(classes * classes):
         write_f64(q, i, 0.0)
     at = 0
@@ -41,13 +41,13 @@ def _fill(pairs, q, classes):
 
 
 @noinline
-def _round(q, p, qp, classes, pqp):
-    """One step along each coordinate, after which p is scaled to a sum of 1; qp = q @ p and pqp = p @ q @ p go along."""
+def _coordinate_step(q, p, qp, classes, pqp):
+    """One Newton step along each coordinate; after each step, p is scaled to Σ p = 1, and qp = q @ p and pqp = p @ q @ p are updated."""
     for i in range(classes):
-        own = read_f64(q, i * classes + i)
-        step = (pqp - read_f64(qp, i)) / own
+        diagonal = read_f64(q, i * classes + i)
+        step = (pqp - read_f64(qp, i)) / diagonal
         scale = 1.0 + step
-        pqp = (pqp + step * (step * own + 2.0 * read_f64(qp, i))) / scale / scale
+        pqp = (pqp + step * (step * diagonal + 2.0 * read_f64(qp, i))) / scale / scale
         write_f64(p, i, read_f64(p, i) + step)
         for j in range(classes):
             write_f64(qp, j, (read_f64(qp, j) + step * read_f64(q, i * classes + j)) / scale)
@@ -57,8 +57,8 @@ def _round(q, p, qp, classes, pqp):
 
 @noinline
 def _couple(pairs, q, p, qp, classes):
-    """p from the pairs of one row; NaN where one of them is NaN."""
-    _fill(pairs, q, classes)
+    """Computes p from the pairs of one row; all NaN if a pair is NaN."""
+    _quadratic_form(pairs, q, classes)
     for i in range(classes):
         write_f64(p, i, 1.0 / classes)
     for _ in range(max(_ROUNDS, classes)):
@@ -69,16 +69,16 @@ def _couple(pairs, q, p, qp, classes):
                 total += read_f64(q, i * classes + j) * read_f64(p, j)
             write_f64(qp, i, total)
             pqp += read_f64(p, i) * total
-        worst = 0.0
+        max_error = 0.0
         for i in range(classes):
-            worst = max(worst, abs(read_f64(qp, i) - pqp))
+            max_error = max(max_error, abs(read_f64(qp, i) - pqp))
         if pqp != pqp:
             for i in range(classes):
                 write_f64(p, i, pqp)
             return 0
-        if worst < _TOLERANCE / classes:
+        if max_error < _TOLERANCE / classes:
             return 0
-        _round(q, p, qp, classes, pqp)
+        _coordinate_step(q, p, qp, classes, pqp)
     return 0
 
 

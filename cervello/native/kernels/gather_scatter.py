@@ -1,6 +1,6 @@
 """Gather and scatter by computed indices: GatherElements, GatherND, ScatterElements, ScatterND, TopK.
 
-A negative index counts from the end; one outside fails with status 1, before or after other elements were written.
+Negative indices count from the end. An index out of range fails with status 1; other elements may have been written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _gather_nd, _scatter_nd, _top_k = reader(GATHER_ND), reader(SCATTER_ND), reader(
 
 
 @inline
-def _move(target, source, n_bytes):
+def _copy_element(target, source, n_bytes):
     if n_bytes == 4:
         write_i32(target, 0, read_i32(source, 0))
     elif n_bytes == 8:
@@ -28,7 +28,7 @@ def _move(target, source, n_bytes):
 
 
 @inline
-def _combined(old, new, mode):  # NaN wins from either side
+def _reduce(old, new, mode):  # a NaN in either operand gives NaN
     if mode == 1:
         return old + new
     if mode == 2:
@@ -40,43 +40,43 @@ def _combined(old, new, mode):  # NaN wins from either side
 
 @noinline
 def _write(target, source, n_bytes, mode, kind):
-    """Writes a block of elements, or combines it with what is there; mode 0: write; kind 0: float32, 1: int64, 2: int32."""
+    """Writes a block of elements, or reduces it into the target, by `mode` and `kind` of `schemas`."""
     if mode == 0:
-        _move(target, source, n_bytes)
+        _copy_element(target, source, n_bytes)
     elif kind == 0:
         for i in range(n_bytes // 4):
-            write_f32(target, i, _combined(read_f32(target, i), read_f32(source, i), mode))
+            write_f32(target, i, _reduce(read_f32(target, i), read_f32(source, i), mode))
     elif kind == 1:
         for i in range(n_bytes // 8):
-            write_i64(target, i, _combined(read_i64(target, i), read_i64(source, i), mode))
+            write_i64(target, i, _reduce(read_i64(target, i), read_i64(source, i), mode))
     else:
         for i in range(n_bytes // 4):
-            write_i32(target, i, np.int32(_combined(read_i32(target, i), read_i32(source, i), mode)))
+            write_i32(target, i, np.int32(_reduce(read_i32(target, i), read_i32(source, i), mode)))
     return 0
 
 
 @noinline
-def _elements(w, named, indices, other, mode, kind):
-    """Iterates over all indices into `named`; a mode below 0 copies each element to `other`, any other mode writes it from there."""
+def _elements(w, data, indices, values, mode, kind):
+    """For all indices into `data`: with a mode below 0, copies the element to `values`; otherwise writes the element of `values` to it."""
     itemsize, index_bytes, size, stride = w.itemsize, w.index_bytes, w.size, w.axis_by
     for i in range(w.sizes[0]):
         for j in range(w.sizes[1]):
             for k in range(w.sizes[2]):
                 for m in range(w.sizes[3]):
-                    d = named + i * w.named_by[0] + j * w.named_by[1] + k * w.named_by[2] + m * w.named_by[3]
+                    d = data + i * w.data_by[0] + j * w.data_by[1] + k * w.data_by[2] + m * w.data_by[3]
                     x = indices + i * w.indices_by[0] + j * w.indices_by[1] + k * w.indices_by[2] + m * w.indices_by[3]
-                    t = other + i * w.other_by[0] + j * w.other_by[1] + k * w.other_by[2] + m * w.other_by[3]
+                    t = values + i * w.values_by[0] + j * w.values_by[1] + k * w.values_by[2] + m * w.values_by[3]
                     for _ in range(w.sizes[4]):
                         at = index_at(x, index_bytes, size)
                         if at < 0:
                             return 1
                         if mode < 0:
-                            _move(t, d + at * stride, itemsize)
+                            _copy_element(t, d + at * stride, itemsize)
                         else:
                             _write(d + at * stride, t, itemsize, mode, kind)
-                        d += w.named_by[4]
+                        d += w.data_by[4]
                         x += w.indices_by[4]
-                        t += w.other_by[4]
+                        t += w.values_by[4]
     return 0
 
 
@@ -86,14 +86,14 @@ def gather_elements(step, ctx):
 
 
 def scatter_elements(step, ctx):
-    """The target holds the data already."""
+    """Scatters into the target, which already holds the data."""
     w = _scatter_elements(step, ctx)
     return _elements(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
 def _offset(indices, depth, index_bytes, sizes, strides):
-    """Byte offset of the block at an index tuple; -1 if it is out of range."""
+    """The byte offset of the block at an index tuple; -1 if an index is out of range."""
     offset = 0
     for q in range(depth):
         at = index_at(indices + q * index_bytes, index_bytes, word(sizes, q))
@@ -104,8 +104,8 @@ def _offset(indices, depth, index_bytes, sizes, strides):
 
 
 @noinline
-def _blocks(w, named, indices, other, mode, kind):
-    """Iterates over all index tuples into `named`; a mode below 0 copies each block to `other`, any other mode writes it from there."""
+def _blocks(w, data, indices, values, mode, kind):
+    """For all index tuples into `data`: with a mode below 0, copies the block to `values`; otherwise writes the block of `values` to it."""
     tuples, depth, index_bytes, block, batch = w.tuples, w.depth, w.index_bytes, w.block, w.batch_by
     for _ in range(w.batches):
         for _ in range(tuples):
@@ -113,12 +113,12 @@ def _blocks(w, named, indices, other, mode, kind):
             if offset < 0:
                 return 1
             if mode < 0:
-                copy_bytes(other, named + offset, block)
+                copy_bytes(values, data + offset, block)
             else:
-                _write(named + offset, other, block, mode, kind)
+                _write(data + offset, values, block, mode, kind)
             indices += depth * index_bytes
-            other += block
-        named += batch
+            values += block
+        data += batch
     return 0
 
 
@@ -128,38 +128,38 @@ def gather_nd(step, ctx):
 
 
 def scatter_nd(step, ctx):
-    """The target holds the data already."""
+    """Scatters into the target, which already holds the data."""
     w = _scatter_nd(step, ctx)
     return _blocks(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
-def _before(a, b, largest):
-    """Whether a comes before b; NaN is the largest of all."""
+def _precedes(a, b, largest):
+    """Whether a comes before b in the order of TopK; NaN is larger than any number."""
     if a != a or b != b:
         return (b == b) if largest else (a == a)
     return a > b if largest else a < b
 
 
 def top_k(step, ctx):
-    """source [rows, n] to values [rows, k] and places [rows, k] int64, sorted; of equals the first comes first."""
+    """source [rows, n] to values [rows, k] and indices [rows, k] int64, sorted by value; equal elements in order of their indices."""
     w = _top_k(step, ctx)
-    source, values, places, n, k, largest = w.source, w.values, w.places, w.n, w.k, w.largest != 0
+    source, values, indices, n, k, largest = w.source, w.values, w.indices, w.n, w.k, w.largest != 0
     for _ in range(w.rows):
-        kept = 0
+        n_kept = 0
         for i in range(n):
             x = read_f32(source, i)
-            if kept == k and (k == 0 or not _before(x, read_f32(values, k - 1), largest)):
+            if n_kept == k and (k == 0 or not _precedes(x, read_f32(values, k - 1), largest)):
                 continue
-            at = kept if kept < k else k - 1
-            while at > 0 and _before(x, read_f32(values, at - 1), largest):
+            at = n_kept if n_kept < k else k - 1
+            while at > 0 and _precedes(x, read_f32(values, at - 1), largest):
                 write_f32(values, at, read_f32(values, at - 1))
-                write_i64(places, at, read_i64(places, at - 1))
+                write_i64(indices, at, read_i64(indices, at - 1))
                 at -= 1
             write_f32(values, at, x)
-            write_i64(places, at, i)
-            kept = min(kept + 1, k)
+            write_i64(indices, at, i)
+            n_kept = min(n_kept + 1, k)
         source += n * 4
         values += k * 4
-        places += k * 8
+        indices += k * 8
     return 0

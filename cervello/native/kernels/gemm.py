@@ -1,8 +1,8 @@
-"""Products with packed weights: c = activation(a @ w + bias), or activation((a @ w + bias) + residual).
+"""Matrix products with packed weights: c = activation(a @ w + bias), or activation((a @ w + bias) + residual).
 
-Weights lie in panels of 32 columns ([panels, K, 32], zero-padded), the bias is padded to whole panels. The order of every sum
-depends only on K and the width (law 1): narrow products cut K into segments, which single rows run side by side while taller
-tiles run them one after another, with what they have so far in other registers.
+Weights are packed in panels of 32 columns ([panels, K, 32], zero-padded); the bias is padded to whole panels. The order of every sum
+depends only on K and the width (law 1). Narrow products split K into segments, whose partial sums are added in order. Single rows compute
+the segments in parallel, to hide latency; tiles of several rows compute them one after another.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from __future__ import annotations
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_block
 from cervello.codegen.records import reader
-from cervello.codegen.simd import load, load_masked, store, store_first
+from cervello.codegen.simd import load, load_masked, store, store_masked
 from cervello.native.kernels.schemas import GEMM, GEMM_RESIDUAL
 from cervello.native.kernels.sizes import PANEL
-from cervello.native.kernels.tiles import ROWS, VECTORS, make_cut_tile, make_row, make_tile
+from cervello.native.kernels.tiles import ROWS, VECTORS, make_row, make_segmented_tile, make_tile
 
 _words, _residual_words = reader(GEMM), reader(GEMM_RESIDUAL)
 _tall = make_tile(ROWS, VECTORS)
-_cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
-# The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
+_segmented_8, _segmented_7, _segmented_6, _segmented_5, _segmented_4, _segmented_3, _segmented_2 = (
+    make_segmented_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
+# Most columns of a partial last panel that run in half-panel tiles; 0 if a tile is only one vector wide.
 _HALF = 16 if VECTORS > 1 else 0
 _ROWS_HALF = 2 * ROWS
-_half, _half_low, _half_one = make_cut_tile(_ROWS_HALF, 1), make_cut_tile(ROWS, 1), make_cut_tile(1, 1)
+_half, _half_low, _half_one = make_segmented_tile(_ROWS_HALF, 1), make_segmented_tile(ROWS, 1), make_segmented_tile(1, 1)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
-_row_2_short = make_row(2, 2)  # one panel alone: there is no second one to read
+_row_2_short = make_row(2, 2)  # for a single panel: reads no second one
 _COLUMNS = 16 * VECTORS
 
 
@@ -39,7 +40,7 @@ def one_row(a, w, bias, c, k, width, segments):
         _row_2(a, w, panel_bytes, bias, c, k, width)
     else:
         at = 0
-        while width - at > 3 * PANEL:  # four panels: eight sums in flight
+        while width - at > 3 * PANEL:  # four panels: eight independent sums
             _row_wide(a, w, panel_bytes, bias + at * 4, c + at * 4, k, width - at)
             w += 4 * panel_bytes
             at += 4 * PANEL
@@ -52,29 +53,29 @@ def one_row(a, w, bias, c, k, width, segments):
 
 @noinline
 def _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns):
-    """A tile of 2 to ROWS rows, its sums cut into segments of `length` terms."""
+    """A tile of 2 to ROWS rows, with sums in segments of `length` terms."""
     if rows == ROWS and length == k:
         _tall(a, lda, panel, PANEL * 4, bias, c, ldc, k, columns)
     elif rows == 8:
-        _cut_8(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_8(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 7:
-        _cut_7(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_7(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 6:
-        _cut_6(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_6(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 5:
-        _cut_5(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_5(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 4:
-        _cut_4(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_4(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     elif rows == 3:
-        _cut_3(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_3(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     else:
-        _cut_2(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        _segmented_2(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
     return 0
 
 
 @noinline
 def _half_panel(a, lda, panel, bias, c, ldc, n_rows, k, length, columns):
-    """All rows against no more than half a panel."""
+    """All rows times at most half a panel."""
     i = 0
     while i < n_rows:
         left = n_rows - i
@@ -106,7 +107,7 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
         i = 0
         while i < n_rows:
             left = n_rows - i
-            rows = left if left <= ROWS else (left + 1) // 2 if left < 2 * ROWS else ROWS  # never one row behind a tall tile
+            rows = left if left <= ROWS else (left + 1) // 2 if left < 2 * ROWS else ROWS  # splits evenly, so that no single row remains
             _tile(rows, a + i * lda, lda, panel, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
             i += rows
         at += _COLUMNS
@@ -115,11 +116,12 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
     return 0
 
 
-_BLOCK = 48  # rows whose results are still in the L1 cache when the activation reads them
+_BLOCK = 48  # rows per block: results are in the L1 cache when the activation reads them
 
 
 @inline
 def activate(activation, c, ldc, n_rows, width, parameter):
+    """Applies an activation block, if any, to c[n_rows, width] in place."""
     if activation != 0:
         if ldc == width * 4:
             call_block(activation, c, c, n_rows * width, parameter)
@@ -138,14 +140,14 @@ def _add(c, ldc, residual, ldr, n_rows, width):
             i += 16
         if i < width:
             n = width - i
-            store_first(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
+            store_masked(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
         c, residual = c + ldc, residual + ldr
     return 0
 
 
 @inline
-def _multiply(w, residual, ldr):
-    """c = activation(a @ weights + bias + residual), for `w` of either kernel; a residual of 0: none."""
+def _gemm(w, residual, ldr):
+    """c = activation(a @ weights + bias + residual), for the words `w` of either kernel; residual: address, 0 for none."""
     a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
     segments, activation = w.segments, w.activation
     i = 0
@@ -161,9 +163,9 @@ def _multiply(w, residual, ldr):
 
 
 def gemm(step, ctx):
-    return _multiply(_words(step, ctx), 0, 0)
+    return _gemm(_words(step, ctx), 0, 0)
 
 
 def gemm_residual(step, ctx):
     w = _residual_words(step, ctx)
-    return _multiply(w, w.residual, w.ldr)
+    return _gemm(w, w.residual, w.ldr)

@@ -1,7 +1,8 @@
-"""Products with few columns: c = activation(a @ w + bias) for up to 8 columns, lanes along K.
+"""Matrix products with few columns: c = activation(a @ w + bias) for up to 8 columns, with lanes along K.
 
-A column is a row of 32-padded weights, so that a row of `a` is read once for four columns. Term k of a sum goes to lane k mod 32 of two
-vectors; the two are added, then their lanes in one fixed tree, then the bias: an order that depends on K alone (law 1).
+Each column of w is stored contiguously, zero-padded to a multiple of 32 terms. A row of `a` is read once for four columns. Term k is added
+in lane k mod 32 of two vectors. The two vectors are added, then their lanes in a fixed tree, then the bias. The order depends only on K
+(law 1).
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import numpy as np
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fma, load, load_masked, splat, store_first, sum_lanes_of_4
+from cervello.codegen.simd import fma, load, load_masked, splat, store_masked, sum_lanes_of_4
 from cervello.native.kernels.gemm import activate
 from cervello.native.kernels.lane_trees import sum_lanes
 from cervello.native.kernels.schemas import GEMV
 
 _words = reader(GEMV)
-_ROWS = 48  # rows whose results are still in the L1 cache when the activation reads them
+_ROWS = 48  # rows per block: results are in the L1 cache when the activation reads them
 
 
 @noinline
 def _dots(a, w, ldw, bias, c, k, columns):
-    """Up to four columns of one row; columns of w lie ldw bytes apart, zero from K on, four of them readable."""
+    """Up to four columns of one row; columns of w are ldw bytes apart and zero from term K on. Four columns must be readable."""
     zero = splat(np.float32(0.0))
     s0, s1, s2, s3 = zero, zero, zero, zero
     t0, t1, t2, t3 = zero, zero, zero, zero
@@ -43,7 +44,7 @@ def _dots(a, w, ldw, bias, c, k, columns):
         s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)
         s3, t3 = fma(x, load(w3 + i), s3), fma(y, load(w3 + i + 64), t3)
     if columns > 2:
-        store_first(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
+        store_masked(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
         return 0
     write_f32(c, 0, sum_lanes(s0 + t0) + read_f32(bias, 0))
     if columns > 1:

@@ -1,6 +1,6 @@
 """Blocks on int64, int32 and bool elements. Operands may be broadcast, as in `binary`.
 
-Sums and products wrap around. Division goes towards zero, and by zero gives 0. Source: ONNX operator specification, opset 22.
+Sums and products wrap around. Division truncates towards zero; division by zero gives 0. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _Broadcast, _Where, _Clip = view(BROADCAST), view(WHERE), view(CLIP_INTEGERS)
 
 
 @inline
-def _write_low(target, i, x):
-    """An int64 as int32, by its low bits."""
+def _write_truncated(target, i, x):
+    """Writes the low 32 bits of an int64 as int32."""
     write_i32(target, i, np.int32(x))
 
 
-def _pairs(function, read, write, kind):
-    """A block of two operands of a type, computed in int64 and written as `kind`."""
+def _make_binary(function, read, write, kind):
+    """A block of two operands of one type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
         for i in range(count):
@@ -34,17 +34,17 @@ def _pairs(function, read, write, kind):
     return block
 
 
-def _arithmetic(function):
+def _binary(function):
     """Blocks for int64 and int32."""
-    return _pairs(function, read_i64, write_i64, np.int64), _pairs(function, read_i32, write_i32, np.int32)
+    return _make_binary(function, read_i64, write_i64, np.int64), _make_binary(function, read_i32, write_i32, np.int32)
 
 
-def _test(function):
+def _comparison(function):
     """Blocks for int64 and int32 with bool results."""
-    return _pairs(function, read_i64, write_u8, np.uint8), _pairs(function, read_i32, write_u8, np.uint8)
+    return _make_binary(function, read_i64, write_u8, np.uint8), _make_binary(function, read_i32, write_u8, np.uint8)
 
 
-def _singles(function):
+def _unary(function):
     """Blocks of one operand for int64 and int32."""
     def of(read, write, kind):
         def block(target, source, count, parameters):
@@ -76,7 +76,7 @@ def _mul(a, b):
 def _div(a, b):
     if b == 0:
         return 0
-    if b == -1:  # the least integer has no opposite
+    if b == -1:  # the smallest int64 wraps around
         return 0 - a
     quotient = a // b
     if quotient < 0 and quotient * b != a:
@@ -104,14 +104,14 @@ def _min(a, b):
     return a if a < b else b
 
 
-add_i64, add_i32 = _arithmetic(_add)
-sub_i64, sub_i32 = _arithmetic(_sub)
-mul_i64, mul_i32 = _arithmetic(_mul)
-div_i64, div_i32 = _arithmetic(_div)
-mod_i64, mod_i32 = _arithmetic(_mod)
-fmod_i64, fmod_i32 = _arithmetic(_fmod)
-max_i64, max_i32 = _arithmetic(_max)
-min_i64, min_i32 = _arithmetic(_min)
+add_i64, add_i32 = _binary(_add)
+sub_i64, sub_i32 = _binary(_sub)
+mul_i64, mul_i32 = _binary(_mul)
+div_i64, div_i32 = _binary(_div)
+mod_i64, mod_i32 = _binary(_mod)
+fmod_i64, fmod_i32 = _binary(_fmod)
+max_i64, max_i32 = _binary(_max)
+min_i64, min_i32 = _binary(_min)
 
 
 @inline
@@ -139,11 +139,11 @@ def _equal(a, b):
     return 1 if a == b else 0
 
 
-less_i64, less_i32 = _test(_less)
-less_equal_i64, less_equal_i32 = _test(_less_equal)
-greater_i64, greater_i32 = _test(_greater)
-greater_equal_i64, greater_equal_i32 = _test(_greater_equal)
-equal_i64, equal_i32 = _test(_equal)
+less_i64, less_i32 = _comparison(_less)
+less_equal_i64, less_equal_i32 = _comparison(_less_equal)
+greater_i64, greater_i32 = _comparison(_greater)
+greater_equal_i64, greater_equal_i32 = _comparison(_greater_equal)
+equal_i64, equal_i32 = _comparison(_equal)
 
 
 equal_bool = logic(_equal)
@@ -169,14 +169,14 @@ def _relu(a):
     return a if a > 0 else 0
 
 
-neg_i64, neg_i32 = _singles(_neg)
-abs_i64, abs_i32 = _singles(_abs)
-sign_i64, sign_i32 = _singles(_sign)
-relu_i64, relu_i32 = _singles(_relu)
+neg_i64, neg_i32 = _unary(_neg)
+abs_i64, abs_i32 = _unary(_abs)
+sign_i64, sign_i32 = _unary(_sign)
+relu_i64, relu_i32 = _unary(_relu)
 
 
-def _clips(read, write):
-    """A block that bounds elements."""
+def _make_clip(read, write):
+    """A block that limits elements to [low, high]."""
     def block(target, source, count, parameters):
         low, high = _Clip(parameters).low, _Clip(parameters).high
         for i in range(count):
@@ -186,11 +186,11 @@ def _clips(read, write):
     return block
 
 
-clip_i64, clip_i32 = _clips(read_i64, write_i64), _clips(read_i32, _write_low)
+clip_i64, clip_i32 = _make_clip(read_i64, write_i64), _make_clip(read_i32, _write_truncated)
 
 
-def _rows(start, function):
-    """Blocks that reduce a row to one element, which starts at `start` of its type, and take one term at a time."""
+def _row_reduction(start, function):
+    """Blocks for int64 and int32 that reduce a row to one element, starting from `start` of the type, one term at a time."""
     def of(read, write, first):
         def block(target, source, count, parameters):
             total = np.int64(first)
@@ -201,11 +201,11 @@ def _rows(start, function):
 
         return block
 
-    return of(read_i64, write_i64, start(np.int64)), of(read_i32, _write_low, start(np.int32))
+    return of(read_i64, write_i64, start(np.int64)), of(read_i32, _write_truncated, start(np.int32))
 
 
 @inline
-def _add_absolute(a, x):
+def _add_abs(a, x):
     return a + _abs(x)
 
 
@@ -222,24 +222,24 @@ def _one(kind):
     return 1
 
 
-def _least(kind):
+def _min_value(kind):
     return int(np.iinfo(kind).min)
 
 
-def _greatest(kind):
+def _max_value(kind):
     return int(np.iinfo(kind).max)
 
 
-row_sum_i64, row_sum_i32 = _rows(_zero, _add)
-row_prod_i64, row_prod_i32 = _rows(_one, _mul)
-row_largest_i64, row_largest_i32 = _rows(_least, _max)
-row_smallest_i64, row_smallest_i32 = _rows(_greatest, _min)
-row_l1_i64, row_l1_i32 = _rows(_zero, _add_absolute)
-row_sum_square_i64, row_sum_square_i32 = _rows(_zero, _add_square)
+row_sum_i64, row_sum_i32 = _row_reduction(_zero, _add)
+row_prod_i64, row_prod_i32 = _row_reduction(_one, _mul)
+row_max_i64, row_max_i32 = _row_reduction(_min_value, _max)
+row_min_i64, row_min_i32 = _row_reduction(_max_value, _min)
+row_l1_i64, row_l1_i32 = _row_reduction(_zero, _add_abs)
+row_sum_square_i64, row_sum_square_i32 = _row_reduction(_zero, _add_square)
 
 
 def where(target, condition, a, b, count, parameters):
-    """Elements of any size: a where the bool condition holds, else b."""
+    """a where the bool condition is true, else b; elements of any size."""
     broadcast_mask, n_bytes = _Where(parameters).mask, _Where(parameters).itemsize
     for i in range(count):
         x, y = a + (0 if broadcast_mask & 2 else i * n_bytes), b + (0 if broadcast_mask & 4 else i * n_bytes)

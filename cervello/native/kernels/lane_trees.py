@@ -1,4 +1,4 @@
-"""Combinations of two vectors, and trees over the sixteen lanes of one, in one fixed order on every CPU (law 1)."""
+"""Binary operations on vectors, and reductions over the sixteen lanes of a vector in one fixed tree on every CPU (law 1)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def multiply(a, b):
 
 
 @inline
-def larger(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
+def maximum(a, b):  # a NaN in either operand gives NaN, as in numpy and onnxruntime
     return select(a != a, a, select(a > b, a, b))
 
 
 @inline
-def smaller(a, b):
+def minimum(a, b):
     return select(a != a, a, select(a < b, a, b))
 
 
 @inline
-def peak(a, b):  # one instruction, but a NaN in a is passed over
+def fast_max(a, b):  # one instruction; a NaN in a is dropped, as by x86 maxps
     return select(a > b, a, b)
 
 
@@ -43,4 +43,4 @@ def _tree(combine):
     return tree
 
 
-sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, larger, smaller))
+sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, maximum, minimum))

@@ -1,4 +1,4 @@
-"""Links: steps before, between and after the chained graphs that run after a program in the same compiled call."""
+"""Links: steps before, between and after the chained graphs, which run after a program in the same compiled call."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, copy_row, read_f32, read_i32, read_u8, word, write_i64, write_u8
 from cervello.native.kernels.abi import (
-    LINK_ALLOWED,
+    LINK_ALIAS,
     LINK_COPY,
     LINK_FLAGS,
     LINK_INT8,
+    LINK_MASK,
     LINK_NOISE_FILL,
     LINK_REPEAT,
-    LINK_SAME,
     LINK_WORDS,
 )
 from cervello.native.kernels.random import fill_rows
@@ -24,8 +24,8 @@ _LINK_BYTES = LINK_WORDS * 8
 
 
 @inline
-def _allows(source, i, element, is_float):
-    """Whether an element of a mask is nonzero; NaN is."""
+def _is_nonzero(source, i, element, is_float):
+    """Whether an element of a mask is nonzero; true for NaN."""
     if element == 1:
         return read_u8(source, i) != 0
     if element == 8:
@@ -36,12 +36,12 @@ def _allows(source, i, element, is_float):
 
 
 @noinline
-def _allowed(link, target, source, n_rows):
-    """Writes a mask as bytes of 0 and 1; returns whether every choice of every row allows an element, if checked."""
+def _convert_mask(link, target, source, n_rows):
+    """Writes a mask as bytes of 0 and 1. Returns False if choices are checked and one of a row allows no element."""
     width, mask = Link(link).row_bytes, Mask(Link(link).more)
     element, is_float = mask.element, mask.is_float != 0
     for i in range(n_rows * width):
-        write_u8(target, i, np.uint8(1) if _allows(source, i, element, is_float) else np.uint8(0))
+        write_u8(target, i, np.uint8(1) if _is_nonzero(source, i, element, is_float) else np.uint8(0))
     n_sizes = mask.n_sizes
     if n_sizes == 0:
         return True
@@ -59,35 +59,35 @@ def _allowed(link, target, source, n_rows):
 
 @noinline
 def _as_int8(target, source, count):
-    """Casts small integers from float32 to int8."""
+    """Casts integral float32 in the range of int8 to int8."""
     for i in range(count):
         write_u8(target, i, np.uint8(np.int64(read_f32(source, i)) & 0xFF))
 
 
-def follow(ctx, n_rows):
+def run_links(ctx, n_rows):
     """Runs all links in order; returns 0, or -1 if the batch must take the general path, which reports the error."""
     context = Context(ctx)
     for k in range(context.n_links):
         at = context.links + k * _LINK_BYTES
         link = Link(at)
-        kind, to, where, row_bytes = link.kind, link.target, link.source, link.row_bytes
-        if kind == LINK_SAME:
-            write_i64(to, 0, word(where, 0))
+        kind, target, source, row_bytes = link.kind, link.target, link.source, link.row_bytes
+        if kind == LINK_ALIAS:
+            write_i64(target, 0, word(source, 0))
         elif kind == LINK_COPY:
-            copy_bytes(word(to, 0), word(where, 0), n_rows * row_bytes)
+            copy_bytes(word(target, 0), word(source, 0), n_rows * row_bytes)
         elif kind == LINK_REPEAT:
             for i in range(n_rows):
-                copy_row(word(to, 0) + i * row_bytes, word(where, 0), row_bytes)
+                copy_row(word(target, 0) + i * row_bytes, word(source, 0), row_bytes)
         elif kind == LINK_NOISE_FILL:
-            fill_rows(ctx, where, link.more, word(to, 0), n_rows, 0)
+            fill_rows(ctx, source, link.more, word(target, 0), n_rows, 0)
         elif kind == LINK_FLAGS:
             flags = context.deterministic
-            write_i64(to, 0, flags if flags != 0 else where)
-        elif kind == LINK_ALLOWED:
-            if not _allowed(at, word(to, 0), word(where, 0), n_rows):
+            write_i64(target, 0, flags if flags != 0 else source)
+        elif kind == LINK_MASK:
+            if not _convert_mask(at, word(target, 0), word(source, 0), n_rows):
                 return -1
         elif kind == LINK_INT8:
-            _as_int8(word(to, 0), word(where, 0), n_rows * row_bytes)
-        elif execute(to, where, 0) != 0:
+            _as_int8(word(target, 0), word(source, 0), n_rows * row_bytes)
+        elif execute(target, source, 0) != 0:
             return -1
     return 0

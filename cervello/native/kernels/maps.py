@@ -1,7 +1,7 @@
-"""Loops around blocks: up to three outer dimensions with strides, then one contiguous run per block call.
+"""Loops around blocks: up to three outer dimensions with strides; each block call processes one contiguous run.
 
-A block is a compiled function on contiguous memory: an activation, a softmax over a row, a reduction of a row to one element.
-Loop and block are separate, so a new op compiles only its block.
+A block is a compiled function on contiguous memory: an activation, a softmax over a row, a reduction of a row to one element. Loops and
+blocks are compiled separately, so a new op compiles only its block.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _map1, _map2, _map2_then, _map3 = reader(MAP1), reader(MAP2), reader(MAP2_THEN),
 
 
 def map1(step, ctx):
+    """target = block(source)."""
     w = _map1(step, ctx)
     source, target, block, count = w.source, w.target, w.block, w.count
     for i in range(w.sizes[0]):
@@ -28,7 +29,7 @@ def map1(step, ctx):
 
 
 def map2(step, ctx):
-    """The first parameter of the block is the broadcast mask of a and b."""
+    """target = block(a, b); the first parameter of the block is the broadcast mask of a and b."""
     w = _map2(step, ctx)
     a, b, target, block, count = w.a, w.b, w.target, w.block, w.count
     for i in range(w.sizes[0]):
@@ -44,7 +45,7 @@ def map2(step, ctx):
     return 0
 
 
-_CHUNK = 1024  # float32 that are still in the L1 cache when the activation reads them
+_CHUNK = 1024  # float32 per chunk: results are in the L1 cache when the activation reads them
 
 
 def map2_then(step, ctx):
@@ -71,6 +72,7 @@ def map2_then(step, ctx):
 
 
 def map3(step, ctx):
+    """target = block(a, b, c)."""
     w = _map3(step, ctx)
     a, b, c, target, block, count = w.a, w.b, w.c, w.target, w.block, w.count
     for i in range(w.sizes[0]):

@@ -1,7 +1,8 @@
-"""Multinomial sampling: each row draws from its agent's stream, see `random`.
+"""Multinomial sampling by inversion of the cumulative sum; each row draws from its agent's stream, see `random`.
 
-Class i has a probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals. Sums run through
-the classes in order, both for sixteen transposed lines (lanes are lines) and for a single line, so weights are bitwise equal.
+A line is one distribution; a row (an agent) has one or more lines. Class i has a probability proportional to exp(logits[i]). A
+deterministic row takes the first class of the largest logit. Sums add classes in order, both for sixteen transposed lines (lanes are
+lines) and for a single line, so weights are bitwise equal.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_i32, write_i64
 from cervello.codegen.records import reader
-from cervello.codegen.simd import gather, load, load_masked, select, splat, store, store_first
-from cervello.native.kernels.lane_trees import larger
+from cervello.codegen.simd import gather, load, load_masked, select, splat, store, store_masked
+from cervello.native.kernels.lane_trees import maximum
 from cervello.native.kernels.random import draw, is_deterministic
 from cervello.native.kernels.reduce_last import row_max
 from cervello.native.kernels.schemas import MULTINOMIAL
@@ -34,44 +35,45 @@ def _write(target, i, itemsize, chosen):
 
 
 @noinline
-def _short_lines(ctx, logits, n_lines, classes, first, of_row, draws, samples, target, itemsize, scratch):
-    """Up to 16 lines of up to 16 classes, the first of which is line `first`; `of_row` lines belong to a row. Scratch: 18 vectors."""
-    zero, nobody = splat(_F(0.0)), splat(_F(-1.0))
+def _draw_transposed(ctx, logits, n_lines, classes, first, lines_per_row, draws, samples, target, itemsize, scratch):
+    """Draws from up to 16 lines of up to 16 classes, from line `first` on; a row has `lines_per_row` lines. Scratch: 18 vectors."""
+    zero, not_chosen = splat(_F(0.0)), splat(_F(-1.0))
     transpose_16x16(logits, classes * 4, scratch, 64, n_lines, classes)
     best = load(scratch)
-    shift, likeliest = best, zero
+    shift, mode = best, zero
     for c in range(1, classes):
         x = load(scratch + c * 64)
-        likeliest, best = select(x > best, splat(_F(c)), likeliest), select(x > best, x, best)
-        shift = larger(shift, x)
+        mode, best = select(x > best, splat(_F(c)), mode), select(x > best, x, best)
+        shift = maximum(shift, x)
     total = zero
     for c in range(classes):
         weight = f.exp(load(scratch + c * 64) - shift)
         store(scratch + c * 64, weight)
         total = total + weight
-    store(scratch + 16 * 64, likeliest)
+    store(scratch + 16 * 64, mode)
     for s in range(samples):
-        goal = gather(draws + s * 4, samples * 4, n_lines) * total
-        reached, chosen, last = zero, nobody, zero
+        threshold = gather(draws + s * 4, samples * 4, n_lines) * total
+        cumulative, chosen, last = zero, not_chosen, zero
         for c in range(classes):
             weight, number = load(scratch + c * 64), splat(_F(c))
             last = select(weight > zero, number, last)
-            reached = reached + weight
-            chosen = select((chosen < zero) & (reached > goal), number, chosen)
-        store(scratch + 17 * 64, select(chosen < zero, last, chosen))  # rounding left the goal at the very end, or the line is NaN
+            cumulative = cumulative + weight
+            chosen = select((chosen < zero) & (cumulative > threshold), number, chosen)
+        # The threshold may not be reached, by rounding or for NaN; then the last class with a weight is chosen.
+        store(scratch + 17 * 64, select(chosen < zero, last, chosen))
         for i in range(n_lines):
-            found = read_f32(scratch, (16 if is_deterministic(ctx, (first + i) // of_row) else 17) * 16 + i)
+            found = read_f32(scratch, (16 if is_deterministic(ctx, (first + i) // lines_per_row) else 17) * 16 + i)
             _write(target, i * samples + s, itemsize, int(found))
     return 0
 
 
 @noinline
-def _line(row, classes, deterministic, draws, samples, target, itemsize, weights):
-    """One line of any number of classes."""
+def _draw(row, classes, deterministic, draws, samples, target, itemsize, weights):
+    """Draws from one line of any number of classes."""
     shift = splat(row_max(row, classes))
     i = 0
     while i < classes:
-        store_first(weights + i * 4, f.exp(load_masked(row + i * 4, classes - i) - shift), classes - i)
+        store_masked(weights + i * 4, f.exp(load_masked(row + i * 4, classes - i) - shift), classes - i)
         i += 16
     total = _F(0.0)
     for c in range(classes):
@@ -83,25 +85,25 @@ def _line(row, classes, deterministic, draws, samples, target, itemsize, weights
                 if read_f32(row, c) > read_f32(row, chosen):
                     chosen = c
         else:
-            goal = read_f32(draws, s) * total
-            reached = _F(0.0)
+            threshold = read_f32(draws, s) * total
+            cumulative = _F(0.0)
             chosen = -1
             last = 0
             for c in range(classes):
                 weight = read_f32(weights, c)
                 if weight > _F(0.0):
                     last = c
-                reached += weight
-                if chosen < 0 and reached > goal:
+                cumulative += weight
+                if chosen < 0 and cumulative > threshold:
                     chosen = c
-            if chosen < 0:  # as above
+            if chosen < 0:  # as in `_draw_transposed`
                 chosen = last
         _write(target, s, itemsize, chosen)
     return 0
 
 
 def multinomial(step, ctx):
-    """logits [rows * lines, classes] to target and draws [rows * lines, samples]; a row is an agent."""
+    """logits [rows * lines, classes] to target [rows * lines, samples]; draws [rows * lines, samples] is scratch. A row is an agent."""
     w = _words(step, ctx)
     logits, target, scratch, draws, rows, lines = w.logits, w.target, w.weights, w.draws, w.rows, w.lines
     classes, samples, itemsize = w.classes, w.samples, w.itemsize
@@ -112,8 +114,8 @@ def multinomial(step, ctx):
         row, drawn, to = logits + i * classes * 4, draws + i * samples * 4, target + i * samples * itemsize
         some = min(16, n_lines - i) if classes <= FEW_CLASSES else 1
         if some > 1:
-            _short_lines(ctx, row, some, classes, i, lines, drawn, samples, to, itemsize, scratch)
+            _draw_transposed(ctx, row, some, classes, i, lines, drawn, samples, to, itemsize, scratch)
         else:
-            _line(row, classes, is_deterministic(ctx, i // lines), drawn, samples, to, itemsize, scratch)
+            _draw(row, classes, is_deterministic(ctx, i // lines), drawn, samples, to, itemsize, scratch)
         i += some
     return 0

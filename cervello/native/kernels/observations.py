@@ -1,4 +1,4 @@
-"""Copies observations of single agents to rows of columns, and rows of columns to separate arrays, in one compiled call."""
+"""Copies observations of single agents into rows of columns, and rows of columns into separate arrays, in one compiled call."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _INPUT_BYTES = INPUT.n_bytes
 
 @inline
 def _fits(array, array_type, dtype, rank, sizes):
-    """Whether an object is a plain array of this type, dtype and shape; `sizes` is the address of its sizes."""
+    """Whether an object is an aligned, C-contiguous array of this type, dtype and shape; `sizes`: address of the expected sizes."""
     return is_array(array, array_type, dtype, rank, _NEEDED) and are_equal(word(array + SHAPE, 0), sizes, rank)
 
 
 @inline
 def _copy(reader, entry, array, row):
-    """Copies an array to a row of an input's column; False if it is not a plain array of the input's dtype and shape."""
+    """Copies an array to a row of an input's column; False if the array needs a conversion."""
     this = Input(entry)
     if not _fits(array, Reader(reader).array_type, this.dtype, this.rank, this.sizes_at):
         return False
@@ -45,16 +45,16 @@ def _copy(reader, entry, array, row):
 
 @noinline
 def _read(reader, observation, row):
-    """Copies an observation; if it returns False, some of its inputs may have been copied."""
+    """Copies an observation to a row. False if it needs a conversion; some of its inputs may have been copied."""
     r = Reader(reader)
     entry = r.more
     if word(observation + TYPE, 0) != r.dict_type:
-        return r.sole != 0 and _copy(reader, entry, observation, row)
+        return r.single_input != 0 and _copy(reader, entry, observation, row)
     n_inputs = r.n_inputs
     if call_c_1(r.dict_size, observation) != n_inputs:
         return False
     r.position, n_found = 0, 0
-    while n_found < n_inputs:  # in the inputs' order under the same str objects, as literal keys are
+    while n_found < n_inputs:  # fast path: keys in the inputs' order and identical str objects, as for literals
         if call_c_4(r.dict_next, observation, r.position_at, r.key_at, r.value_at) == 0:
             break
         if r.key != Input(entry).name:
@@ -91,9 +91,9 @@ def read_rows(reader, first, unused, objects, n_objects):
 
 @noinline
 def _set_item(reader, names, agent, number):
-    """names[agent] = number; False if out of memory."""
+    """names[agent] = number, as an int; False if out of memory."""
     r = Reader(reader)
-    value = call_c_1(r.int_make, number)
+    value = call_c_1(r.int_from_word, number)
     if value == 0:
         call_c_0(r.err_clear)
         return False
@@ -104,20 +104,20 @@ def _set_item(reader, names, agent, number):
     return status == 0
 
 
-def push_row(reader, unused, unused_too, objects, n_objects):
-    """Appends an agent that has begun and is not waiting to the waiting agents, with its observation. If frames are counted and there is
-    one input, an agent that is already waiting gets the new observation in its row.
+def push_row(reader, unused, unused_2, objects, n_objects):
+    """Appends an agent with its observation to the waiting agents; the agent must have begun. If frames are counted and there is one input,
+    the observation of an agent that already waits is replaced in its row.
 
-    Nothing here runs Python code, so the call is atomic under the GIL. The agent id must be exactly of type int or str.
+    The call runs no Python code, so it is atomic under the GIL. The agent id must be exactly of type int or str.
 
     Args:
       objects: the agent and its observation; if frames are counted, also the frame of the push (int) and the `threading.RLock` that guards
         the waiting agents.
     Returns:
-      1; 0 if Python must take the general path, and nothing was changed then.
+      1; 0 if Python must take the general path. Dicts are then unchanged.
     """
     r = Reader(reader)
-    if r.open == 0 or word(r.writer, 0) != 0:
+    if r.accepts == 0 or word(r.writer, 0) != 0:
         return 0
     counted = n_objects == 4
     if counted and word(word(objects, 3) + LOCK_OWNER, 0) != 0:
@@ -137,27 +137,27 @@ def push_row(reader, unused, unused_too, objects, n_objects):
         found = call_c_2(r.dict_get, r.rows, agent)
         if found == 0:
             return 0
-        row = call_c_1(r.int_value, found)
+        row = call_c_1(r.int_to_word, found)
     if row >= r.capacity or not _read(reader, observation, row):
         return 0
     if not waits:
         if not _set_item(reader, r.rows, agent, row):
             return 0
-        if counted and call_c_3(r.dict_set, r.since, agent, word(objects, 2)) != 0:
+        if counted and call_c_3(r.dict_set, r.enqueued_frames, agent, word(objects, 2)) != 0:
             call_c_0(r.err_clear)
             return 0
-    slot = call_c_1(r.int_value, slot)
+    slot = call_c_1(r.int_to_word, slot)
     return 1 if _set_item(reader, generations, agent, word(word(r.generations_at, 0), slot)) else 0
 
 
-def stack(context, unused, unused_too, objects, n_objects):
+def stack(context, unused, unused_2, objects, n_objects):
     """Copies separate arrays of one shape and dtype to the rows of one array.
 
     Args:
       context: STACK of `row_words`.
       objects: the target [N, *shape], then the N parts.
     Returns:
-      1 if an array has another shape or dtype; the target is then invalid.
+      0; 1 if an array has another shape or dtype. The target is then partly written.
     """
     parts, target = _stack(context), word(word(objects, 0) + DATA, 0)
     row_bytes = parts.row_bytes
@@ -172,7 +172,7 @@ def stack(context, unused, unused_too, objects, n_objects):
 
 @inline
 def _pair(column, target, array_type, m, n_rows):
-    """Whether two arrays are contiguous, of one dtype, and [m, …] and [n_rows, …] with the same rows."""
+    """Whether two arrays are contiguous, have one dtype, and have shapes [m, …] and [n_rows, …] with equal row shapes."""
     rank = read_i32(column + RANK, 0)
     if word(column + TYPE, 0) != array_type or word(target + TYPE, 0) != array_type or rank != read_i32(target + RANK, 0) or rank < 1:
         return False
@@ -187,19 +187,19 @@ def _pair(column, target, array_type, m, n_rows):
 
 
 def spread(array_type, n_rows, unused, objects, n_objects):
-    """Copies the rows of columns to the rows of larger arrays at which a mask is True, in order; the other rows stay as they are.
+    """Copies the rows of columns, in order, to the rows of larger arrays where a mask is True; other rows are unchanged.
 
     Args:
-      array_type: of arrays.
+      array_type: address of numpy.ndarray.
       objects: the mask, [n_rows] bool and contiguous; then columns [m, …], each followed by its target [n_rows, …]; not empty, and not of
-        dtype object; m is the number of True.
+        dtype object. m is the number of True.
     Returns:
-      1 if an array is not contiguous, or a column and its target do not fit; nothing has been written then.
+      0; 1 if an array is not contiguous, a column does not fit its target, or n_rows < 2. Nothing is written then.
     """
     mask, m = word(word(objects, 0) + DATA, 0), 0
     for row in range(n_rows):
         m += read_u8(mask, row)
-    if n_rows < 2:  # the stride of a single row means nothing
+    if n_rows < 2:  # the stride of a single row is not meaningful
         return 1
     for i in range(1, n_objects, 2):
         if not _pair(word(objects, i), word(objects, i + 1), array_type, m, n_rows):
@@ -208,7 +208,7 @@ def spread(array_type, n_rows, unused, objects, n_objects):
         source, target = word(word(objects, i) + DATA, 0), word(word(objects, i + 1) + DATA, 0)
         row_bytes = word(word(word(objects, i + 1) + STRIDES, 0), 0)
         row = 0
-        while row < n_rows:  # runs of rows, of which there are few
+        while row < n_rows:  # one copy per run of True
             first = row
             while row < n_rows and read_u8(mask, row) != 0:
                 row += 1
@@ -222,10 +222,10 @@ def spread(array_type, n_rows, unused, objects, n_objects):
 
 @inline
 def _row_copy(functions, column, i, row_bytes):
-    """A new array with a row of a column; 0 if out of memory."""
+    """A new array with a copy of row i of a column; 0 if out of memory."""
     f, descr = _functions(functions), word(column + DTYPE, 0)
     call_c_1(f.incref, descr)  # the next call steals a reference
-    row = call_c_int_2_int(f.empty, read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
+    row = call_c_int_2_int(f.array_empty, read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
     if row != 0:
         copy_bytes(word(row + DATA, 0), word(column + DATA, 0) + i * row_bytes, row_bytes)
     return row
@@ -237,50 +237,50 @@ def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
     Args:
       objects: addresses of the column and of a list of n_rows.
     Returns:
-      the number of list items set; fewer than n_rows if out of memory.
+      the number of list items that were set; fewer than n_rows if out of memory.
     """
     f, column, rows = _functions(functions), word(objects, 0), word(objects, 1)
     for i in range(n_rows):
         row = _row_copy(functions, column, i, row_bytes)
         if row == 0:
-            call_c_0(f.clear)
+            call_c_0(f.err_clear)
             return i
-        call_c_3(f.set_item, rows, i, row)
+        call_c_3(f.list_set_item, rows, i, row)
     return n_rows
 
 
 def split_rows(functions, n_rows, unused, objects, n_objects):
-    """Fills a dict with a dict for each agent, of rows by output.
+    """Fills a dict {agent: {output: row}}.
 
     Args:
-      n_rows: at least 2, so that the first stride of a contiguous array is the bytes of a row.
-      objects: a tuple of n_rows agents and the dict, then for each output its name and its column: an array [n_rows, ...], C-contiguous,
+      n_rows: at least 2: only then is the first stride of a contiguous array the bytes of a row.
+      objects: a tuple of n_rows agents and the dict; then for each output its name and its column: an array [n_rows, ...], C-contiguous,
         not empty and not of dtype object, whose rows are copied, or a list of rows.
     Returns:
-      the number of agents in the dict; fewer than n_rows if out of memory, or if an agent cannot be hashed.
+      the number of agents in the dict; fewer than n_rows if out of memory, or if an agent is not hashable.
     """
     f = _functions(functions)
     elements, target = f.elements, word(objects, 1)
     ids = word(objects, 0) + elements
     for i in range(n_rows):
-        outputs = call_c_0(f.new)
+        outputs = call_c_0(f.dict_new)
         status = 0 if outputs != 0 else -1
         for k in range(2, n_objects, 2):
             if status == 0:
                 name, column = word(objects, k), word(objects, k + 1)
                 if word(column + TYPE, 0) == f.list_type:
-                    status = call_c_3(f.set, outputs, name, word(word(column + elements, 0), i))
+                    status = call_c_3(f.dict_set, outputs, name, word(word(column + elements, 0), i))
                 else:
                     row = _row_copy(functions, column, i, word(word(column + STRIDES, 0), 0))
                     status = -1
                     if row != 0:
-                        status = call_c_3(f.set, outputs, name, row)
-                        call_c_1(f.release, row)
+                        status = call_c_3(f.dict_set, outputs, name, row)
+                        call_c_1(f.decref, row)
         if status == 0:
-            status = call_c_3(f.set, target, word(ids, i), outputs)
+            status = call_c_3(f.dict_set, target, word(ids, i), outputs)
         if outputs != 0:
-            call_c_1(f.release, outputs)
+            call_c_1(f.decref, outputs)
         if status != 0:
-            call_c_0(f.clear)
+            call_c_0(f.err_clear)
             return i
     return n_rows

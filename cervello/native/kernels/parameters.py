@@ -1,6 +1,7 @@
-"""The parameters of blocks: words behind those of the loop that calls the block, family by family; `codegen.schema` says how they are
-written. The block reads them by name, lowering arranges them by name (`arrange`), and the verifier checks them (`memory.extents.blocks`).
-A block that is not here has none.
+"""Schemas of the parameters of blocks: the words after those of the loop that calls the block, in the notation of `codegen.schema`.
+
+Blocks read parameters by name, lowering orders them by name (`arrange`), and the verifier checks them (`memory.extents.blocks`). A block
+that is not listed has no parameters.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ NONE: Final = record("no parameters", "")
 
 
 def _parameters(module: str, names: str, words: str) -> Schema:
-    """The schema of blocks of one module, which share it."""
+    """Registers one schema for blocks of a module."""
     found = record(f"parameters of {module}:{names}", words)
     PARAMETERS.update((f"{PREFIX}{module}:{name}", found) for name in names.split())
     return found
 
 
 def arrange(block: str, **words: Any) -> list[Any]:
-    """The parameters of a block "package.module:name", in its order.
+    """Orders the parameters of a block "package.module:name".
 
     Raises:
-      PlanError: it has other parameters.
+      PlanError: the block has other parameters.
     """
     return PARAMETERS.get(block, NONE).arrange(words)
 
@@ -35,9 +36,9 @@ SELU: Final = _parameters("unary", "selu", "alpha:float gamma:float")
 HARD_SIGMOID: Final = _parameters("unary", "hard_sigmoid", "alpha:float beta:float")
 CLIP: Final = _parameters("unary", "clip", "low:float high:float")
 CLIP_INTEGERS: Final = _parameters("integers", "clip_i64 clip_i32", "low:int high:int")
-IS_INF: Final = _parameters("unary", "is_inf", "negative positive")  # 1: infinities of this sign count
+IS_INF: Final = _parameters("unary", "is_inf", "negative positive")  # 1: infinities of this sign give true
 
-# mask: bit 0: operand a is broadcast, bit 1: b, bit 2: c; its stride is 0.
+# mask: broadcast mask; bit 0: operand a is broadcast (stride 0), bit 1: b, bit 2: c.
 _INTEGERS: Final = ["add", "sub", "mul", "div", "mod", "fmod", "max", "min", "less", "less_equal", "greater", "greater_equal", "equal"]
 BROADCAST: Final = _parameters("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero less less_equal greater greater_equal equal "
                                "and_ or_ xor where", "mask:int")
@@ -46,11 +47,11 @@ _KINDS: Final = ("u8", "i8", "u16", "i16")
 _parameters("quantisation", " ".join(["dequantize_i32", *(f"{name}_{kind}" for name in ("quantize", "requantize", "dequantize")
                                                          for kind in _KINDS)]), "mask:int")
 WHERE: Final = _parameters("integers", "where", "mask:int itemsize")
-# times_scale: 1: the result is a float32 that an integer stands for, 0: the integer less its zero point, as a float32
-SNAP: Final = _parameters("quantisation", " ".join(f"{name}_{kind}" for name in ("snap", "resnap") for kind in _KINDS),
-                          "mask:int times_scale")
+# times_scale: 1: the dequantized value, 0: the integer minus its zero point; both as float32
+FAKE_QUANTIZE: Final = _parameters(
+    "quantisation", " ".join(f"{name}_{kind}" for name in ("fake_quantize", "fake_requantize") for kind in _KINDS), "mask:int times_scale")
 
-LAYER_NORM: Final = _parameters("reduce_last", "layer_norm", "scale:weight bias:weight? epsilon:float")
-RMS_NORM: Final = _parameters("reduce_last", "rms_norm", "epsilon:float")
-ARG_MAX: Final = _parameters("reduce_last", "arg_max arg_min", "last")  # 1: the last of equal ones is taken, 0: the first
+LAYER_NORM: Final = _parameters("normalize_last", "layer_norm", "scale:weight bias:weight? epsilon:float")
+RMS_NORM: Final = _parameters("normalize_last", "rms_norm", "epsilon:float")
+ARG_MAX: Final = _parameters("reduce_last", "arg_max arg_min", "last")  # 1: the last of equal extremes, 0: the first
 CUM_SUM: Final = _parameters("reduce_last", "cum_sum", "exclusive reverse")

@@ -1,7 +1,7 @@
 """MaxPool and AveragePool over images [N, C, H, W] of any strides; one-dimensional ones have H = 1.
 
-A row of windows is pooled downwards first, 16 columns of the image at a time, then along the row. NaN wins a maximum; averages add row
-by row within a column, then column by column.
+A row of windows is first reduced over image rows, 16 columns at a time, then over columns. A NaN in a window gives NaN. Averages add rows
+in order within a column, then columns in order.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.records import reader
-from cervello.codegen.simd import gather, load_masked, splat, store_first
-from cervello.native.kernels.lane_trees import larger
+from cervello.codegen.simd import gather, load_masked, splat, store_masked
+from cervello.native.kernels.lane_trees import maximum
 from cervello.native.kernels.reduce_last import row_max
 from cervello.native.kernels.schemas import AVERAGE_POOL, MAX_POOL
 
@@ -22,41 +22,41 @@ _LOWEST = _F(-np.inf)
 
 
 @inline
-def _columns(address, xw, count):
+def _load_columns(address, xw, count):
     return load_masked(address, count) if xw == 4 else gather(address, xw, count)
 
 
 @noinline
-def _downwards(target, plane, top, kh, dh, height, width, xh, xw, adds):
-    """target[w] = maximum or sum over the window's rows that lie inside."""
+def _reduce_window_rows(target, plane, top, kh, dh, height, width, xh, xw, is_sum):
+    """target[w] = maximum or sum over those rows of the window that are inside the image."""
     w = 0
     while w < width:
         count = width - w
-        best = splat(_F(0.0)) if adds else splat(_LOWEST)
+        best = splat(_F(0.0)) if is_sum else splat(_LOWEST)
         for i in range(kh):
             h = top + i * dh
             if h >= 0 and h < height:
-                values = _columns(plane + h * xh + w * xw, xw, count)
-                best = best + values if adds else larger(values, best)
-        store_first(target + w * 4, best, count)
+                values = _load_columns(plane + h * xh + w * xw, xw, count)
+                best = best + values if is_sum else maximum(values, best)
+        store_masked(target + w * 4, best, count)
         w += 16
     return 0
 
 
 @noinline
-def _largest(row, first, kw, dw, width):
-    """Maximum over a window's columns that lie inside; long windows in 16 lanes and one fixed tree."""
+def _max_of_window(row, first, kw, dw, width):
+    """The maximum over those columns of a window that are inside the image; long windows use 16 lanes and a fixed tree."""
     if dw == 1 and kw >= 16:
         start = max(first, 0)
         return row_max(row + start * 4, min(first + kw, width) - start)
-    largest = _LOWEST
+    best = _LOWEST
     for j in range(kw):
         w = first + j * dw
         if w >= 0 and w < width:
             value = read_f32(row, w)
-            if value > largest or value != value:
-                largest = value
-    return largest
+            if value > best or value != value:
+                best = value
+    return best
 
 
 def max_pool(step, ctx):
@@ -72,10 +72,10 @@ def max_pool(step, ctx):
                 if kh == 1 and xw == 4 and ph == 0 and (out_height - 1) * sh < height:
                     best = plane + r * sh * xh
                 else:
-                    _downwards(row, plane, r * sh - ph, kh, dh, height, width, xh, xw, False)
+                    _reduce_window_rows(row, plane, r * sh - ph, kh, dh, height, width, xh, xw, False)
                 to = y + n * yn + c * yc + r * yh
                 for q in range(out_width):
-                    write_f32(to + q * yw, 0, _largest(best, q * sw - pw, kw, dw, width))
+                    write_f32(to + q * yw, 0, _max_of_window(best, q * sw - pw, kw, dw, width))
     return 0
 
 
@@ -89,7 +89,7 @@ def average_pool(step, ctx):
         for c in range(w.channels):
             for r in range(out_height):
                 top = r * sh - ph
-                _downwards(row, x + n * xn + c * xc, top, kh, dh, height, width, xh, xw, True)
+                _reduce_window_rows(row, x + n * xn + c * xc, top, kh, dh, height, width, xh, xw, True)
                 inside_h = 0
                 for i in range(kh):
                     if top + i * dh >= 0 and top + i * dh < height:

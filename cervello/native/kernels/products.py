@@ -1,4 +1,4 @@
-"""Products of two computed operands (attention): the right one is packed into panels, then multiplied like weights."""
+"""Matrix products of two computed operands: the right operand is packed into panels, then multiplied as weights are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Random ops of a graph: every row draws from its agent's stream, so results do not depend on other rows or the batch size (law 6).
+"""Random ops of a graph: each row draws from its agent's stream, so results do not depend on other rows or on the batch size (law 6).
 
-Words of the context name the rows' slots, and by slot the noise keys and step counters. Deterministic rows take the mean or the
-mode. Status 2: a row must draw and the run has no keys.
+The context has the slot of each row, and by slot the noise keys and step counters. Deterministic rows get the mean or the mode. Status 2:
+a row is not deterministic, and the run has no keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import call_kernel, read_u8, write_f32
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fma, load_masked, splat, store_first
+from cervello.codegen.simd import fma, load_masked, splat, store_masked
 from cervello.native.kernels.schemas import NORMAL, UNIFORM
 from cervello.native.kernels.views import Context
 from cervello.noise.kernels import Fill
@@ -22,7 +22,7 @@ _F = np.float32
 
 @inline
 def fill_rows(ctx, fill, block, target, n_rows, first):
-    """Calls a kernel of `noise` for the rows of a run from `first` on; `block` holds the other words already."""
+    """Calls a kernel of `noise` for the rows of a run from `first` on; the other words of `block` are already set."""
     context, w = Context(ctx), Fill(block)
     w.out, w.n_rows, w.slots = target, n_rows, context.slots + first * 8
     w.keys, w.steps = context.keys, context.steps
@@ -33,6 +33,7 @@ def fill_rows(ctx, fill, block, target, n_rows, first):
 
 @inline
 def is_deterministic(ctx, row):
+    """Whether a row of this run is deterministic."""
     context = Context(ctx)
     if context.all_deterministic != 0:
         return True
@@ -42,7 +43,7 @@ def is_deterministic(ctx, row):
 
 @inline
 def draw(ctx, fill, block, target, rows, width, site):
-    """Fills [rows, width] with standard noise by a kernel of `noise`, zeros in deterministic rows; whether it could."""
+    """Fills target [rows, width] with standard noise, zeros in deterministic rows; False if keys are needed and missing."""
     context = Context(ctx)
     if context.all_deterministic != 0 or context.keys == 0:
         for r in range(rows):
@@ -62,12 +63,12 @@ def _affine(target, count, scale, offset):
     """target = target * scale + offset, in place."""
     i = 0
     while i < count:
-        store_first(target + i * 4, fma(load_masked(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
+        store_masked(target + i * 4, fma(load_masked(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
         i += 16
 
 
 def normal(step, ctx):
-    """target [rows, width]"""
+    """Normal noise to target [rows, width]; deterministic rows get the mean."""
     w = _normal(step, ctx)
     target, rows, width = w.target, w.rows, w.width
     if not draw(ctx, w.fill, w.block, target, rows, width, w.site):
@@ -77,7 +78,7 @@ def normal(step, ctx):
 
 
 def uniform(step, ctx):
-    """target [rows, width]; deterministic rows take the middle."""
+    """Uniform noise on [low, low + span) to target [rows, width]; deterministic rows get the midpoint."""
     w = _uniform(step, ctx)
     target, rows, width, low, span = w.target, w.rows, w.width, w.low, w.span
     if not draw(ctx, w.fill, w.block, target, rows, width, w.site):

@@ -1,4 +1,4 @@
-"""Reductions of [outer, terms, inner] to [outer, inner]: sixteen neighbouring results at a time, terms added in order."""
+"""Reductions of [outer, terms, inner] to [outer, inner]: sixteen adjacent results at a time; terms are added in order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fabs, fma, load_masked, splat, sqrt, store_first
-from cervello.native.kernels.lane_trees import add, larger, multiply, smaller
+from cervello.codegen.simd import fabs, fma, load_masked, splat, sqrt, store_masked
+from cervello.native.kernels.lane_trees import add, maximum, minimum, multiply
 from cervello.native.kernels.schemas import INNER
 
 _words = reader(INNER)
@@ -17,7 +17,7 @@ _INF = _F(np.inf)
 
 
 def _kernel(start, step_function, finish):
-    """A kernel that starts at a number, takes one term at a time and finishes with the number of terms."""
+    """A kernel of a reduction: `start` is the initial value, `step_function` adds a term, `finish` gets the number of terms."""
     def kernel(step, ctx):
         w = _words(step, ctx)
         source, target, outer, terms, inner = w.source, w.target, w.outer, w.terms, w.inner
@@ -28,7 +28,7 @@ def _kernel(start, step_function, finish):
                 total = splat(start)
                 for t in range(terms):
                     total = step_function(total, load_masked(source + ((o * terms + t) * inner + i) * 4, n))
-                store_first(target + (o * inner + i) * 4, finish(total, _F(terms)), n)
+                store_masked(target + (o * inner + i) * 4, finish(total, _F(terms)), n)
                 i += 16
         return 0
 
@@ -41,22 +41,22 @@ def _add_square(a, x):
 
 
 @inline
-def _add_absolute(a, x):
+def _add_abs(a, x):
     return a + fabs(x)
 
 
 @inline
-def _same(a, terms):
+def _identity(a, terms):
     return a
 
 
 @inline
-def _average(a, terms):
+def _mean(a, terms):
     return a / splat(terms)
 
 
 @inline
-def _root(a, terms):
+def _sqrt(a, terms):
     return sqrt(a)
 
 
@@ -66,7 +66,7 @@ def _log(a, terms):
 
 
 _ZERO, _ONE = _F(0.0), _F(1.0)
-sum_, mean, prod = _kernel(_ZERO, add, _same), _kernel(_ZERO, add, _average), _kernel(_ONE, multiply, _same)
-max_, min_ = _kernel(-_INF, larger, _same), _kernel(_INF, smaller, _same)
-sum_square, l2, l1 = _kernel(_ZERO, _add_square, _same), _kernel(_ZERO, _add_square, _root), _kernel(_ZERO, _add_absolute, _same)
+sum_, mean, prod = _kernel(_ZERO, add, _identity), _kernel(_ZERO, add, _mean), _kernel(_ONE, multiply, _identity)
+max_, min_ = _kernel(-_INF, maximum, _identity), _kernel(_INF, minimum, _identity)
+sum_square, l2, l1 = _kernel(_ZERO, _add_square, _identity), _kernel(_ZERO, _add_square, _sqrt), _kernel(_ZERO, _add_abs, _identity)
 log_sum = _kernel(_ZERO, add, _log)

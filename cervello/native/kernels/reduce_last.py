@@ -1,7 +1,7 @@
-"""Blocks over one contiguous row: reductions, softmax, layer normalisation, arg max.
+"""Blocks that reduce one contiguous row to one element: sums, extremes, arg max; and cumulative sums.
 
-Sums run in 16 virtual lanes (element i in lane i mod 16) and end in one fixed tree, whatever the CPU's registers and wherever the
-row begins (law 1). Source: ONNX operator specification, opset 22; softmax subtracts the row's maximum.
+Element i is added in lane i mod 16 of 16 virtual lanes; the lanes are added in a fixed tree. The order does not depend on the CPU or on
+the alignment of the row (law 1). Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from cervello.codegen.simd import (
     select,
     splat,
     sqrt,
-    store,
-    store_first,
 )
-from cervello.native.kernels.lane_trees import max_lanes, min_lanes, peak, product_lanes, smaller, sum_lanes
-from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM, LAYER_NORM, RMS_NORM
+from cervello.native.kernels.lane_trees import fast_max, max_lanes, min_lanes, minimum, product_lanes, sum_lanes
+from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM
 
 _F = np.float32
-LayerNorm, _RmsNorm, _ArgMax, _CumSum = view(LAYER_NORM), view(RMS_NORM), view(ARG_MAX), view(CUM_SUM)
+_ArgMax, _CumSum = view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
 
 
 @inline
 def sum_to_lanes(source, count):
+    """The sum over a row in 16 partial sums."""
     total = splat(_F(0.0))
     i = 0
     while count - i >= 16:
@@ -49,42 +48,42 @@ def row_sum(source, count):
 
 
 @inline
-def _rest(source, i, count):
-    """The elements from i on, -inf from `count` on."""
+def _load_or_minus_inf(source, i, count):
+    """Loads the elements from i on; -inf in the lanes from `count` on."""
     return keep_first(load_masked(source + i * 4, count - i), count - i, splat(-_INF))
 
 
 @inline
-def peak_to_lanes(source, count):
-    """The largest to lanes; any number where there is a NaN."""
-    a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
+def fast_max_to_lanes(source, count):
+    """The maximum over a row in 16 partial maxima; a NaN may be dropped."""
+    a = b = c = d = splat(-_INF)  # four independent chains hide the latency of a comparison
     i = 0
     while count - i >= 64:
-        a, b = peak(load(source + i * 4), a), peak(load(source + i * 4 + 64), b)
-        c, d = peak(load(source + i * 4 + 128), c), peak(load(source + i * 4 + 192), d)
+        a, b = fast_max(load(source + i * 4), a), fast_max(load(source + i * 4 + 64), b)
+        c, d = fast_max(load(source + i * 4 + 128), c), fast_max(load(source + i * 4 + 192), d)
         i += 64
     while count - i >= 16:
-        a, b = b, peak(load(source + i * 4), a)
+        a, b = b, fast_max(load(source + i * 4), a)
         i += 16
     if i < count:
-        a = peak(_rest(source, i, count), a)
-    return peak(peak(a, b), peak(c, d))
+        a = fast_max(_load_or_minus_inf(source, i, count), a)
+    return fast_max(fast_max(a, b), fast_max(c, d))
 
 
 @inline
 def max_to_lanes(source, count):
-    """The largest to lanes, NaN where there is one."""
-    largest = peak_to_lanes(source, count)
-    strange = largest != largest
+    """The maximum over a row in 16 partial maxima; NaN in lanes that have a NaN."""
+    largest = fast_max_to_lanes(source, count)
+    is_nan = largest != largest
     i = 0
     while count - i >= 16:
         x = load(source + i * 4)
-        strange = strange | (x != x)
+        is_nan = is_nan | (x != x)
         i += 16
     if i < count:
         x = load_masked(source + i * 4, count - i)
-        strange = strange | (x != x)
-    return select(strange, splat(_F(np.nan)), largest)
+        is_nan = is_nan | (x != x)
+    return select(is_nan, splat(_F(np.nan)), largest)
 
 
 @inline
@@ -111,7 +110,7 @@ def min_(target, source, count, parameters):
     best = splat(_INF)
     i = 0
     while i < count:
-        best = smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
+        best = minimum(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
         i += 16
     write_f32(target, 0, min_lanes(best))
     return 0
@@ -128,7 +127,7 @@ def prod(target, source, count, parameters):
 
 
 @inline
-def _sum_of_squares(source, count):
+def row_sum_of_squares(source, count):
     total = splat(_F(0.0))
     i = 0
     while i < count:
@@ -139,12 +138,12 @@ def _sum_of_squares(source, count):
 
 
 def sum_square(target, source, count, parameters):
-    write_f32(target, 0, _sum_of_squares(source, count))
+    write_f32(target, 0, row_sum_of_squares(source, count))
     return 0
 
 
 def l2(target, source, count, parameters):
-    write_f32(target, 0, lane(sqrt(splat(_sum_of_squares(source, count))), 0))
+    write_f32(target, 0, lane(sqrt(splat(row_sum_of_squares(source, count))), 0))
     return 0
 
 
@@ -165,14 +164,14 @@ def log_sum(target, source, count, parameters):
 
 @inline
 def _shift(source, count):
-    """The row's maximum, 0 where it is not finite, so that inf - inf never makes a NaN of its own."""
+    """The row's maximum; 0 if it is infinite, because inf - inf would give NaN."""
     best = row_max(source, count)
     return best if abs(best) < _INF else (_F(0.0) if best == best else best)
 
 
 @inline
-def _log_of_sum(source, count, shift):
-    """log Σ exp(x - shift)"""
+def log_sum_of_exp(source, count, shift):
+    """log Σ exp(x - shift), a float32."""
     fixed = splat(shift)
     total = splat(_F(0.0))
     i = 0
@@ -185,135 +184,41 @@ def _log_of_sum(source, count, shift):
 
 def log_sum_exp(target, source, count, parameters):
     shift = _shift(source, count)
-    write_f32(target, 0, _log_of_sum(source, count, shift) + shift)
-    return 0
-
-
-@inline
-def exps_to_lanes(target, source, count, shift):
-    """Writes exp(x - shift), x <= shift, and sums it to lanes."""
-    total = splat(_F(0.0))
-    i = 0
-    while count - i >= 16:
-        x = f.exp_of_fall(load(source + i * 4) - shift)
-        store(target + i * 4, x)
-        total = total + x
-        i += 16
-    if i < count:
-        x = f.exp_of_fall(load_masked(source + i * 4, count - i) - shift)
-        store_first(target + i * 4, x, count - i)
-        total = total + keep_first(x, count - i, splat(_F(0.0)))
-    return total
-
-
-@inline
-def scale_row(target, count, factor):
-    i = 0
-    while count - i >= 16:
-        store(target + i * 4, load(target + i * 4) * factor)
-        i += 16
-    if i < count:
-        store_first(target + i * 4, load_masked(target + i * 4, count - i) * factor, count - i)
-
-
-def softmax(target, source, count, parameters):
-    shift = splat(max_lanes(peak_to_lanes(source, count)))  # a NaN comes through the sum
-    total = exps_to_lanes(target, source, count, shift)
-    scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
-    return 0
-
-
-def log_softmax(target, source, count, parameters):
-    """The logarithm is small beside a large maximum, so the maximum goes first."""
-    highest = row_max(source, count)
-    shift, norm = splat(highest), splat(_log_of_sum(source, count, highest))
-    i = 0
-    while i < count:
-        store_first(target + i * 4, load_masked(source + i * 4, count - i) - shift - norm, count - i)
-        i += 16
-    return 0
-
-
-@inline
-def squares_about(source, count, center):
-    """Σ (x - center)², to lanes."""
-    squares = splat(_F(0.0))
-    i = 0
-    while count - i >= 16:
-        x = load(source + i * 4) - center
-        squares = fma(x, x, squares)
-        i += 16
-    if i < count:
-        x = keep_first(load_masked(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
-        squares = fma(x, x, squares)
-    return squares
-
-
-@inline
-def normalised(target, source, count, center, factor, scale, bias):
-    """(x - center) · factor · scale + bias; the addresses of scale and bias, 0 for no bias."""
-    i = 0
-    while i < count:
-        x = (load_masked(source + i * 4, count - i) - center) * factor
-        if bias != 0:
-            x = fma(x, load_masked(scale + i * 4, count - i), load_masked(bias + i * 4, count - i))
-        else:
-            x = x * load_masked(scale + i * 4, count - i)
-        store_first(target + i * 4, x, count - i)
-        i += 16
-
-
-def layer_norm(target, source, count, parameters):
-    """Mean first, then the squares about it."""
-    p = LayerNorm(parameters)
-    center = splat(row_sum(source, count) / _F(count))
-    variance = sum_lanes(squares_about(source, count, center)) / _F(count)
-    factor = splat(_F(1.0)) / sqrt(splat(variance + p.epsilon))
-    normalised(target, source, count, center, factor, p.scale, p.bias)
-    return 0
-
-
-def rms_norm(target, source, count, parameters):
-    """Divides by the root of the mean square plus epsilon."""
-    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + _RmsNorm(parameters).epsilon))
-    i = 0
-    while i < count:
-        store_first(target + i * 4, load_masked(source + i * 4, count - i) * factor, count - i)
-        i += 16
+    write_f32(target, 0, log_sum_of_exp(source, count, shift) + shift)
     return 0
 
 
 def _arg(is_better):
-    """A block: the first of equal extremes, or the last if `last` is 1; NaN counts as the most extreme."""
+    """A block: the int64 index of the first extreme, or of the last if `last` is 1; NaN is more extreme than any number."""
     def block(target, source, count, parameters):
         last = _ArgMax(parameters).last
-        best, where = read_f32(source, 0), 0
+        best, index = read_f32(source, 0), 0
         for i in range(1, count):
             x = read_f32(source, i)
             better = is_better(x, best) or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
             if better:
-                best, where = x, i
-        write_i64(target, 0, where)
+                best, index = x, i
+        write_i64(target, 0, index)
         return 0
 
     return block
 
 
 @inline
-def _is_above(x, best):
+def _greater(x, best):
     return x > best
 
 
 @inline
-def _is_below(x, best):
+def _less(x, best):
     return x < best
 
 
-arg_max, arg_min = _arg(_is_above), _arg(_is_below)
+arg_max, arg_min = _arg(_greater), _arg(_less)
 
 
 def cum_sum(target, source, count, parameters):
-    """Adds in order."""
+    """The cumulative sum of a row, added in order."""
     exclusive, reverse = _CumSum(parameters).exclusive, _CumSum(parameters).reverse
     total = _F(0.0)
     for k in range(count):

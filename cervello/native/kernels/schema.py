@@ -1,7 +1,7 @@
 """Schemas of steps. A step is [kernel, n_words, (space, offset) per operand, words …], see `abi`.
 
-The kernel reads operands and words by name (`codegen.records.reader`), `Lowering.emit` takes words by name, and the verifier checks them
-by name (`memory.extents`). Operands are "reads -> writes | scratch"; `codegen.schema` says how words are written. All schemas are in
+Kernels read operands and words by name (`codegen.records.reader`), `Lowering.emit` takes words by name, and the verifier checks them by
+name (`memory.extents`). Operands are "reads -> writes | scratch"; words are in the notation of `codegen.schema`. All schemas are in
 `schemas`.
 """
 
@@ -17,11 +17,11 @@ SCHEMAS: dict[str, Schema] = {}
 
 
 def schema(references: str, operands: str, words: str = "") -> Schema:
-    """The schema of the kernels "module:name …", which share it.
+    """Registers one schema for kernels "module:name …".
 
     Args:
       operands: "reads -> writes | scratch", names.
-      words: as in `codegen.schema`; after `...` come the parameters of a block.
+      words: in the notation of `codegen.schema`; `...` stands for the parameters of a block.
     """
     reads, _, rest = operands.partition("->")
     writes, _, scratch = rest.partition("|")

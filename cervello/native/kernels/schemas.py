@@ -1,4 +1,4 @@
-"""The words of every kernel that a step can name, family by family; `codegen.schema` says how to read them. Strides are bytes."""
+"""Schemas of all kernels that steps call, by family, in the notation of `codegen.schema`. Strides are in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cervello.native.kernels.schema import SCHEMAS, schema
 
 __all__ = ["SCHEMAS"]
 
-# Loops around blocks: three outer sizes, then `count` elements to the block.
+# Loops around blocks: three outer sizes; a block call processes `count` elements.
 _LOOP: Final = "block:block count:rows sizes:rows*3"
 MAP1: Final = schema("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 MAP2: Final = schema("maps:map2", "a b -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 ...")
@@ -17,9 +17,9 @@ MAP2_THEN: Final = schema("maps:map2_then", "a b -> target",
                           f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 mask:int activation:block ...")
 MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
 
-# Reductions. Sixteen rows at a time, where the last size is rows; and over [outer, terms, inner].
-SIXTEEN: Final = schema(
-    "reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_ reduce_by_sixteen:softmax reduce_by_sixteen:layer_norm "
+# Reductions: of sixteen rows at a time, where the last size counts rows; and of [outer, terms, inner].
+BATCHED_ROWS: Final = schema(
+    "reduce_batched:sum_ reduce_batched:mean reduce_batched:max_ reduce_batched:softmax reduce_batched:layer_norm "
     "reduce_short:softmax reduce_short:log_sum_exp",
     "source -> target | transposed", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
@@ -29,21 +29,21 @@ INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
 _COPY: Final = "itemsize sizes:rows*5 source_by:stride*5 target_by:stride*5"
 COPY: Final = schema("copies:copy", "source -> target", _COPY)
 COPY_DEEP: Final = schema("copies:copy_deep", "source -> target", f"{_COPY} outer ...")
-COPY_LOOP: Final = record("outer loop of a copy", "size:rows source_by:stride target_by:stride")  # of each of `outer` loops around the copy
+COPY_LOOP: Final = record("outer loop of a copy", "size:rows source_by:stride target_by:stride")  # of each of `outer` loops
 FILL: Final = schema("copies:fill", "-> target", "itemsize count:rows element:bits")
 
-# Elements and blocks by index; named_by is 0 on the axis, which has `size` elements. mode: 0 write, 1 add, 2 multiply, 3 maximum,
+# Gather and scatter; the indexed axis has `size` elements and a stride of 0 in data_by. mode: 0 write, 1 add, 2 multiply, 3 maximum,
 # 4 minimum; kind: 0 float32, 1 int64, 2 int32.
 GATHER: Final = schema("copies:gather", "table indices -> target", "count:rows inner:rows size index_bytes outer:rows")
-_ELEMENTS: Final = "itemsize index_bytes size axis_by:stride sizes:rows*5 named_by:stride*5 indices_by:stride*5 other_by:stride*5"
+_ELEMENTS: Final = "itemsize index_bytes size axis_by:stride sizes:rows*5 data_by:stride*5 indices_by:stride*5 values_by:stride*5"
 GATHER_ELEMENTS: Final = schema("gather_scatter:gather_elements", "data indices -> target", _ELEMENTS)
 SCATTER_ELEMENTS: Final = schema("gather_scatter:scatter_elements", "updates indices -> target", f"{_ELEMENTS} mode kind")
-_TUPLES: Final = "batches:rows tuples:rows depth index_bytes block:rows batch_by:stride sizes*5 strides:stride*5"  # of the indexed axes
+_TUPLES: Final = "batches:rows tuples:rows depth index_bytes block:rows batch_by:stride sizes*5 strides:stride*5"  # of indexed axes
 GATHER_ND: Final = schema("gather_scatter:gather_nd", "data indices -> target", _TUPLES)
 SCATTER_ND: Final = schema("gather_scatter:scatter_nd", "updates indices -> target", f"{_TUPLES} mode kind")
-TOP_K: Final = schema("gather_scatter:top_k", "source -> values places", "rows:rows n k largest:int")
+TOP_K: Final = schema("gather_scatter:top_k", "source -> values indices", "rows:rows n k largest:int")
 
-# Products. ldw: bytes of a column of weights.
+# Matrix products. ldw: bytes from one column of weights to the next.
 _MATRIX: Final = "weights:weight bias:weight rows:rows k width lda:stride ldc:stride"
 GEMM: Final = schema("gemm:gemm", "a -> c", f"{_MATRIX} segments activation:block? ...")
 GEMM_RESIDUAL: Final = schema("gemm:gemm_residual", "a residual -> c", f"{_MATRIX} segments ldr:stride activation:block? ...")
@@ -55,45 +55,46 @@ ATTEND: Final = schema(
     "attention:attend", "q k v first second third fourth -> out | keys values scores",
     "sizes:rows*3 q_by:stride*3 k_by:stride*3 v_by:stride*3 out_by:stride*3 m n d dv q_row:stride k_row:stride k_column:stride "
     "v_row:stride v_column:stride out_row:stride d_segments n_segments zeros:weight n_ops softmax:block ...")
-# Of each of `n_ops` elementwise ops on the scores: its other operand is the first to fourth of those above, `mask` the block's parameter.
+# For each of `n_ops` elementwise ops on the scores: the other operand is `first` to `fourth` of ATTEND; `mask`: the block's parameter.
 ATTEND_OP: Final = record("op of an attention", "block:block on_left by:stride*3 row:stride mask")
 
 # Recurrent layers. rows_first: x is [rows, steps, features].
 _SIZES: Final = "steps:rows rows:rows features hidden"
 LSTM: Final = schema(
-    "recurrent:lstm", "x h0 c0 -> y h c | gates again",
+    "recurrent:lstm", "x h0 c0 -> y h c | gates hidden_gates",
     f"weights:weight bias:weight r:weight zeros:weight {_SIZES} has_h0 has_c0 wants_y reverse:int y_step:stride w_segments r_segments "
     "lda:stride rows_first:int")
 GRU: Final = schema(
-    "recurrent:gru", "x h0 -> y h | gates again mixed",
+    "recurrent:gru", "x h0 -> y h | gates hidden_gates reset_hidden",
     f"weights:weight bias:weight r_gates:weight r_new:weight zeros:weight r_bias:weight {_SIZES} has_h0 wants_y reverse:int "
-    "y_step:stride linear:int w_segments g_segments n_segments lda:stride rows_first:int")
+    "y_step:stride linear_before_reset:int w_segments g_segments n_segments lda:stride rows_first:int")
 
-# Windows. x_by, y_by: to the next image, channel, row and pixel; down, right: from one window to the next; cold: memory is asked for ahead.
+# Windows. x_by, y_by: to the next image, channel, row and pixel; down, right: from one window to the next; prefetches: 1: images are
+# prefetched.
 _CONVOLUTION: Final = ("weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width "
                        "rows columns")
 BY_PIXELS: Final = schema(
     "convolution:by_pixels", "x -> y | copied results",
-    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct cold:int activation:block? ...")
+    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct prefetches:int activation:block? ...")
 BY_FILTERS: Final = schema(
-    "convolution:by_filters", "x -> y | copied results places",
-    f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int "
-    "activation:block? ...")
+    "convolution:by_filters", "x -> y | copied results windows",
+    f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel "
+    "prefetches:int activation:block? ...")
 _POOL: Final = ("images:rows channels height width out_height out_width window*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 "
                 "y_by:stride*4")
 MAX_POOL: Final = schema("pooling:max_pool", "x -> y | row", _POOL)
 AVERAGE_POOL: Final = schema("pooling:average_pool", "x -> y | row", f"{_POOL} counts_padding:int")
 
-# Trees. mode: 0 average, 1 sum, 2 minimum, 3 maximum; wide, wide_out: x and the result are float64.
+# Trees. mode: 0 average, 1 sum, 2 minimum, 3 maximum; x_is_float64, result_is_float64: 1 or 0.
 TREES: Final = schema(
-    "trees:trees", "x -> result | scores given",
-    "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees targets_of mode wide "
-    "wide_out")
+    "trees:trees", "x -> result | scores voted",
+    "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees n_targets mode "
+    "x_is_float64 result_is_float64")
 
-# Probabilities of classes from those of pairs.
+# Class probabilities from pairwise probabilities.
 COUPLING: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")
 
-# Noise. `site` tells nodes apart, `fill` is a kernel of `noise`, whose words lie in the scratch `block`.
+# Noise. `site` identifies the node; `fill` is a kernel of `noise`, whose words are in the scratch `block`.
 NORMAL: Final = schema("random:normal", "-> target | block", "rows:rows width mean:float scale:float site:bits fill:function")
 UNIFORM: Final = schema("random:uniform", "-> target | block", "rows:rows width low:float span:float site:bits fill:function")
 MULTINOMIAL: Final = schema("multinomial:multinomial", "logits -> target | weights draws block",

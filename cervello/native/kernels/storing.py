@@ -1,7 +1,7 @@
 """Stores wrapper state after a run: copies outputs to the rows of slabs and handles nonfinite state.
 
-All columns are checked first, eight bytes at a time. If an element is nonfinite, rows are checked one by one; an agent's tensors are then
-stored together or not at all.
+All columns are checked first, eight bytes at a time. If an element is nonfinite, rows are checked one by one; either all tensors of an
+agent are stored, or none.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _OP_BYTES = FUSED_WORDS * 8
 @noinline
 def _all_finite(column, n_bytes, exponent, carry):
     """Whether all elements are finite. Adding the lowest exponent bit carries into the sign bit only if all exponent bits are set."""
-    found = np.int64(0)
+    status = np.int64(0)
     n_words = n_bytes >> 3
     for i in range(n_words):
-        found |= (word(column, i) & exponent) + carry
+        status |= (word(column, i) & exponent) + carry
     rest = np.int64(0)
     for k in range(n_bytes & 7):
         rest |= np.int64(read_u8(column, n_words * 8 + k)) << (8 * k)
-    found |= (rest & exponent) + carry
-    return found & (exponent + carry) == 0
+    status |= (rest & exponent) + carry
+    return status & (exponent + carry) == 0
 
 
 @noinline
 def _row_is_finite(row, row_bytes, exponent, element):
-    """Whether a row is finite; it may be unaligned. An element's exponent is in its last two bytes."""
+    """Whether a row is finite; it may be unaligned. The exponent of an element is in its last two bytes."""
     top = (exponent >> (8 * element - 16)) & 0xFFFF
     at = element - 2
     while at < row_bytes:
@@ -44,8 +44,8 @@ def _row_is_finite(row, row_bytes, exponent, element):
 
 @noinline
 def _check_state(ctx, n_rows):
-    """0 if all new state is finite, 1 if some is not, -1 if the batch must be refused because of it."""
-    found = 0
+    """0 if all new state is finite, 1 if some is not, -1 if the batch must therefore be refused."""
+    status = 0
     for m in range(Context(ctx).n_fused_ops):
         at = fused_op(ctx, m)
         op = FusedOp(at)
@@ -55,8 +55,8 @@ def _check_state(ctx, n_rows):
         if not _all_finite(column(ctx, at), n_rows * op.row_bytes, scatter.exponent, scatter.carry):
             if scatter.on_nonfinite == 2:
                 return -1
-            found = 1
-    return found
+            status = 1
+    return status
 
 
 @noinline
@@ -93,26 +93,26 @@ def _store_finite(ctx, n_rows):
         if FusedOp(first).kind == FUSED_SCATTER and group.group >= 0:
             n_ops, reset = max(group.group, 1), group.on_nonfinite == 1
             for i in range(n_rows):
-                good = _state_is_finite(ctx, first, n_ops, i)
-                if not good:
+                is_finite = _state_is_finite(ctx, first, n_ops, i)
+                if not is_finite:
                     count = group.count
                     write_i64(count, 0, word(count, 0) + 1)
-                if good or reset:
+                if is_finite or reset:
                     for k in range(n_ops):
                         at = first + k * _OP_BYTES
                         op = FusedOp(at)
                         row_bytes = op.row_bytes
-                        source = column(ctx, at) + i * row_bytes if good else Scatter(op.more).initial
+                        source = column(ctx, at) + i * row_bytes if is_finite else Scatter(op.more).initial
                         copy_row(op.address + word(slots, i) * row_bytes, source, row_bytes)
 
 
-def keep(ctx, n_rows):
-    """Stores outputs as wrapper state; 0, NONFINITE if some state was not stored, or -1 if the batch is refused and nothing was stored."""
-    found = _check_state(ctx, n_rows)
-    if found < 0:
+def store_state(ctx, n_rows):
+    """Stores wrapper state. Returns 0, NONFINITE if some state was not stored, or -1 if the batch is refused; nothing is stored then."""
+    status = _check_state(ctx, n_rows)
+    if status < 0:
         return -1
-    if found == 0:
+    if status == 0:
         _store(ctx, n_rows)
     else:
         _store_finite(ctx, n_rows)
-    return NONFINITE if found != 0 else 0
+    return NONFINITE if status != 0 else 0

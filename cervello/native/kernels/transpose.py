@@ -1,4 +1,4 @@
-"""Transposes blocks of up to 16 x 16 float32, and splits rows by remainder: moves that need shuffles, emitted as LLVM IR."""
+"""Transposes of blocks of up to 16 x 16 float32, and strided splits of rows, emitted as LLVM IR shuffles."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I32, I64, LANES, VF, VI, VM, first_lanes, llvm_function, pointer, splat_value
-
-
-def _masked_load(builder: Any, address: Any, mask: Any) -> Any:
-    function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [VF.as_pointer(), I32, VM, VF])
-    return builder.call(function, [pointer(builder, address, VF), I32(4), mask, ir.Constant(VF, [0.0] * LANES)])
-
-
-def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
-    function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, VF.as_pointer(), I32, VM])
-    builder.call(function, [value, pointer(builder, address, VF), I32(4), mask])
+from cervello.codegen.simd_ir import I1X16, I32, I32X16, I64, LANES, emit_masked_load, emit_masked_store, first_lanes, splat_value
 
 
 @intrinsic
 def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, rows, columns):
-    """target[j][i] = source[i][j] for i < rows, j < columns, both at most 16; nothing beyond is read or written."""
+    """target[j][i] = source[i][j] for i < rows ≤ 16, j < columns ≤ 16; other elements are not accessed."""
     def codegen(context, builder, sig, args):
         source, row_bytes, target, column_bytes, rows, columns = args
-        wanted, empty = first_lanes(builder, columns), ir.Constant(VM, [0] * LANES)
+        wanted, empty = first_lanes(builder, columns), ir.Constant(I1X16, [0] * LANES)
         block = []
         for i in range(LANES):
             mask = builder.select(builder.icmp_signed("<", I64(i), rows), wanted, empty)
-            block.append(_masked_load(builder, builder.add(source, builder.mul(row_bytes, I64(i))), mask))
+            block.append(emit_masked_load(builder, builder.add(source, builder.mul(row_bytes, I64(i))), mask))
         distance = LANES // 2
         while distance:  # swaps the off-diagonal blocks of halves, quarters, …
             for i in range(LANES):
@@ -38,13 +28,13 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
                     a, b = block[i], block[i + distance]
                     low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
                     high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
-                    block[i] = builder.shuffle_vector(a, b, ir.Constant(VI, low))
-                    block[i + distance] = builder.shuffle_vector(a, b, ir.Constant(VI, high))
+                    block[i] = builder.shuffle_vector(a, b, ir.Constant(I32X16, low))
+                    block[i + distance] = builder.shuffle_vector(a, b, ir.Constant(I32X16, high))
             distance //= 2
         wanted = first_lanes(builder, rows)
         for j in range(LANES):
             mask = builder.select(builder.icmp_signed("<", I64(j), columns), wanted, empty)
-            _masked_store(builder, builder.add(target, builder.mul(column_bytes, I64(j))), block[j], mask)
+            emit_masked_store(builder, builder.add(target, builder.mul(column_bytes, I64(j))), block[j], mask)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
@@ -53,21 +43,21 @@ def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, row
 def make_split(step: int) -> Any:
     """An intrinsic split(source, low, high, target, part_bytes, count) for step 1, 2 or 4.
 
-    Element u of the source, zero unless low <= u < high, goes to part u % step at place u // step, for the first `count` places of
-    at most 16. Parts lie part_bytes apart.
+    Element u of the source, or zero unless low <= u < high, is stored in part u % step at index u // step < count ≤ 16. Parts are
+    part_bytes apart.
     """
 
     @intrinsic
     def split(typing_context, source, low, high, target, part_bytes, count):
         def codegen(context, builder, sig, args):
             source, low, high, target, part_bytes, count = args
-            lows, highs = (splat_value(builder, builder.trunc(edge, I32), VI) for edge in (low, high))
+            lows, highs = (splat_value(builder, builder.trunc(edge, I32), I32X16) for edge in (low, high))
             parts = []
             for v in range(step):
-                place = ir.Constant(VI, [LANES * v + i for i in range(LANES)])
+                place = ir.Constant(I32X16, [LANES * v + i for i in range(LANES)])
                 mask = builder.and_(builder.icmp_signed(">=", place, lows), builder.icmp_signed("<", place, highs))
-                parts.append(_masked_load(builder, builder.add(source, I64(64 * v)), mask))
-            evens, odds = (ir.Constant(VI, list(range(first, 2 * LANES, 2))) for first in (0, 1))
+                parts.append(emit_masked_load(builder, builder.add(source, I64(64 * v)), mask))
+            evens, odds = (ir.Constant(I32X16, list(range(first, 2 * LANES, 2))) for first in (0, 1))
             if step == 2:
                 parts = [builder.shuffle_vector(*parts, evens), builder.shuffle_vector(*parts, odds)]
             elif step == 4:
@@ -77,7 +67,7 @@ def make_split(step: int) -> Any:
                          builder.shuffle_vector(*even, odds), builder.shuffle_vector(*odd, odds)]
             wanted = first_lanes(builder, count)
             for value in parts:
-                _masked_store(builder, target, value, wanted)
+                emit_masked_store(builder, target, value, wanted)
                 target = builder.add(target, part_bytes)
             return context.get_dummy_value()
 

@@ -1,4 +1,4 @@
-"""Blocks of one operand: target[i] = f(source[i]) for i < count. `parameters` is an address.
+"""Elementwise blocks of one operand: target[i] = f(source[i]) for i < count. `parameters`: address of their words.
 
 Source: ONNX operator specification, opset 22.
 """
@@ -46,7 +46,7 @@ sqrt, abs_, floor, ceil, round_ = _plain(simd.sqrt), _plain(fabs), _plain(round_
 
 
 @inline
-def _relu(x, p):  # NaN stays: the comparison is false
+def _relu(x, p):  # NaN stays, because the comparison is false
     return select(x < _c(0.0), _c(0.0), x)
 
 
@@ -67,12 +67,12 @@ def _leaky_relu(x, p):
 
 @inline
 def _elu(x, p):
-    return select(x < _c(0.0), _alpha(p) * f.expm1_of_fall(x), x)
+    return select(x < _c(0.0), _alpha(p) * f.expm1_nonpositive(x), x)
 
 
 @inline
 def _selu(x, p):
-    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_of_fall(x), x)
+    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_nonpositive(x), x)
 
 
 @inline
@@ -113,7 +113,7 @@ def _gelu(x, p):
 
 @inline
 def _gelu_tanh(x, p):
-    # (1 + tanh(t)) / 2 is the sigmoid of 2t, which keeps its digits where 1 + tanh cancels
+    # (1 + tanh(t)) / 2 = sigmoid(2t), which avoids the cancellation in 1 + tanh
     return x * f.sigmoid(_c(2.0 * 0.79788456080286536) * fma(_c(0.044715) * x * x, x, x))
 
 

@@ -1,4 +1,4 @@
-"""The records of `abi` at an address, for kernels: `Context(ctx).rows` is one load."""
+"""Accessors of the records of `abi`, for kernels: `Context(ctx).rows` is one load."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections import Counter
 from cervello.native.graph.graph import Node
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import LOWER, NoKernelError
-from cervello.native.lowering.rules.host import lower_host
+from cervello.native.lowering.rules.fallback import lower_fallback
 from cervello.native.lowering.rules.movement import plan_concats
 from cervello.native.passes.fusion import fused
 
@@ -23,18 +23,18 @@ def lower_graph(lowering: Lowering, early: bool = True) -> None:
     plan_concats(lowering, live, early)
     for node in live:
         lowering.node = node
-        if node.index not in lowering.absorbed:
+        if node.index not in lowering.fused_nodes:
             _lower(lowering, node)
         for name in node.outputs:
-            _settle(lowering, name)
+            _finish_result(lowering, name)
         for name in set(node.inputs):
             if name and name in lowering.tensors:
                 lowering.tensors[name].buffer.readers -= 1
     lowering.node = None
-    for name, place in lowering.places.items():  # outputs that are unchanged inputs or constants
+    for name, destination in lowering.destinations.items():  # outputs that are unchanged inputs or constants
         source = lowering.tensors.get(name)
-        if name in lowering.outputs and source is not None and source is not place:
-            lowering.copy(source, place)
+        if name in lowering.outputs and source is not None and source is not destination:
+            lowering.copy(source, destination)
 
 
 def _live(lowering: Lowering) -> list[Node]:
@@ -47,7 +47,7 @@ def _live(lowering: Lowering) -> list[Node]:
 
 
 def _lower(lowering: Lowering, node: Node) -> None:
-    before, absorbed = len(lowering.steps), len(lowering.absorbed)
+    before, n_fused = len(lowering.steps), len(lowering.fused_nodes)
     lower = LOWER.get(node.op) if not node.domain else None
     try:
         if lower is None:
@@ -55,21 +55,21 @@ def _lower(lowering: Lowering, node: Node) -> None:
         lower(lowering, node)
     except NoKernelError as reason:
         del lowering.steps[before:]
-        while len(lowering.absorbed) > absorbed:
-            lowering.absorbed.popitem()
+        while len(lowering.fused_nodes) > n_fused:
+            lowering.fused_nodes.popitem()
         for name in node.outputs:  # partial results
             lowering.tensors.pop(name, None)
         lowering.fallback_nodes[str(node)] = str(reason)
-        lower_host(lowering, node, str(reason))
+        lower_fallback(lowering, node, str(reason))
 
 
-def _settle(lowering: Lowering, name: str) -> None:
+def _finish_result(lowering: Lowering, name: str) -> None:
     """After a node: copies a result to its requested location, and sets its number of consumers."""
     tensor = lowering.tensors.get(name) if name else None
     if tensor is None:
         return
-    place = lowering.places.get(name)
-    if place is not None and tensor is not place:
-        lowering.copy(tensor, place)
-        tensor = lowering.tensors[name] = place
+    destination = lowering.destinations.get(name)
+    if destination is not None and tensor is not destination:
+        lowering.copy(tensor, destination)
+        tensor = lowering.tensors[name] = destination
     tensor.buffer.readers += lowering.uses[name]

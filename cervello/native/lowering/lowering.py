@@ -36,24 +36,24 @@ class Lowering:
       steps: the steps emitted so far.
       tensors: the tensor of each value, by name.
       fallback_nodes: reasons by node, for ops outside the planned tier.
-      stretches: repetitions of rows in values whose batch axis absorbed others, see `batch_independence.check_rows_apart`.
+      row_repeats: repetitions of rows in values whose batch axis absorbed others, see `batch_independence.check_batch_independence`.
     """
 
-    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], stretches: Mapping[str, int] | None = None):
+    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], row_repeats: Mapping[str, int] | None = None):
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
         self.fallback_nodes: dict[str, str] = {}
-        self.stretches = stretches or {}
+        self.row_repeats = row_repeats or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
         self.outputs = outputs
-        self.places: dict[str, Tensor] = {}  # requested location of a value: in a Concat's result or a caller's array
+        self.destinations: dict[str, Tensor] = {}  # requested location of a value: in a Concat's result or a caller's array
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
-        self.absorbed: dict[int, None] = {}  # in the order in which they were
+        self.fused_nodes: dict[int, None] = {}  # in the order in which they were
         self.early_matters = False  # whether `early` changes the placement of a Concat's operands
-        self.open: dict[str, Any] = {}  # state shared by the control markers of a branch or loop
+        self.open_markers: dict[str, Any] = {}  # state shared by the control markers of a branch or loop
         self.trip_counts: list[int] = []  # trip counts of the loops around the next step
 
     # Operands -----------------------------------------------------------------------------------------------------------
@@ -124,12 +124,12 @@ class Lowering:
           contiguous: the kernel needs a contiguous target; a strided location is then filled by a later copy.
           over: an operand to overwrite in place if it has no later consumer.
         """
-        place = self.places.get(name)
-        if place is not None and (place.contiguous or not contiguous):
-            self.tensors[name] = place
-            return place
+        destination = self.destinations.get(name)
+        if destination is not None and (destination.contiguous or not contiguous):
+            self.tensors[name] = destination
+            return destination
         shape, dtype = self.shape(name), self.dtype(name)
-        if (place is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
+        if (destination is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
                 and over.dtype == dtype and over.buffer.readers == 1):
             self.alias(name, over)
             return self.tensors[name]
@@ -155,9 +155,9 @@ class Lowering:
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and self.uses[name] == 1 else None
 
-    def absorb(self, node: Node) -> None:
+    def mark_fused(self, node: Node) -> None:
         """Marks a node as fused into the step being lowered."""
-        self.absorbed[node.index] = None
+        self.fused_nodes[node.index] = None
 
     # Steps --------------------------------------------------------------------------------------------------------------
 

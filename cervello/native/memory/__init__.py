@@ -1,1 +1,1 @@
-"""Memory of a program: the arena plan, the shared weights, and the verifier that proves every access in bounds."""
+"""Memory of a program: the arena plan, the shared weights, and the verifier, which proves that every access is in bounds."""

@@ -13,7 +13,7 @@ from cervello.native.graph.dtypes import Array
 
 _ALIGNMENT = 64
 _idle: list[Arena] = []  # most recently used last
-_unused = 0  # arenas returned while the first one stayed idle, since all were last in use
+_unused = 0  # number of arenas returned since the pool was last empty
 
 
 class Arena:
@@ -44,7 +44,7 @@ class Arena:
         self._memory, self.address, self.capacity = memory, address + -address % _ALIGNMENT, n_bytes
 
     def poison(self) -> None:
-        """Fills it with NaN, for tests: a read of stale memory then shows."""
+        """Fills the arena with NaN, so that tests detect reads of stale memory."""
         self._memory[:] = 0xFF
 
 

@@ -33,14 +33,14 @@ from cervello.native.memory.offset_search import (
 ALIGNMENT = 64
 _PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # row counts that the search optimises for
 _MOST_ORDERS = 6
-_MOST_PAIRS = 1_000_000  # buffers × the most alive at once: above it, each probe uses `linear_scan` instead of a search
-_MOST_SEARCHED = 20_000  # buffers: above it, likewise
-_BUDGET = 1_500_000  # conflicts examined, 0.3 s; spent only if hundreds of buffers stay far above the peak
+_MOST_PAIRS = 1_000_000  # buffers × maximal number of live buffers; above it, each probe uses `linear_scan` instead of a search
+_MOST_SEARCHED = 20_000  # buffers; above it, likewise
+_BUDGET = 1_500_000  # examined conflicts, about 0.3 s; spent only if hundreds of buffers stay far above the peak
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """A buffer and its live steps, half-open."""
+    """A buffer and its half-open range of live steps."""
 
     buffer: Buffer
     first: int
@@ -67,11 +67,11 @@ class Layout:
     def offsets(self, n_rows: int) -> tuple[list[int], int]:
         """Offsets in bytes by buffer, and the arena's size in bytes, for N = n_rows."""
         sizes = _sizes(self.lifetimes, n_rows)
-        settled = [stacking.resolve_offsets(sizes) for stacking in self.orders]
-        return min(settled, key=lambda found: found[1]) if settled else ([], 0)
+        resolved = [stacking.resolve_offsets(sizes) for stacking in self.orders]
+        return min(resolved, key=lambda found: found[1]) if resolved else ([], 0)
 
     def table(self) -> list[int]:
-        """The layout as words, in the format of `kernels.runtime.placing`."""
+        """The layout as words, in the format of `kernels.runtime.arena_layout`."""
         words = [len(self.lifetimes), len(self.orders)]
         for life in self.lifetimes:
             words += parts(life.buffer.n_bytes)
@@ -81,6 +81,7 @@ class Layout:
         return words
 
     def arena_bytes(self, n_rows: int) -> int:
+        """The arena's size in bytes for N = n_rows."""
         return self.offsets(n_rows)[1]
 
 
@@ -100,7 +101,7 @@ def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
 
 
 def peak_bytes(lives: Sequence[Lifetime], n_rows: int) -> int:
-    """The largest sum of live sizes for N = n_rows, a lower bound of the arena."""
+    """The largest sum of live sizes for N = n_rows, in bytes: a lower bound of the arena's size."""
     return peak(_spans(lives), _sizes(lives, n_rows))
 
 
@@ -108,17 +109,17 @@ def _spans(lives: Sequence[Lifetime]) -> list[Span]:
     return [(life.first, life.end) for life in lives]
 
 
-def rounded(n_bytes: int) -> int:
+def align_up(n_bytes: int) -> int:
     """A size rounded up to the alignment."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
-    return [rounded(at(life.buffer.n_bytes, n_rows)) for life in lives]
+    return [align_up(at(life.buffer.n_bytes, n_rows)) for life in lives]
 
 
 def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
-    """A layout for every N, or for one row only.
+    """A layout for every N, or for N = 1 only if `rows_vary` is false.
 
     Raises:
       PlanError: a size is negative.
@@ -150,7 +151,7 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
         if best is None or best[1] > least * (hardest + 0.002):
             found = search(spans, sizes, conflicts, budget, best)
             hardest = max(hardest, found[1] / max(least, 1))
-        else:  # as close to the peak as the search at another N: only partitions are tried
+        else:  # as close to the peak as the searches at other N: only partitions are tried
             found = first_fit(by_partitions(spans, sizes), sizes, conflicts)
         if best is None or found[1] < best[1]:
             orders.append(stacking_order(found[0], sizes, conflicts))

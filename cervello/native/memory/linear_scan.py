@@ -1,7 +1,7 @@
 """Memory planning for programs with too many live buffers to examine in pairs.
 
-Buffers are placed in order of their first step, each in the smallest sufficient gap between live buffers. The scan takes O(n log n) time.
-Its arena is about as large as that of a run-time allocator.
+Buffers are placed in order of their first step, each in the smallest sufficient gap between live buffers, in O(n log n) time. The arena is
+about as large as that of a best-fit allocator at run time.
 
 Source: linear scan after Poletto and Sarkar 1999, "Linear scan register allocation"; gaps as in best-fit allocators with boundary tags.
 """
@@ -15,19 +15,19 @@ from cervello.native.memory.offset_search import Span, StackingOrder
 
 
 class _Gaps:
-    """Free byte ranges between and below live buffers; no two are adjacent. Mutable."""
+    """The free byte ranges between and below live buffers; adjacent ranges are merged. Mutable."""
 
     def __init__(self) -> None:
         self._by_size: list[tuple[int, int]] = []  # (bytes, first byte)
         self._starts: dict[int, int] = {}  # end by first byte
         self._ends: dict[int, int] = {}
 
-    def take(self, size: int) -> int | None:
+    def allocate(self, size: int) -> int | None:
         """Allocates from the start of the smallest sufficient gap; returns its first byte, or None if no gap is large enough."""
-        place = bisect_left(self._by_size, (size, 0))
-        if place == len(self._by_size):
+        index = bisect_left(self._by_size, (size, 0))
+        if index == len(self._by_size):
             return None
-        low = self._by_size[place][1]
+        low = self._by_size[index][1]
         high = self._starts[low]
         self._remove(low, high)
         if high - low > size:
@@ -65,31 +65,31 @@ def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> StackingOrder:
       spans: [T], live steps of each buffer, half-open; sizes: [T], bytes.
     """
     every = range(len(sizes))
-    ending = sorted(every, key=lambda i: spans[i][1])
+    by_end = sorted(every, key=lambda i: spans[i][1])
     keys = [(0, 0, i) for i in every]  # (first byte, one past the last, buffer)
-    living: list[tuple[int, int, int]] = []  # keys, from the bottom up
+    live: list[tuple[int, int, int]] = []  # keys, from the bottom up
     supports: list[dict[int, None]] = [{} for _ in every]
     gaps, ended = _Gaps(), 0
     for i in sorted(every, key=lambda i: spans[i]):
         first, end = spans[i]
         if end <= first:
             continue
-        while spans[ending[ended]][1] <= first:
-            low, high, j = keys[ending[ended]]
+        while spans[by_end[ended]][1] <= first:
+            low, high, j = keys[by_end[ended]]
             ended += 1
             if spans[j][0] < spans[j][1]:
-                del living[bisect_left(living, keys[j])]
+                del live[bisect_left(live, keys[j])]
                 if low < high:
-                    gaps.free(low, high, living[-1][1] if living else 0)
+                    gaps.free(low, high, live[-1][1] if live else 0)
         offset = 0
         if sizes[i]:
-            found = gaps.take(sizes[i])
-            offset = found if found is not None else living[-1][1] if living else 0
+            found = gaps.allocate(sizes[i])
+            offset = found if found is not None else live[-1][1] if live else 0
         keys[i] = offset, offset + sizes[i], i
-        place = bisect_left(living, keys[i])
-        if place:
-            supports[i][living[place - 1][2]] = None
-        if place < len(living):
-            supports[living[place][2]][i] = None
-        living.insert(place, keys[i])
+        index = bisect_left(live, keys[i])
+        if index:
+            supports[i][live[index - 1][2]] = None
+        if index < len(live):
+            supports[live[index][2]][i] = None
+        live.insert(index, keys[i])
     return StackingOrder(tuple(sorted(every, key=keys.__getitem__)), tuple(map(tuple, supports)))

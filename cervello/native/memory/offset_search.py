@@ -1,9 +1,9 @@
-"""Searches for offsets: assigns buffers with lifetimes and sizes to an arena as small as possible, so that no two live buffers overlap.
+"""Searches for offsets: places buffers with lifetimes and sizes in an arena as small as possible; no two live buffers overlap.
 
 Several orders are tried with two placements. First fit places each buffer at the lowest offset that its conflicts leave free. Skyline
-places, on the lowest range of steps, the first buffer that lives within it. If no order reaches the peak, which is a lower bound,
-randomised orders follow. Local search then improves the best one: it moves a buffer at the top of the arena, or one that supports it. The
-search is deterministic and bounded by a work budget, not by a clock.
+places, on the lowest range of steps, the first buffer whose lifetime is within the range. If no order reaches the peak, which is a lower
+bound, randomised orders follow. A local search then improves the best order: it moves a buffer at the top of the arena, or one that
+supports it. The search is deterministic; a work budget bounds it, not a clock.
 
 Source: first fit after Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"; skyline after Sekiyama et al.
 2018, "Profile-guided memory optimization for deep neural networks" (Burke's best fit for strip packing); partitions after tract.
@@ -21,7 +21,7 @@ Conflicts = Sequence[Sequence[int]]
 
 @dataclass(slots=True)
 class Budget:
-    """The number of conflicts that a search may still examine; mutable."""
+    """The number of conflicts that searches may still examine; mutable."""
 
     left: int
 
@@ -32,7 +32,7 @@ class StackingOrder:
 
     Attributes:
       order: buffers in topological order: each comes after the buffers below it.
-      supports: for each buffer, the buffers directly below it; other conflicts below it are below one of these.
+      supports: for each buffer, the buffers directly below it; its other conflicts below it are below one of these.
     """
 
     order: tuple[int, ...]
@@ -56,7 +56,7 @@ class StackingOrder:
 
 
 def neighbours(spans: Sequence[Span]) -> list[list[int]]:
-    """For each buffer, its conflicts: the buffers live at a common step."""
+    """For each buffer, its conflicts: the buffers that are live at a common step."""
     conflicts: list[list[int]] = [[] for _ in spans]
     alive: list[int] = []
     for i in sorted(range(len(spans)), key=lambda i: spans[i]):
@@ -114,13 +114,13 @@ def stacking_order(offsets: Sequence[int], sizes: Sequence[int], conflicts: Conf
     below = [0] * len(sizes)  # bit mask of all buffers below each buffer
     supports: list[tuple[int, ...]] = [()] * len(sizes)
     for i in order:
-        covered, rests = 0, []
+        covered, direct = 0, []
         for place in sorted((rank[j] for j in conflicts[i] if rank[j] < rank[i]), reverse=True):
             j = order[place]
             if not covered >> j & 1:
-                rests.append(j)
+                direct.append(j)
                 covered |= below[j] | 1 << j
-        below[i], supports[i] = covered, tuple(rests)
+        below[i], supports[i] = covered, tuple(direct)
     return StackingOrder(tuple(order), tuple(supports))
 
 
@@ -156,9 +156,9 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
             beginning[first].remove(best)
             offsets[best] = low
             placed += 1
-            pieces = [(left, first, low), (first, ends[best], low + sizes[best]), (ends[best], right, low)]
-            pieces = [piece for piece in pieces if piece[0] < piece[1]]
-            lefts[k:k + 1], rights[k:k + 1], heights[k:k + 1] = map(list, zip(*pieces, strict=True))
+            ranges = [(left, first, low), (first, ends[best], low + sizes[best]), (ends[best], right, low)]
+            ranges = [part for part in ranges if part[0] < part[1]]
+            lefts[k:k + 1], rights[k:k + 1], heights[k:k + 1] = map(list, zip(*ranges, strict=True))
         for j in range(min(k + 3, len(heights) - 1), max(k, 1) - 1, -1):
             if heights[j] == heights[j - 1]:
                 rights[j - 1] = rights[j]
@@ -173,33 +173,33 @@ class _Search:
         self.spans, self.sizes, self.conflicts, self.work = spans, sizes, conflicts, work
         self.peak = peak(spans, sizes)
         self.offsets, self.total = start or ([], -1)
-        self.fill_work = len(sizes) + sum(map(len, conflicts))
+        self.first_fit_work = len(sizes) + sum(map(len, conflicts))
         self.skyline_work = len(sizes) * 8 + len(sizes) * len(sizes) // 6
 
     def within(self, excess: float) -> bool:
         """Whether the best layout exceeds the peak by at most this fraction."""
         return 0 <= self.total <= self.peak * (1 + excess)
 
-    def keep(self, found: tuple[list[int], int]) -> None:
+    def update(self, found: tuple[list[int], int]) -> None:
         if self.total < 0 or found[1] < self.total:
             self.offsets, self.total = found
 
-    def filled(self, order: Sequence[int]) -> tuple[list[int], int]:
-        self.work -= self.fill_work
+    def first_fit(self, order: Sequence[int]) -> tuple[list[int], int]:
+        self.work -= self.first_fit_work
         return first_fit(order, self.sizes, self.conflicts)
 
-    def along_skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
+    def skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.skyline_work
         return skyline(self.spans, self.sizes, order)
 
 
 def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, budget: Budget,
            start: tuple[list[int], int] | None = None) -> tuple[list[int], int]:
-    """The best layout found. The search stops when an order reaches the peak or a randomised one comes within 1 % of it; this tolerance
-    grows as work is spent.
+    """The best layout found. The search stops when an order reaches the peak, or a randomised one is within 1 % of it; this tolerance
+    grows with the spent work.
 
     Args:
-      conflicts: of each buffer.
+      conflicts: of each buffer, from `neighbours`.
       budget: the search spends at most half of it.
       start: an initial layout.
     Returns:
@@ -210,49 +210,49 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, bu
     every = range(len(sizes))
     lengths = [end - first for first, end in spans]
     by_size = sorted(every, key=lambda i: (-sizes[i], spans[i][0]))
-    filling, skyline_work = found.fill_work, found.skyline_work
+    first_fit_work, skyline_work = found.first_fit_work, found.skyline_work
     attempts: tuple[tuple[int, Callable[[], tuple[list[int], int]]], ...] = (
-        (filling, lambda: found.filled(by_size)),
-        (skyline_work, lambda: found.along_skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i])))),
-        (skyline_work, lambda: found.along_skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i]))),
-        (skyline_work, lambda: found.along_skyline(by_size)),
-        (filling, lambda: found.filled(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0])))),
-        (filling, lambda: found.filled(_by_breadth(spans, sizes))),
-        (filling, lambda: found.filled(sorted(every, key=lambda i: (spans[i][0], -sizes[i])))),
-        (filling, lambda: found.filled(by_partitions(spans, sizes))))
+        (first_fit_work, lambda: found.first_fit(by_size)),
+        (skyline_work, lambda: found.skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i])))),
+        (skyline_work, lambda: found.skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i]))),
+        (skyline_work, lambda: found.skyline(by_size)),
+        (first_fit_work, lambda: found.first_fit(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0])))),
+        (first_fit_work, lambda: found.first_fit(_by_breadth(spans, sizes))),
+        (first_fit_work, lambda: found.first_fit(sorted(every, key=lambda i: (spans[i][0], -sizes[i])))),
+        (first_fit_work, lambda: found.first_fit(by_partitions(spans, sizes))))
     for cost, attempt in attempts:
         if found.total < 0 or (found.work > 0 and found.work >= cost and not found.within(0.0)):
-            found.keep(attempt())
+            found.update(attempt())
     rng = random.Random(len(sizes))
     while found.work > max(share // 2, found.skyline_work) and not found.within(0.01 if found.work > share * 7 // 8 else 0.025):
-        found.keep(found.along_skyline(_shaken(lengths, sizes, rng)))
-    _climb(found, rng)
+        found.update(found.skyline(_random_order(lengths, sizes, rng)))
+    _local_search(found, rng)
     budget.left -= share - found.work
     return found.offsets, found.total
 
 
-def _shaken(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
-    """A random order that mixes longest lifetime first and largest size first."""
+def _random_order(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
+    """A random order between longest lifetime first and largest size first."""
     by_length, by_size = rng.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
     keys = [-(length ** by_length) * max(size, 1) ** by_size * rng.uniform(0.7, 1.3)
             for length, size in zip(lengths, sizes, strict=True)]
     return sorted(range(len(sizes)), key=keys.__getitem__)
 
 
-def _climb(found: _Search, rng: random.Random) -> None:
-    """Local search: moves single buffers in the best order; accepts moves of equal cost, because plateaus are wide."""
+def _local_search(found: _Search, rng: random.Random) -> None:
+    """Local search: moves single buffers in the best order. Moves of equal cost are accepted, because plateaus are wide."""
     offsets, total = found.offsets, found.total
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
         changed = _moved(order, offsets, found.sizes, found.conflicts, total, rng)
-        other, other_total = found.filled(changed)
+        other, other_total = found.first_fit(changed)
         if other_total <= total:
             order, offsets, total = changed, other, other_total
-            found.keep((offsets, total))
+            found.update((offsets, total))
 
 
 def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
-    """The fullest step's buffers first, largest first, then those of the next fullest."""
+    """Greedy by breadth: the buffers of the step with the largest live sum first, by size, then those of the next step."""
     members: dict[int, list[int]] = {first: [] for first, _ in spans}  # the sum of live sizes is largest at a step where a buffer begins
     for i, (first, end) in enumerate(spans):
         for step in range(first, end):
@@ -266,21 +266,21 @@ def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
 
 
 def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
-    """The order of tract's partitions, so that no plan is larger than tract's."""
+    """The order of the partitions of tract's memory schema, so that no plan is larger than tract's."""
     partitions: list[list[int]] = []
-    taken: list[tuple[int, int]] = []  # (bytes, steps as bits)
+    occupied: list[tuple[int, int]] = []  # (bytes, steps as bits)
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], spans[i][0])):
         first, end = spans[i]
         steps = (1 << end) - (1 << first)
-        fitting = [p for p, (_, others) in enumerate(taken) if not others & steps]
+        fitting = [p for p, (_, others) in enumerate(occupied) if not others & steps]
         if fitting:
-            p = max(fitting, key=lambda p: taken[p][0])
+            p = max(fitting, key=lambda p: occupied[p][0])
         else:
             p = len(partitions)
             partitions.append([])
-            taken.append((0, 0))
+            occupied.append((0, 0))
         partitions[p].append(i)
-        taken[p] = taken[p][0] + sizes[i], taken[p][1] | steps
+        occupied[p] = occupied[p][0] + sizes[i], occupied[p][1] | steps
     return [i for members in partitions for i in members]
 
 
@@ -289,10 +289,10 @@ def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], c
     """The order with one buffer moved, mostly forward: a buffer at the top of the arena, or one that supports it."""
     i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])
     while offsets[i] and rng.random() < 0.5:
-        held = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
-        if not held:
+        supporting = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
+        if not supporting:
             break
-        i = rng.choice(held)
+        i = rng.choice(supporting)
     changed = list(order)
     place = changed.index(i)
     del changed[place]

@@ -1,4 +1,4 @@
-"""Proves, before a program first runs, that all its accesses are in bounds.
+"""Proves that all memory accesses of a program are in bounds, before it first runs.
 
 The verifier is independent of the planner: it recomputes lifetimes from the reads and writes of each step. For each stacking order it
 proves that of any two buffers live at one step, one is above the other, directly or transitively, so that they do not overlap for any N.
@@ -43,16 +43,17 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     spans = {key: (first[key], last[key]) for key in buffers}
     probes = _PROBES if rows_vary else (1,)
     for n_rows in _ENDS if rows_vary else (1,):
-        _inside(steps, n_rows)
+        _check_bounds(steps, n_rows)
     for n_rows in probes:
-        _apart(buffers, spans, layout, n_rows)
+        _check_offsets(buffers, spans, layout, n_rows)
     for stacking in layout.orders:
-        _apart_for_all(buffers, spans, stacking)
-    _defined(steps)
+        _check_order(buffers, spans, stacking)
+    _check_initialised(steps)
     check_extents(steps, rows_vary)
 
 
-def _inside(steps: Sequence[Step], n_rows: int) -> None:
+def _check_bounds(steps: Sequence[Step], n_rows: int) -> None:
+    """Checks that tensors are within their buffers, and that no step writes to constants or inputs."""
     seen: set[int] = set()
     for step in steps:
         for tensor in step.touched:
@@ -71,49 +72,49 @@ def _inside(steps: Sequence[Step], n_rows: int) -> None:
 
 def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
     """Yields buffers in order of their first step, each with the buffers that ended since the previous one; the others are live."""
-    ending = sorted(spans, key=lambda key: spans[key][1])
+    by_end = sorted(spans, key=lambda key: spans[key][1])
     ended = 0
     for key in sorted(spans, key=lambda key: spans[key][0]):
         begun = ended
-        while spans[ending[ended]][1] < spans[key][0]:
+        while spans[by_end[ended]][1] < spans[key][0]:
             ended += 1
-        yield key, ending[begun:ended]
+        yield key, by_end[begun:ended]
 
 
-def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
-    """Checks offsets for one N: live buffers do not overlap if neighbours in the order of offsets do not."""
+def _check_offsets(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
+    """Checks offsets for one N. Live buffers do not overlap if neighbours in the order of offsets do not."""
     offsets, total = layout.offsets(n_rows)
     ends = {key: offsets[key] + at(buffer.n_bytes, n_rows) for key, buffer in buffers.items()}
     for key in sorted(buffers, key=lambda key: offsets[key]):
         if offsets[key] < 0 or ends[key] > total:
             raise PlanError(f"buffer {buffers[key].name!r} at N = {n_rows}: expected bytes within [0, {total}), got [{offsets[key]}, "
                             f"{ends[key]})")
-    living: list[tuple[int, int, int]] = []  # (first byte, one past the last, buffer)
+    live: list[tuple[int, int, int]] = []  # (first byte, one past the last, buffer)
     for key, ended in _events({key: span for key, span in spans.items() if ends[key] > offsets[key]}):
         for other in ended:
-            del living[bisect_left(living, (offsets[other], ends[other], other))]
-        mine = offsets[key], ends[key], key
-        place = bisect_left(living, mine)
-        for below, above in ((living[place - 1:place], [mine]), ([mine], living[place:place + 1])):
+            del live[bisect_left(live, (offsets[other], ends[other], other))]
+        entry = offsets[key], ends[key], key
+        index = bisect_left(live, entry)
+        for below, above in ((live[index - 1:index], [entry]), ([entry], live[index:index + 1])):
             if below and above and below[0][1] > above[0][0]:
                 raise PlanError(f"buffers {buffers[below[0][2]].name!r} and {buffers[above[0][2]].name!r} at N = {n_rows}: expected them "
                                 "apart, got an overlap")
-        living.insert(place, mine)
+        live.insert(index, entry)
 
 
-def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], stacking: StackingOrder) -> None:
+def _check_order(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], stacking: StackingOrder) -> None:
     """Checks a stacking order for all sizes: when a buffer begins, it must be above its lower live neighbour, and its upper live neighbour
     above it. By transitivity, this orders all live buffers; a buffer that ends does not change the order of the others."""
     ranks: dict[int, int] = {}
     for rank, key in enumerate(stacking.order):
         if any(below not in ranks for below in stacking.supports[key]) or key in ranks:
-            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
+            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those below it, got another order")
         ranks[key] = rank
     if len(ranks) != len(buffers):
         raise PlanError(f"stacking order: expected {len(buffers)} buffers, got {len(ranks)}")
     above: dict[int, int] = {}  # bit mask of all ranks below; built only if the direct edges are not enough
 
-    def lies_on(key: int, other: int) -> bool:
+    def is_above(key: int, other: int) -> bool:
         if other in stacking.supports[key]:
             return True
         if not above:
@@ -123,19 +124,19 @@ def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], sta
                     above[each] |= above[below] | 1 << ranks[below]
         return bool(above[key] >> ranks[other] & 1)
 
-    living: list[int] = []  # ranks
+    live: list[int] = []  # ranks
     for key, ended in _events(spans):
         for other in ended:
-            del living[bisect_left(living, ranks[other])]
-        place = bisect_left(living, ranks[key])
-        for below, upper in ((living[place - 1:place], [ranks[key]]), ([ranks[key]], living[place:place + 1])):
-            if below and upper and not lies_on(stacking.order[upper[0]], stacking.order[below[0]]):
+            del live[bisect_left(live, ranks[other])]
+        index = bisect_left(live, ranks[key])
+        for below, upper in ((live[index - 1:index], [ranks[key]]), ([ranks[key]], live[index:index + 1])):
+            if below and upper and not is_above(stacking.order[upper[0]], stacking.order[below[0]]):
                 lower_name, upper_name = (buffers[stacking.order[rank]].name for rank in (below[0], upper[0]))
-                raise PlanError(f"buffers {lower_name!r} and {upper_name!r}: expected one to lie on the other for every N, got neither")
-        living.insert(place, ranks[key])
+                raise PlanError(f"buffers {lower_name!r} and {upper_name!r}: expected one to be above the other for every N, got neither")
+        live.insert(index, ranks[key])
 
 
-def _defined(steps: Sequence[Step]) -> None:
+def _check_initialised(steps: Sequence[Step]) -> None:
     written: set[int] = set()
     for step in steps:
         for tensor in step.reads:

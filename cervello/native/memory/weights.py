@@ -1,8 +1,8 @@
-"""One read-only, content-addressed store of constants.
+"""A read-only, content-addressed store of constants.
 
-A tensor is stored in the form its kernel reads (plain, or panels of 32 columns) in 64-byte aligned memory. Its key is the hash of
-its form, type, shape and content, so equal tensors of one model, or of another given as `share`, are stored once. The arrays
-outlive whichever model made them.
+A tensor is stored in the layout that its kernel reads (plain, or panels of 32 columns), in 64-byte aligned memory. Its key is the hash of
+layout, dtype, shape and content, so equal tensors of one model, or of another one given as `share`, are stored once. Arrays stay alive
+while any model uses them.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Weights:
         self._share = None
 
     def find(self, key: bytes) -> Array | None:
+        """The stored array with this key, if any."""
         return self._arrays.get(key)
 
     def hashes(self) -> dict[int, str]:
@@ -71,6 +72,7 @@ class Weights:
         return sum(array.nbytes for array in self._arrays.values())
 
     def arrays(self) -> list[Array]:
+        """All stored arrays."""
         return list(self._arrays.values())
 
 

@@ -14,6 +14,7 @@ from cervello.native.fallback.table import symbolic
 from cervello.native.frontend.control_flow import FLOW, RANDOM
 from cervello.native.graph.dims import ROWS, Affine, product, written
 from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.op_table import REDUCTIONS
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
@@ -31,17 +32,15 @@ _PRODUCTS = frozenset({"Gemm", "MatMul"})
 _MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Resize",
                     "Upsample"})  # a batch that Resize resizes has no shape
 # Combine all axes after the first.
-_PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
+_IMAGES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
                        "InstanceNormalization", "MaxPool"})
 _CHANNELS = frozenset({"BatchNormalization", "LRN"})  # combine axis 1 only
-_ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
+_ALONG_ONE_AXIS = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
               "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
               "TopK": -1}  # and the axis they take unless told
-REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-                        "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 # Several operands may have rows.
-_SEVERAL = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}
+_SEVERAL_WITH_ROWS = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}
 _SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,)}  # operands that are sizes
 
 
@@ -57,7 +56,7 @@ class BatchDependenceError(Exception):
         self.related = related
 
 
-def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
+def check_batch_independence(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
     """Refuses graphs in which a row of the batch can affect another, or in which rows share noise.
 
     Args:
@@ -67,30 +66,30 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
     Raises:
       BatchDependenceError: names the first node that relates rows, else the first that is not known to keep them independent.
     """
-    stretches: dict[str, int] = {}  # repetitions of all rows in a batch axis that absorbed axes before it; else 1
-    doubt: BatchDependenceError | None = None
+    row_repeats: dict[str, int] = {}  # repetitions of all rows in a batch axis that absorbed axes before it; else 1
+    unproven: BatchDependenceError | None = None
     for node in graph.nodes:
         try:
-            check_node(node, values, stretches)
+            check_node(node, values, row_repeats)
         except BatchDependenceError as error:
             if error.related:
                 raise
-            doubt = doubt or error
-    if doubt is not None:
-        raise doubt
+            unproven = unproven or error
+    if unproven is not None:
+        raise unproven
     for name in outputs:
         value = values[name]
         if value.data is not None and symbolic(value.data):
             raise BatchDependenceError(f"output {name!r} holds the number of rows")
-        if value.shape is not None and value.data is None and not _moving(value):
+        if value.shape is not None and value.data is None and not _batch_axes(value):
             raise BatchDependenceError(f"output {name!r} has no batch axis")
-        if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
+        if value.shape is not None and any(value.shape[i] != ROWS for i in _batch_axes(value)):
             maker = next((f" of node {node}" for node in graph.nodes if name in node.outputs), "")
             raise BatchDependenceError(f"output {name!r}{maker} has the shape {written(value.shape)}, without one entry per row")
-    return stretches
+    return row_repeats
 
 
-def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
+def check_node(node: Node, values: dict[str, Value], row_repeats: dict[str, int]) -> None:
     """Refuses a node that relates rows, and records the layout of rows in its results.
 
     Raises:
@@ -109,86 +108,87 @@ def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) 
     if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
         raise BatchDependenceError(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
     if node.op in FLOW and not node.domain:  # passes values on; the nodes between the control markers are checked themselves
-        _follow(node, inputs, known, stretches)
+        _record_layout(node, inputs, known, row_repeats)
         return
     if node.op in RANDOM and not node.domain:
         _check_random(node, known)
-    elif any(_moving(value) for value in inputs):
+    elif any(_batch_axes(value) for value in inputs):
         _check_operands(node, inputs)
-    if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
+    if any(_batch_axes(value) for value in inputs) and any(not _batch_axes(value) for value in known):
         raise BatchDependenceError(f"node {node} makes one value of all rows", related=True)
-    _follow(node, inputs, known, stretches)
+    _record_layout(node, inputs, known, row_repeats)
 
 
-def _moving(value: Value) -> set[int]:
+def _batch_axes(value: Value) -> set[int]:
     """The axes whose size depends on N."""
     return {i for i, d in enumerate(value.shape or ()) if isinstance(d, Affine)}
 
 
 def _in_front(value: Value) -> int:
     """The product of the sizes before the batch axis."""
-    in_front: list[Any] = list((value.shape or ())[:min(_moving(value))])
+    in_front: list[Any] = list((value.shape or ())[:min(_batch_axes(value))])
     return math.prod(in_front)
 
 
-def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: dict[str, int]) -> None:
+def _record_layout(node: Node, inputs: list[Value], outputs: list[Value], row_repeats: dict[str, int]) -> None:
     """Records the layout of rows in a node's results: a Reshape keeps rows independent only if the number of repetitions is unchanged."""
-    found = {stretches.get(value.name, 1) for value in inputs if _moving(value)}
+    found = {row_repeats.get(value.name, 1) for value in inputs if _batch_axes(value)}
     if not found:
         return
     if len(found) > 1:
         raise BatchDependenceError(f"node {node} meets rows in different orders")
     inside = found.pop()
     for value in outputs:
-        if _moving(value) and node.op in ("Reshape", "Flatten"):
+        if _batch_axes(value) and node.op in ("Reshape", "Flatten"):
             before, after = _in_front(inputs[0]) * inside, _in_front(value)
             rows = next(d for d in value.shape or () if isinstance(d, Affine))
             if not after or before % after or rows.const or rows.slope % (before // after):
                 raise BatchDependenceError(f"node {node} mixes rows", related=True)
-            stretches[value.name] = before // after
+            row_repeats[value.name] = before // after
         else:
-            stretches[value.name] = inside
+            row_repeats[value.name] = inside
 
 
 def _check_random(node: Node, outputs: list[Value]) -> None:
     for value in outputs:
-        moving = _moving(value)
-        if not moving:
+        axes = _batch_axes(value)
+        if not axes:
             raise BatchDependenceError(f"node {node} draws one noise for all rows")
-        if value.shape is not None and (value.shape[min(moving)] != ROWS or product(value.shape[:min(moving)]) != 1):
+        if value.shape is not None and (value.shape[min(axes)] != ROWS or product(value.shape[:min(axes)]) != 1):
             raise BatchDependenceError(f"node {node} draws numbers whose rows do not lie in front")
 
 
 def _check_operands(node: Node, inputs: list[Value]) -> None:
     """Refuses a node that is not known to keep the rows of its inputs independent."""
-    along = None if node.domain else _along(node, inputs)
+    along = None if node.domain else _combined_axes(node, inputs)
     if along is None:
         raise BatchDependenceError(f"node {node} is not known to process rows independently")
-    if along & _moving(inputs[0]) or (node.op == "Concat" and any(along & _moving(value) for value in inputs)):
+    if along & _batch_axes(inputs[0]) or (node.op == "Concat" and any(along & _batch_axes(value) for value in inputs)):
         raise BatchDependenceError(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
-    if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):
+    if (node.op == "Clip" or node.op not in _SEVERAL_WITH_ROWS) and any(_batch_axes(value) for value in inputs[1:]):
         raise BatchDependenceError(f"node {node} takes an operand from the batch that all rows use")
-    if node.op in ("GatherElements", "GatherND", "ScatterElements") and any(_moving(value) != _moving(inputs[0]) for value in inputs):
+    indexed = node.op in ("GatherElements", "GatherND", "ScatterElements")
+    if indexed and any(_batch_axes(value) != _batch_axes(inputs[0]) for value in inputs):
         raise BatchDependenceError(f"node {node} picks by the row's place in the batch")
     if node.op == "Einsum":
         terms = letters(node)[0]
-        if len({term[axis] for term, value in zip(terms, inputs, strict=True) for axis in _moving(value)}) > 1:
+        if len({term[axis] for term, value in zip(terms, inputs, strict=True) for axis in _batch_axes(value)}) > 1:
             raise BatchDependenceError(f"node {node} relates rows to each other", related=True)
 
 
-def _along(node: Node, inputs: list[Value]) -> set[int] | None:
+def _combined_axes(node: Node, inputs: list[Value]) -> set[int] | None:
     """The axes of the first operand along which the op combines elements; None for an unknown op."""
     rank = len(inputs[0].shape or ())
     if node.op in ELEMENTWISE or node.op in _PRODUCTS or node.op in _MOVES or node.op == "Einsum":
         return set()
-    if node.op in _PICTURES:
+    if node.op in _IMAGES:
         return set(range(1, rank))
     if node.op in _CHANNELS or node.op in ("PairwiseCoupling", "Trees"):
         return {1}
     if node.op in _RECURRENT:
         return {0}
-    if node.op in _ALONG_ONE:
-        axis = int(node.attributes.get("axis", _ALONG_ONE[node.op])) % max(rank, 1)
+    if node.op in _ALONG_ONE_AXIS:
+        axis = int(node.attributes.get("axis", _ALONG_ONE_AXIS[node.op])) % max(rank, 1)
         return set(range(axis, rank)) if node.attributes.get("flatten") else {axis}
     if node.op in ("LayerNormalization", "RMSNormalization"):
         return set(range(int(node.attributes.get("axis", -1)) % max(rank, 1), rank))

@@ -17,8 +17,8 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     contrib_quantised,
     convolution,
     einsum,
+    half_precision,
     indexing,
-    narrow,
     quantisation,
     rearranging,
     recurrent,
@@ -29,7 +29,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     volumes,
 )
 from cervello.native.passes.graph_builder import DECOMPOSITIONS, GraphBuilder
-from cervello.native.shapes.infer_shapes import infer
+from cervello.native.shapes.infer_shapes import infer_shapes
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
 _MOST_ADDED = 20_000  # nodes added to those of the file: a sequence is unrolled to its length
@@ -47,17 +47,17 @@ def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[s
     numbers = count(_FIRST_NUMBER)
     most = len(graph.nodes) + _MOST_ADDED
     while True:
-        values = infer(graph, shapes)
+        values = infer_shapes(graph, shapes)
         nodes, constants = [], dict(graph.constants)
         changed = False
         added = 0
-        makers = _makers(graph)
+        single_producers = _single_consumer_producers(graph)
         producers = {name: node for node in graph.nodes for name in node.outputs if name}
         for node in graph.nodes:
             operands = [values[name] if name else None for name in node.inputs]
             unknown = any(value is not None and value.shape is None for value in operands)
             for decomposition in () if unknown else DECOMPOSITIONS.get((node.domain, node.op), ()):
-                builder = GraphBuilder(node, operands, numbers, makers, values, producers)
+                builder = GraphBuilder(node, operands, numbers, single_producers, values, producers)
                 if decomposition(builder):
                     changed = True
                     added += len(builder.nodes)
@@ -71,12 +71,12 @@ def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[s
                 nodes.append(node)
         if not changed:
             if any(values[name].dtype is None for node in graph.nodes if node.op in FLOW for name in node.inputs if name):
-                infer(graph, shapes, settled=True)  # raises the specific error
+                infer_shapes(graph, shapes, decomposed=True)  # raises the specific error
             return graph, values
         graph = replace(graph, nodes=tuple(nodes), constants=constants)
 
 
-def _makers(graph: Graph) -> dict[str, Node]:
+def _single_consumer_producers(graph: Graph) -> dict[str, Node]:
     """Producers by result name, for results with exactly one consumer."""
     reads = Counter(name for node in graph.nodes for name in set(node.inputs))
     reads.update(port.name for port in graph.outputs)

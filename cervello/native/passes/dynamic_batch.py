@@ -14,17 +14,17 @@ from itertools import count
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.graph.dims import ROWS, Affine, Dim, Shape, at
+from cervello.native.graph.dims import ROWS, Dim, Shape, at, depends_on_rows, rows_axis
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, BatchDependenceError, check_node
-from cervello.native.passes.row_layouts import layouts, moved_rows, rows_axis
-from cervello.native.shapes.infer_shapes import given_values, results
+from cervello.native.passes.row_layouts import layouts, moved_rows
+from cervello.native.shapes.infer_shapes import infer_node, initial_values
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
-_MOST_WAYS = 8  # row layouts tried; each costs a walk and a proof
-_Choice = tuple[Shape, int, tuple[int, ...]]  # a kind of Reshape: source shape, repetitions of rows, target
+_MOST_LAYOUTS = 8  # row layouts tried; each costs a walk and a proof
+_ReshapeKind = tuple[Shape, int, tuple[int, ...]]  # a kind of Reshape: source shape, repetitions of rows, target
 
 
 class StaticBatchError(Exception):
@@ -56,18 +56,18 @@ def dynamic_graphs(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
     Raises:
       StaticBatchError: there is none; names the node that prevents it.
     """
-    picks: dict[_Choice, int] = {}
+    layout_of: dict[_ReshapeKind, int] = {}
     first: StaticBatchError | None = None
     n_found = 0
-    for _ in range(_MOST_WAYS):
-        rewriter = _Rewriter(graph, shapes, picks)
+    for _ in range(_MOST_LAYOUTS):
+        rewriter = _Rewriter(graph, shapes, layout_of)
         try:
             yield rewriter.done()
             n_found += 1
         except StaticBatchError as error:
             first = first or error
-        picks = rewriter.next_picks()
-        if not picks:
+        layout_of = rewriter.next_layouts()
+        if not layout_of:
             break
     if first is not None and not n_found:
         raise first
@@ -79,50 +79,50 @@ class _Rewriter:
     Attributes:
       values: all values with N rows.
       single: all values with one row.
-      stretches: of values with rows, as in `check_rows_apart`.
-      picks: layout index of each kind of Reshape, in the order of the walk; n_layouts: the number of its layouts.
+      row_repeats: of values with rows, as in `check_batch_independence`.
+      layout_of: layout index of each kind of Reshape, in the order of the walk; n_layouts: the number of its layouts.
       n_before: number of kinds before the first node that relates rows.
     """
 
-    def __init__(self, graph: Graph, shapes: dict[str, Shape], picks: Mapping[_Choice, int]):
+    def __init__(self, graph: Graph, shapes: dict[str, Shape], layout_of: Mapping[_ReshapeKind, int]):
         self.graph = graph
-        self.stretches: dict[str, int] = {}
-        self.picks = dict(picks)
-        self.n_layouts: dict[_Choice, int] = {}
+        self.row_repeats: dict[str, int] = {}
+        self.layout_of = dict(layout_of)
+        self.n_layouts: dict[_ReshapeKind, int] = {}
         self.n_before: int | None = None
         self.constants = dict(graph.constants)
-        self.values = given_values(graph, shapes)
-        self.single = given_values(graph, {name: tuple(at(size, 1) for size in shape) for name, shape in shapes.items()})
-        self.for_one = all(isinstance(size, int) for port in graph.inputs for size in port.shape or ())
+        self.values = initial_values(graph, shapes)
+        self.single = initial_values(graph, {name: tuple(at(size, 1) for size in shape) for name, shape in shapes.items()})
+        self.exported_for_one_row = all(isinstance(size, int) for port in graph.inputs for size in port.shape or ())
         self.nodes: list[Node] = []
         self._numbers = count(1 << 41)
 
     def done(self) -> Graph:
         for node in self.graph.nodes:
-            self.single |= {value.name: value for value in results(node, self.single)}
-            self.place(self.rewritten(node))
+            self.single |= {value.name: value for value in infer_node(node, self.single)}
+            self.append(self.rewritten(node))
             _check(node, self.values, self.single)
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
-    def next_picks(self) -> dict[_Choice, int]:
+    def next_layouts(self) -> dict[_ReshapeKind, int]:
         """The next combination of layouts to try; {} if there is none."""
         met = list(self.n_layouts)[:self.n_before]
         while met:
             last = met.pop()
-            if self.picks[last] + 1 < self.n_layouts[last]:
-                return {**{kind: self.picks[kind] for kind in met}, last: self.picks[last] + 1}
+            if self.layout_of[last] + 1 < self.n_layouts[last]:
+                return {**{kind: self.layout_of[kind] for kind in met}, last: self.layout_of[last] + 1}
         return {}
 
-    def place(self, node: Node) -> str:
+    def append(self, node: Node) -> str:
         """Appends a node; returns the name of its first result."""
         try:
-            found = results(node, self.values)
+            found = infer_node(node, self.values)
         except GraphError as error:
             raise StaticBatchError(str(error)) from error
         self.nodes.append(node)
         self.values |= {value.name: value for value in found}
         try:
-            check_node(node, self.values, self.stretches)
+            check_node(node, self.values, self.row_repeats)
         except BatchDependenceError as error:  # the later proof decides: the node may be dead or decomposed
             if error.related and self.n_before is None:
                 self.n_before = len(self.n_layouts)
@@ -136,13 +136,13 @@ class _Rewriter:
     def sized(self, op: str, name: str, shape: Sequence[Dim]) -> str:
         """A Reshape or Expand of a value; its name."""
         number = next(self._numbers)
-        return self.place(Node(op, (name, self.sizes(shape)), (f"{name}/{number}",), {}, index=number, name=""))
+        return self.append(Node(op, (name, self.sizes(shape)), (f"{name}/{number}",), {}, index=number, name=""))
 
     def sizes(self, shape: Sequence[Dim]) -> str:
         """A constant that holds sizes, N among them."""
         name = f"sizes/{next(self._numbers)}"
-        moving = any(isinstance(size, Affine) for size in shape)
-        self.constants[name] = np.array(shape, object if moving else np.int64)
+        depends_on_n = depends_on_rows(shape)
+        self.constants[name] = np.array(shape, object if depends_on_n else np.int64)
         self.values[name] = known(name, self.constants[name], from_input=True)
         return name
 
@@ -151,40 +151,40 @@ class _Rewriter:
         if node.domain or all(rows_axis(self.shape(name)) is None for name in node.inputs):
             return node
         if node.op == "Reshape":
-            return self.laid_out(node)
+            return self.reshape(node)
         if node.op == "Slice":  # on a dynamic batch axis, it takes the first row
-            return self.all_rows(node) if self.for_one else node
+            return self.slice_all_rows(node) if self.exported_for_one_row else node
         if node.op == "Concat":
             rows = next(shape for name in node.inputs if rows_axis(shape := self.shape(name)) is not None)
             axis = rows_axis(rows)
             assert axis is not None
             return node if axis == node.attributes["axis"] % len(rows) else self.with_rows(node, range(len(node.inputs)), axis)
         if node.op in _STATES:
-            return self.with_rows(self.turned(node), _STATES[node.op], 1)
+            return self.with_rows(self.with_batched_states(node), _STATES[node.op], 1)
         if node.op == "BatchNormalization" and rows_axis(self.shape(node.inputs[0])) == 1:
             return self.with_rows(node, range(1, 5), 0)
         return self.aligned(node) if node.op in ELEMENTWISE else node
 
-    def laid_out(self, node: Node) -> Node:
+    def reshape(self, node: Node) -> Node:
         """A Reshape whose target has N on an axis that keeps rows independent."""
         name, target = node.inputs[0], self.values[node.inputs[1]].constant
         single = self.single[node.outputs[0]].shape
         if target is None or single is None or (node.attributes.get("allowzero", 0) and 0 in target):
             return node
-        source, stretches = self.shape(name), self.stretches.get(name, 1)
-        choice = source, stretches, tuple(target.tolist())
+        source, row_repeats = self.shape(name), self.row_repeats.get(name, 1)
+        kind = source, row_repeats, tuple(target.tolist())
         sizes = [int(size) for size in single]  # type: ignore[arg-type]
-        plain = layouts(source, stretches, sizes, choice[2])
-        fitting: list[Shape | int] = [*plain, *moved_rows(source, stretches, sizes, plain)]
+        plain = layouts(source, row_repeats, sizes, kind[2])
+        fitting: list[Shape | int] = [*plain, *moved_rows(source, row_repeats, sizes, plain)]
         if not fitting:
             return node
-        self.n_layouts.setdefault(choice, len(fitting))
-        wanted = fitting[self.picks.setdefault(choice, 0)]
+        self.n_layouts.setdefault(kind, len(fitting))
+        wanted = fitting[self.layout_of.setdefault(kind, 0)]
         if isinstance(wanted, int):
-            return self.moved(node, sizes, wanted)
+            return self.moved_batch(node, sizes, wanted)
         return replace(node, inputs=(name, self.sizes(wanted)))
 
-    def moved(self, node: Node, single: Sequence[int], place: int) -> Node:
+    def moved_batch(self, node: Node, single: Sequence[int], place: int) -> Node:
         """A Reshape of each row, then a Transpose that moves the batch axis to the 1 at `place`."""
         name = node.inputs[0]
         axis, rank = rows_axis(self.shape(name)), len(self.shape(name))
@@ -199,9 +199,9 @@ class _Rewriter:
     def transposed(self, name: str, order: Sequence[int]) -> str:
         """A Transpose of a value; its name."""
         number = next(self._numbers)
-        return self.place(Node("Transpose", (name,), (f"{name}/{number}",), {"perm": tuple(order)}, index=number, name=""))
+        return self.append(Node("Transpose", (name,), (f"{name}/{number}",), {"perm": tuple(order)}, index=number, name=""))
 
-    def all_rows(self, node: Node) -> Node:
+    def slice_all_rows(self, node: Node) -> Node:
         """Makes a Slice of the single row take all rows."""
         axis = rows_axis(self.shape(node.inputs[0]))
         operands = [self.values[name].constant if name else None for name in node.inputs[1:]]
@@ -226,7 +226,7 @@ class _Rewriter:
                 inputs[place] = self.sized("Expand", name, (*shape[:axis], ROWS, *shape[axis + 1:]))
         return replace(node, inputs=tuple(inputs))
 
-    def turned(self, node: Node) -> Node:
+    def with_batched_states(self, node: Node) -> Node:
         """Moves the batch axis of recurrent states from the directions axis, which is also 1 for one row."""
         inputs = list(node.inputs)
         for place in _STATES[node.op]:

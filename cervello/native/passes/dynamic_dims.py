@@ -11,8 +11,8 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.graph.graph import Graph
 
-_KEPT = 64  # models of other sizes; they share their weights
-_TRIED = 32  # candidate sizes that occur in the file
+_MOST_MODELS = 64  # models of other sizes; they share their weights
+_MOST_TRIED = 32  # candidate sizes that occur in the file
 _LARGEST = 1 << 20  # the largest candidate; the end of a slice may be any number
 _MOST_AXES = 8  # a longer list is not a shape
 
@@ -47,20 +47,20 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
     return {name: int(size) for name, size in (dims or {}).items()}
 
 
-def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[list[list[int | str]]], bool]) -> dict[str, int] | None:
+def forced_size(graph: Graph, declared: list[list[int | str]], runs: Callable[[list[list[int | str]]], bool]) -> dict[str, int] | None:
     """The only size with which a graph runs, for a symbol whose size is in fact fixed, such as a feature axis declared dynamic.
 
     Args:
-      entries: sizes and symbols by input and axis.
+      declared: sizes and symbols by input and axis.
       runs: whether shape inference succeeds with these entries.
     Returns:
       {symbol: size}, or None when no size runs or several do.
     """
     sizes = _sizes_of(graph)
-    for name in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)):
+    for name in dict.fromkeys(d for row in declared for d in row if isinstance(d, str)):
         fit: list[int] = []
-        for size in dict.fromkeys(each for near in sizes[:_TRIED] for each in (near, near + 1)):
-            if runs([[size if d == name else d for d in row] for row in entries]):
+        for size in dict.fromkeys(each for known_size in sizes[:_MOST_TRIED] for each in (known_size, known_size + 1)):
+            if runs([[size if d == name else d for d in row] for row in declared]):
                 fit.append(size)
             if len(fit) > 1:
                 break
@@ -87,16 +87,16 @@ class DynamicSizes(Generic[M]):
 
     Args:
       given: sizes by symbol that the caller has fixed.
-      taken: the dynamic symbols, with the sizes that the model was built for.
+      assumed: the dynamic symbols, with the sizes that the model was built for.
       vectorized: whether the file's arrays are one row without a batch axis.
     """
 
-    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], vectorized: bool = False):
-        places = symbols(graph)
-        self.graph, self._given, self._taken = graph, given, dict(taken)
-        self._places = {name: (*places[name], vectorized) for name in taken}
+    def __init__(self, graph: Graph, given: Mapping[str, int], assumed: Mapping[str, int], vectorized: bool = False):
+        axes = symbols(graph)
+        self.graph, self._given, self._assumed = graph, given, dict(assumed)
+        self._axes = {name: (*axes[name], vectorized) for name in assumed}
         self._ranks = {port.name: len(port.shape or ()) for port in graph.inputs}
-        self._others: OrderedDict[tuple[int, ...], M] = OrderedDict()
+        self._models: OrderedDict[tuple[int, ...], M] = OrderedDict()
 
     def model_for(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
         """The model for the sizes of these arrays; None if the model was built for them.
@@ -105,7 +105,7 @@ class DynamicSizes(Generic[M]):
           InputError: an array without the axis; GraphError: the graph does not run with these sizes.
         """
         sizes = {}
-        for name, (port, axis, vectorized) in self._places.items():
+        for name, (port, axis, vectorized) in self._axes.items():
             shape = np.shape(arrays[port])
             if vectorized and len(shape) > self._ranks[port]:  # rows in front, where the file has none
                 shape = shape[1:]
@@ -115,17 +115,17 @@ class DynamicSizes(Generic[M]):
         return self.of_sizes(sizes, make)
 
     def of_sizes(self, sizes: Mapping[str, int], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
-        """The model for sizes by symbol, in the order of `taken`; None if the model was built for them.
+        """The model for sizes by symbol, in the order of `assumed`; None if the model was built for them.
 
         Raises:
           GraphError: the graph does not run with these sizes.
         """
-        if sizes == self._taken:
+        if sizes == self._assumed:
             return None
         key = tuple(sizes.values())
-        found = self._others.get(key)
+        found = self._models.get(key)
         if found is None:
-            found = self._others[key] = make(self.graph, {**self._given, **sizes})
-            while len(self._others) > _KEPT:
-                self._others.popitem(last=False)
+            found = self._models[key] = make(self.graph, {**self._given, **sizes})
+            while len(self._models) > _MOST_MODELS:
+                self._models.popitem(last=False)
         return found

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import onnx
 
-from cervello.native.graph.dims import Affine, Dim, Shape
+from cervello.native.graph.dims import Dim, Shape, depends_on_rows
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -76,7 +76,7 @@ class GraphBuilder:
         """The name of a new constant that holds `data` as an array of type `dtype`."""
         name = f"{self.node.outputs[0] or self.node.name}/{next(self._numbers)}"
         data = np.asarray(data, dtype)
-        if data.dtype == object and not any(isinstance(size, Affine) for size in data.reshape(-1)):
+        if data.dtype == object and not depends_on_rows(data.reshape(-1)):
             data = data.astype(np.int64)  # sizes without N in them
         self.constants[name] = data
         return name
@@ -119,7 +119,7 @@ class GraphBuilder:
         return self.add("Transpose", x, perm=order)
 
     def set_outputs(self, *results: str) -> None:
-        """Says which `results`, by name, are the node's outputs."""
+        """Says which `infer_node`, by name, are the node's outputs."""
         for name, result in zip(self.node.outputs, results, strict=False):
             if not name or not result:
                 continue

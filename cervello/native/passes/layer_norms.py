@@ -28,14 +28,14 @@ def with_layer_norms(nodes: Sequence[Node], values: dict[str, Value], outputs: S
     roots = {name: node for node in nodes for name in node.outputs if node.op == "Sqrt" and not node.domain}
     if not roots:
         return list(nodes)
-    makers = {name: node for node in nodes for name in node.outputs if name}
+    producers = {name: node for node in nodes for name in node.outputs if name}
     reads = Counter(name for node in nodes for name in node.inputs if name)
     reads.update(outputs)
     readers = {name: node for node in nodes for name in node.inputs if reads[name] == 1}
     replaced: dict[int, Node] = {}
-    gone: set[int] = set()
+    removed: set[int] = set()
     for node in nodes:
-        found = None if node.domain or node.op not in ("Div", "Mul") else _centred(node, makers, values)
+        found = None if node.domain or node.op not in ("Div", "Mul") else _normalised(node, producers, values)
         if found is None:
             continue
         x, axis, epsilon, chain = found
@@ -43,43 +43,43 @@ def with_layer_norms(nodes: Sequence[Node], values: dict[str, Value], outputs: S
         read = Counter(name for member in (*chain, node) for name in member.inputs)
         if any(read[name] != reads[name] for name in inside):
             continue  # an intermediate value has another consumer
-        tail = tuple(int(size) for size in (values[x].shape or ())[axis:])  # type: ignore[arg-type]
-        last, scale, shift = _scaled(node, tail, readers, values)
+        row_sizes = tuple(int(size) for size in (values[x].shape or ())[axis:])  # type: ignore[arg-type]
+        last, scale, shift = _scaled(node, row_sizes, readers, values)
         name = last.outputs[0]
         operands = [x]
-        for what, data in (("scale", np.ones(tail, F32) if scale is None else scale), ("shift", shift)):
+        for what, data in (("scale", np.ones(row_sizes, F32) if scale is None else scale), ("shift", shift)):
             if data is not None:
                 operands.append(f"{name}/{what}")
                 values[operands[-1]] = known(operands[-1], np.ascontiguousarray(data))
         replaced[last.index] = replace(last, op="LayerNormalization", inputs=tuple(operands), opset=onnx.defs.onnx_opset_version(),
                                        attributes={"axis": axis, "epsilon": epsilon})
-        gone.update(member.index for member in chain)
+        removed.update(member.index for member in chain)
         while node is not last:
-            gone.add(node.index)
+            removed.add(node.index)
             node = readers[node.outputs[0]]
-    return [replaced.get(node.index, node) for node in nodes if node.index not in gone]
+    return [replaced.get(node.index, node) for node in nodes if node.index not in removed]
 
 
-def _centred(node: Node, makers: Mapping[str, Node], values: Mapping[str, Value]) -> tuple[str, int, float, list[Node]] | None:
+def _normalised(node: Node, producers: Mapping[str, Node], values: Mapping[str, Value]) -> tuple[str, int, float, list[Node]] | None:
     """(x − mean) / √(variance + ε), or the same times the reciprocal: x, the first axis of a row, ε, and the nodes before this one."""
     for centre, spread in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else (node.inputs,):
-        root, subtracted = makers.get(spread), makers.get(centre)
+        root, subtracted = producers.get(spread), producers.get(centre)
         chain: list[Node] = []
         if node.op == "Mul":
             if root is None or root.op != "Reciprocal":
                 continue
             chain.append(root)
-            root = makers.get(root.inputs[0])
-        added = None if root is None or root.op != "Sqrt" else makers.get(root.inputs[0])
+            root = producers.get(root.inputs[0])
+        added = None if root is None or root.op != "Sqrt" else producers.get(root.inputs[0])
         if added is None or root is None or added.op != "Add" or subtracted is None or subtracted.op != "Sub":
             continue
         for name, constant in (added.inputs, added.inputs[::-1]):
-            epsilon, variance = values[constant].constant, makers.get(name)
-            squared = None if variance is None or variance.op != "ReduceMean" else makers.get(variance.inputs[0])
+            epsilon, variance = values[constant].constant, producers.get(name)
+            squared = None if variance is None or variance.op != "ReduceMean" else producers.get(variance.inputs[0])
             if squared is None or variance is None or epsilon is None or epsilon.size != 1:
                 continue
-            again, mean = _square_of(squared, values), makers.get(subtracted.inputs[1])
-            x, other = subtracted.inputs[0], makers.get(again)
+            squared_name, mean = _square_of(squared, values), producers.get(subtracted.inputs[1])
+            x, other = subtracted.inputs[0], producers.get(squared_name)
             if mean is None or mean.op != "ReduceMean" or mean.inputs[0] != x or other is None or other.op != "Sub":
                 continue
             axis = _row_axis(mean, values)
@@ -114,24 +114,24 @@ def _row_axis(node: Node, values: Mapping[str, Value]) -> int | None:
     return first if prod(sizes) else None
 
 
-def _scaled(node: Node, tail: tuple[int, ...], readers: Mapping[str, Node], values: Mapping[str, Value]) -> tuple[Node, Array | None,
+def _scaled(node: Node, row_sizes: tuple[int, ...], readers: Mapping[str, Node], values: Mapping[str, Value]) -> tuple[Node, Array | None,
                                                                                                                  Array | None]:
     """The last node of a normalisation, its scale and its shift, as far as its only readers apply constants of a row."""
-    scale = _row_constant(readers.get(node.outputs[0]), "Mul", node.outputs[0], tail, values)
+    scale = _row_constant(readers.get(node.outputs[0]), "Mul", node.outputs[0], row_sizes, values)
     if scale is not None:
         node = readers[node.outputs[0]]
-    shift = _row_constant(readers.get(node.outputs[0]), "Add", node.outputs[0], tail, values)
+    shift = _row_constant(readers.get(node.outputs[0]), "Add", node.outputs[0], row_sizes, values)
     if shift is not None:
         node = readers[node.outputs[0]]
     return node, scale, shift
 
 
-def _row_constant(node: Node | None, op: str, name: str, tail: tuple[int, ...], values: Mapping[str, Value]) -> Array | None:
+def _row_constant(node: Node | None, op: str, name: str, row_sizes: tuple[int, ...], values: Mapping[str, Value]) -> Array | None:
     """The constant that a node of this op applies to every row, as large as a row."""
     if node is None or node.op != op or node.domain or values[node.outputs[0]].shape != values[name].shape:
         return None
     other = node.inputs[1] if node.inputs[0] == name else node.inputs[0]
     data = values[other].constant
-    if data is None or data.dtype != F32 or any(size != 1 for size in data.shape[:max(data.ndim - len(tail), 0)]):
+    if data is None or data.dtype != F32 or any(size != 1 for size in data.shape[:max(data.ndim - len(row_sizes), 0)]):
         return None
-    return np.broadcast_to(data.reshape(data.shape[max(data.ndim - len(tail), 0):]), tail)
+    return np.broadcast_to(data.reshape(data.shape[max(data.ndim - len(row_sizes), 0):]), row_sizes)

@@ -13,37 +13,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cervello.native.graph.dims import ROWS, Affine, Shape, product
+from cervello.native.graph.dims import ROWS, Affine, Shape, product, rows_axis
 
 
-def rows_axis(shape: Shape) -> int | None:
-    """The first axis whose size depends on N."""
-    return next((i for i, size in enumerate(shape) if isinstance(size, Affine)), None)
-
-
-def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequence[int]) -> list[Shape]:
+def layouts(source: Shape, row_repeats: int, single: Sequence[int], target: Sequence[int]) -> list[Shape]:
     """Targets under which rows stay apart, the likeliest first.
 
     Args:
       source: with rows on one axis of a size k·N.
-      stretches: how often all rows repeat along that axis.
+      row_repeats: how often all rows repeat along that axis.
       single: the target's sizes for one row.
       target: as the file has it, with -1 and 0.
     Returns:
       an empty list when rows are on several axes, or on one whose size is not a multiple of N.
     """
     axis = rows_axis(source)
-    moving = [size for size in source if isinstance(size, Affine)]
-    if axis is None or len(moving) != 1 or moving[0].const or 0 in source:
+    batch_sizes = [size for size in source if isinstance(size, Affine)]
+    if axis is None or len(batch_sizes) != 1 or batch_sizes[0].const or 0 in source:
         return []
-    before = int(product(source[:axis])) * stretches  # type: ignore[arg-type]
+    before = int(product(source[:axis])) * row_repeats  # type: ignore[arg-type]
     fitting = []
     for place, size in enumerate(single):
         in_front = int(product(single[:place]))  # type: ignore[arg-type]
         if before % in_front == 0 and size % (before // in_front) == 0:
             fitting.append(place)
 
-    def unlikely(place: int) -> tuple[int, int]:
+    def priority(place: int) -> tuple[int, int]:
         """The sort key: first a size left open by -1 or 0, then a 1, then the innermost size except the last one."""
         if (target[0] == -1 and place == 0) or (target[place] == 0 and place == axis):
             return 0, 0
@@ -51,15 +46,15 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
             return 1, 0 if place == axis else 1 + place
         return (3, 0) if place == len(single) - 1 else (2, -place)
 
-    return [(*single[:place], single[place] * ROWS, *single[place + 1:]) for place in sorted(fitting, key=unlikely)]
+    return [(*single[:place], single[place] * ROWS, *single[place + 1:]) for place in sorted(fitting, key=priority)]
 
 
-def moved_rows(source: Shape, stretches: int, single: Sequence[int], plain: Sequence[Shape]) -> list[int]:
+def moved_rows(source: Shape, row_repeats: int, single: Sequence[int], plain: Sequence[Shape]) -> list[int]:
     """Target axes that a Transpose may move the batch axis to; arguments as in `layouts`.
 
     Args:
       plain: the layouts; the list is empty if rows have a separate axis in one of them.
     """
-    if stretches != 1 or [size for size in source if isinstance(size, Affine)] != [ROWS] or any(ROWS in shape for shape in plain):
+    if row_repeats != 1 or [size for size in source if isinstance(size, Affine)] != [ROWS] or any(ROWS in shape for shape in plain):
         return []
     return [place for place, size in enumerate(single) if size == 1]

@@ -19,8 +19,8 @@ from cervello.native.graph.dims import Shape
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
-from cervello.native.shapes.control_flow import ENDLESS, ending, never_run
-from cervello.native.shapes.infer_shapes import given_values, results
+from cervello.native.shapes.control_flow import ENDLESS, dead_segment_end, is_dead
+from cervello.native.shapes.infer_shapes import infer_node, initial_values
 
 _MOST_TRIPS = 2048
 _MOST_NODES = 64  # that a condition depends on
@@ -35,18 +35,18 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     """
     if not any(node.op == LOOP_END and node.inputs[3] for node in graph.nodes):
         return graph
-    values = given_values(graph, shapes)
+    values = initial_values(graph, shapes)
     nodes, constants = list(graph.nodes), dict(graph.constants)
-    begun: dict[str, int] = {}
-    until = ""  # end of a segment that never runs
+    begins: dict[str, int] = {}
+    dead_until = ""  # end of a segment that never runs
     for place, node in enumerate(graph.nodes):
-        if never_run(node, until):
+        if is_dead(node, dead_until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)
             continue
         if node.op == LOOP_BEGIN:
-            begun[node.outputs[0]] = place
+            begins[node.outputs[0]] = place
         elif node.op == LOOP_END and node.inputs[3]:
-            first = begun[node.inputs[0]]
+            first = begins[node.inputs[0]]
             trips = _trip_count(nodes[first], nodes[first + 1:place], node, values)
             if trips is not None:
                 name = f"{node.inputs[0]}/trips"
@@ -58,8 +58,8 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
                 nodes[place] = replace(node, inputs=(*node.inputs[:2], "", "", *node.inputs[4:]))
                 values[node.inputs[1]] = known(node.inputs[1], constants[name], True)
         try:
-            values.update((value.name, value) for value in results(nodes[place], values))
-            until = ending(node, values)
+            values.update((value.name, value) for value in infer_node(nodes[place], values))
+            dead_until = dead_segment_end(node, values)
         except (GraphError, ArithmeticError, LookupError, TypeError, ValueError):
             break
     return replace(graph, nodes=tuple(nodes), constants=constants)
@@ -79,7 +79,7 @@ def _trip_count(begin: Node, body: Sequence[Node], end: Node, values: Mapping[st
     if condition is not None and not condition.reshape(()):
         return 0
     after = dict(zip(begin.outputs[4:4 + n_states], end.inputs[4:4 + n_states], strict=True))
-    needed = _needed(end.inputs[3], begin, body, after)
+    needed = _condition_slice(end.inputs[3], begin, body, after)
     if needed is None:
         return None
     nodes, states = needed
@@ -92,40 +92,40 @@ def _trip_count(begin: Node, body: Sequence[Node], end: Node, values: Mapping[st
             if (data := values[name].constant) is None:
                 return None
             at[state] = data
-    return _counted(nodes, {state: after[state] for state in states}, at, begin.outputs[2], end.inputs[3], most)
+    return _run_condition(nodes, {state: after[state] for state in states}, at, begin.outputs[2], end.inputs[3], most)
 
 
-def _needed(condition: str, begin: Node, body: Sequence[Node], after: Mapping[str, str]) -> tuple[list[Node], set[str]] | None:
+def _condition_slice(condition: str, begin: Node, body: Sequence[Node], after: Mapping[str, str]) -> tuple[list[Node], set[str]] | None:
     """The nodes in order and the states that a condition depends on; None if it depends on data or on ops without a numpy form.
 
     Args:
       after: by state, its value in the next iteration.
     """
-    makers = {name: node for node in body for name in node.outputs if name}
-    taken = set(begin.outputs[4:]) - set(after)
+    producers = {name: node for node in body for name in node.outputs if name}
+    sequence_elements = set(begin.outputs[4:]) - set(after)
     nodes: dict[int, Node] = {}
     states: set[str] = set()
-    waiting, seen = [condition], {""}
-    while waiting:
-        name = waiting.pop()
+    pending, seen = [condition], {""}
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
-        if name in taken:
+        if name in sequence_elements:
             return None
         if name in after:
             states.add(name)
-            waiting.append(after[name])
-        elif name in makers:
-            node = makers[name]
+            pending.append(after[name])
+        elif name in producers:
+            node = producers[name]
             if node.domain or node.op not in NUMPY or len(nodes) > _MOST_NODES:
                 return None
             nodes[node.index] = node
-            waiting += node.inputs
+            pending += node.inputs
     return [node for node in body if node.index in nodes], states
 
 
-def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], iteration: str, condition: str, most: int,
+def _run_condition(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], iteration: str, condition: str, most: int,
              ) -> int | None:
     """Runs iterations until the condition is false.
 
@@ -133,14 +133,14 @@ def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Arra
       after: by state, its value in the next iteration.
       at: known values by name; changed.
     """
-    left = current()
+    budget = current()
     for n_trips in range(1, _MOST_TRIPS + 1):
         if n_trips > most:
             return most
         at[iteration] = np.array(n_trips - 1, np.int64)
         for node in nodes:
-            left.left_work -= _WORK
-            if left.left_work < 0 or any(name not in at or at[name].dtype == object or at[name].size > _SMALL for name in node.inputs):
+            budget.left_work -= _WORK
+            if budget.left_work < 0 or any(name not in at or at[name].dtype == object or at[name].size > _SMALL for name in node.inputs):
                 return None
             try:
                 found = run_numpy(node, [at[name] if name else None for name in node.inputs])

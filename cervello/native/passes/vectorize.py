@@ -18,15 +18,15 @@ from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Shape, product
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.op_table import registers
+from cervello.native.graph.op_table import REDUCTIONS, registers
 from cervello.native.passes.batch_axes import Batching
-from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
+from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.passes.dynamic_batch import StaticBatchError
-from cervello.native.shapes.infer_shapes import given_values, results
+from cervello.native.shapes.infer_shapes import infer_node, initial_values
 
-Form = Callable[["_Vectorizer", Node], None]
-_FORMS: dict[str, Form] = {}
-_vectorizes = registers(_FORMS)
+VectorizeRule = Callable[["_Vectorizer", Node], None]
+_RULES: dict[str, VectorizeRule] = {}
+_vectorizes = registers(_RULES)
 
 
 def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
@@ -49,7 +49,7 @@ class _Vectorizer:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.constants = dict(graph.constants)
-        self.values = given_values(graph, {port.name: port.shape for port in graph.inputs})  # type: ignore[misc]
+        self.values = initial_values(graph, {port.name: port.shape for port in graph.inputs})  # type: ignore[misc]
         self.with_rows = {port.name for port in graph.inputs}
         self.nodes: list[Node] = []
         self._numbers = count(1 << 42)
@@ -57,7 +57,7 @@ class _Vectorizer:
     def done(self) -> Graph:
         for node in self.graph.nodes:
             try:
-                found = results(node, self.values)
+                found = infer_node(node, self.values)
             except GraphError as error:
                 raise StaticBatchError(str(error)) from error
             self.values |= {value.name: value for value in found}
@@ -70,10 +70,10 @@ class _Vectorizer:
                 continue
             if any(value.shape is None for value in found):
                 raise StaticBatchError(f"node {node} gives a shape that depends on data")
-            form = None if node.domain else _FORMS.get(node.op)
-            if form is None:
+            rule = None if node.domain else _RULES.get(node.op)
+            if rule is None:
                 raise StaticBatchError(f"node {node} is not known with a batch in front")
-            form(self, node)
+            rule(self, node)
             self.with_rows.update(name for name in node.outputs if name)
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
@@ -82,47 +82,47 @@ class _Vectorizer:
         return len(self.values[name].shape or ())
 
     def constant(self, data: Any) -> str:
-        name = f"lifted/{next(self._numbers)}"
+        name = f"vectorized/{next(self._numbers)}"
         self.constants[name] = np.asarray(data)
         return name
 
     def add(self, op: str, *inputs: str, outputs: tuple[str, ...] = (), **attributes: Any) -> str:
         number = next(self._numbers)
-        names = outputs or (f"lifted/{number}",)
+        names = outputs or (f"vectorized/{number}",)
         self.nodes.append(Node(op, inputs, names, attributes, "", "", onnx.defs.onnx_opset_version(), number))
         return names[0]
 
-    def given(self, node: Node, index: int) -> Array:
+    def constant_operand(self, node: Node, index: int) -> Array:
         """The data of an operand that must be constant."""
         data = self.values[node.inputs[index]].constant
         if data is None:
             raise StaticBatchError(f"node {node} takes an operand that is not constant")
         return data
 
-    def keep(self, node: Node, inputs: Sequence[str] | None = None, axis: int | None = None) -> None:
+    def append(self, node: Node, inputs: Sequence[str] | None = None, axis: int | None = None) -> None:
         """Adds a node as it is, but for its inputs and for an attribute `axis`, which counts the axes of the row."""
-        attributes = node.attributes if axis is None else {**node.attributes, "axis": _shifted(node.attributes.get("axis", axis))}
+        attributes = node.attributes if axis is None else {**node.attributes, "axis": _behind_batch(node.attributes.get("axis", axis))}
         self.nodes.append(replace(node, inputs=tuple(node.inputs if inputs is None else inputs), attributes=attributes))
 
     def aligned(self, name: str, rank: int) -> str:
         """A value with rows, with sizes of 1 behind the batch axis so that its row has a rank."""
-        missing = rank - self.rank(name)
-        return self.add("Unsqueeze", name, self.constant(np.arange(1, missing + 1))) if missing > 0 else name
+        n_missing = rank - self.rank(name)
+        return self.add("Unsqueeze", name, self.constant(np.arange(1, n_missing + 1))) if n_missing > 0 else name
 
-    def only(self, node: Node, *places: int) -> None:
+    def refuse_rows_except(self, node: Node, *places: int) -> None:
         """Refuses rows in operands other than these."""
         if any(name in self.with_rows for i, name in enumerate(node.inputs) if i not in places):
             raise StaticBatchError(f"node {node} takes an operand from the row that it must know")
 
 
-def _shifted(axis: int) -> int:
+def _behind_batch(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
 @_vectorizes(*ELEMENTWISE - {"Expand"})
 def _elementwise(v: _Vectorizer, node: Node) -> None:
     rank = max(v.rank(name) for name in node.inputs if name)
-    v.keep(node, [v.aligned(name, rank) if name in v.with_rows else name for name in node.inputs])
+    v.append(node, [v.aligned(name, rank) if name in v.with_rows else name for name in node.inputs])
 
 
 @_vectorizes("MatMul")
@@ -130,13 +130,13 @@ def _matmul(v: _Vectorizer, node: Node) -> None:
     a, b = node.inputs
     if b in v.with_rows and (v.rank(b) < 2 or (a in v.with_rows and v.rank(a) != v.rank(b))):
         raise StaticBatchError(f"node {node} multiplies vectors of a row")
-    v.keep(node)
+    v.append(node)
 
 
 @_vectorizes("Gemm")
 def _gemm(v: _Vectorizer, node: Node) -> None:
-    v.only(node, 0)
-    w = v.given(node, 1)
+    v.refuse_rows_except(node, 0)
+    w = v.constant_operand(node, 1)
     w = w.T if node.attributes.get("transB", 0) else w
     if node.attributes.get("transA", 0):
         raise StaticBatchError(f"node {node} transposes its rows")
@@ -144,7 +144,7 @@ def _gemm(v: _Vectorizer, node: Node) -> None:
     if not node.input(2):
         v.add("MatMul", node.inputs[0], v.constant(w), outputs=node.outputs)
         return
-    c = v.given(node, 2)
+    c = v.constant_operand(node, 2)
     c = c if node.attributes.get("beta", 1.0) == 1 else (c * c.dtype.type(node.attributes["beta"]))
     c = c.reshape(c.shape[-1:]) if c.ndim == 2 and c.shape[0] == 1 else c
     v.add("Add", v.add("MatMul", node.inputs[0], v.constant(w)), v.constant(c), outputs=node.outputs)
@@ -159,7 +159,7 @@ def _quantise_dynamically(v: _Vectorizer, node: Node) -> None:
 @_vectorizes("MatMulInteger", "QLinearMatMul")
 def _integer_product(v: _Vectorizer, node: Node) -> None:
     scales = {"MatMulInteger": (2,), "QLinearMatMul": (1, 2, 6, 7)}[node.op]  # that may have rows
-    v.only(node, 0, *scales)
+    v.refuse_rows_except(node, 0, *scales)
     inputs = list(node.inputs)
     for place in filter(node.input, scales):
         name, rank = inputs[place], v.rank(inputs[0])
@@ -167,7 +167,7 @@ def _integer_product(v: _Vectorizer, node: Node) -> None:
             raise StaticBatchError(f"node {node} has a scale or a zero point for each row of its left operand")
         if name in v.with_rows:
             inputs[place] = v.add("Reshape", name, v.constant(np.array([ROWS, *(1,) * rank], object)))
-    v.keep(node, inputs)
+    v.append(node, inputs)
 
 
 @_vectorizes("Concat")
@@ -178,28 +178,28 @@ def _concat(v: _Vectorizer, node: Node) -> None:
             shape = np.array([ROWS, *(v.values[name].shape or ())], object)
             name = v.add("Expand", v.add("Unsqueeze", name, v.constant([0])), v.constant(shape))
         inputs.append(name)
-    v.keep(node, inputs, axis=0)
+    v.append(node, inputs, axis=0)
 
 
-_AXES = {  # ops along one axis: what it is unless the node says it
+_AXES = {  # ops along one axis: the default axis
     "ArgMax": 0, "ArgMin": 0, "DequantizeLinear": 1, "Gather": 0, "Hardmax": -1, "LayerNormalization": -1, "LogSoftmax": -1,
     "LpNormalization": -1, "QuantizeLinear": 1, "RMSNormalization": -1, "Softmax": -1, "Split": 0}
 
 
 @_vectorizes(*_AXES)
 def _along_axis(v: _Vectorizer, node: Node) -> None:
-    v.only(node, 0)
+    v.refuse_rows_except(node, 0)
     if node.attributes.get("flatten"):
         raise StaticBatchError(f"node {node} takes several axes for a row")
-    v.keep(node, axis=_AXES[node.op])
+    v.append(node, axis=_AXES[node.op])
 
 
 @_vectorizes("Squeeze", "Unsqueeze", *REDUCTIONS)
 def _along_axes(v: _Vectorizer, node: Node) -> None:
-    v.only(node, 0)
-    axes = v.given(node, 1).reshape(-1).tolist() if node.input(1) else []
+    v.refuse_rows_except(node, 0)
+    axes = v.constant_operand(node, 1).reshape(-1).tolist() if node.input(1) else []
     if not axes and node.op in REDUCTIONS and node.attributes.get("noop_with_empty_axes", 0):
-        v.keep(node)
+        v.append(node)
         return
     if not axes and node.op == "Squeeze":
         axes = [i for i, size in enumerate(v.values[node.inputs[0]].shape or ()) if size == 1]
@@ -208,14 +208,14 @@ def _along_axes(v: _Vectorizer, node: Node) -> None:
     if not axes:
         v.add("Identity", node.inputs[0], outputs=node.outputs)
         return
-    v.keep(node, [node.inputs[0], v.constant([_shifted(int(axis)) for axis in axes])])
+    v.append(node, [node.inputs[0], v.constant([_behind_batch(int(axis)) for axis in axes])])
 
 
 @_vectorizes("Slice")
 def _slice(v: _Vectorizer, node: Node) -> None:
-    v.only(node, 0)
-    axes = v.given(node, 3).tolist() if node.input(3) else range(v.given(node, 1).size)
-    v.keep(node, [*node.inputs[:3], v.constant([_shifted(int(axis)) for axis in axes]), *node.inputs[4:5]])
+    v.refuse_rows_except(node, 0)
+    axes = v.constant_operand(node, 3).tolist() if node.input(3) else range(v.constant_operand(node, 1).size)
+    v.append(node, [*node.inputs[:3], v.constant([_behind_batch(int(axis)) for axis in axes]), *node.inputs[4:5]])
 
 
 @_vectorizes("Transpose")
@@ -226,7 +226,7 @@ def _transpose(v: _Vectorizer, node: Node) -> None:
 
 @_vectorizes("Reshape", "Flatten", "Expand")
 def _shaped(v: _Vectorizer, node: Node) -> None:
-    v.only(node, 0)
+    v.refuse_rows_except(node, 0)
     shape = v.values[node.outputs[0]].shape or ()
     target, name = v.constant(np.array([ROWS, *shape], object)), node.inputs[0]
     if node.op == "Expand":

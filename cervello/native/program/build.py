@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import CervelloError, GraphError, UnsupportedError
-from cervello.native.frontend.opset_upgrade import normalise
+from cervello.native.frontend.opset_upgrade import upgrade_opset
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
-from cervello.native.graph.dims import Affine, Shape, product
+from cervello.native.graph.dims import Shape, product, rows_axis
 from cervello.native.graph.graph import Graph
 from cervello.native.graph.tensors import Buffer, Space, Tensor, dense
 from cervello.native.graph.values import Value
@@ -35,13 +35,14 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
     resizing,
     trees,
 )
-from cervello.native.lowering.rules.host import check_ops
+from cervello.native.lowering.rules.fallback import check_ops
 from cervello.native.memory import arena_plan, verifier
 from cervello.native.memory.weights import Weights
-from cervello.native.passes.axis_readings import Reading, read_axes
+from cervello.native.passes.axis_proof import Reading
+from cervello.native.passes.axis_readings import read_axes
 from cervello.native.passes.batch_axes import BatchAxis, Batching
 from cervello.native.passes.dead_code import without_dead_code
-from cervello.native.passes.open_axes import Open, of_row, open_axes
+from cervello.native.passes.open_axes import OpenAxes, of_row, open_axes
 from cervello.native.program.encode import Program
 from cervello.native.program.encode import build as encode
 from cervello.spec import PolicySpec, Specs, TensorSpec
@@ -96,8 +97,8 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
 
 def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int],
            batch_axis: BatchAxis) -> BuildResult:
-    names = _chosen(graph, outputs)
-    graph = without_dead_code(normalise(graph), names)
+    names = _output_names(graph, outputs)
+    graph = without_dead_code(upgrade_opset(graph), names)
     try:
         reading = read_axes(graph, names, dims, shapes, batch_axis)
     except GraphError:
@@ -106,7 +107,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
     return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
 
 
-def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
+def _output_names(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
     if outputs is None:
         return tuple(port.name for port in graph.outputs)
     known = {name for node in graph.nodes for name in node.outputs} | set(graph.constants)
@@ -125,16 +126,17 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
 
 def _smaller_peak(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
     """The second of two lowerings if it needs less memory at some N and more at none, else the first."""
-    lives = [arena_plan.lifetimes(way.steps) for way in (first, second)]
+    lives = [arena_plan.lifetimes(each.steps) for each in (first, second)]
     peaks = [[arena_plan.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
-    never_more = all(b <= a for a, b in zip(*peaks, strict=True))
-    return second if never_more and peaks[0] != peaks[1] else first
+    never_larger = all(b <= a for a, b in zip(*peaks, strict=True))
+    return second if never_larger and peaks[0] != peaks[1] else first
 
 
-def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
+def _prepare(reading: Reading, computed: tuple[str, ...], open_dims: OpenAxes,
+             ) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
     """A lowering with input and output buffers assigned, the specs of inputs and outputs, and the outputs whose shape depends on data."""
     graph, values, batching = reading.graph, reading.values, reading.batching
-    lowering = Lowering(graph, values, running, reading.stretches)
+    lowering = Lowering(graph, values, computed, reading.row_repeats)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     file_axes = batching.file_axes
@@ -145,21 +147,21 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         axis = batching.axes[port.name]
         lowering.tensors[port.name] = tensor = _callers_array(port.name, port.dtype, value.shape, Space.INPUT, index)
         tensor.buffer.readers = lowering.uses[port.name]
-        sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
+        sizes = of_row(open_dims.get(port.name, {}), file_axes[port.name])
         inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
     dynamic_outputs = []
-    for name in running:
+    for name in computed:
         value = values[name]
         if value.shape is None or value.dtype is None:
             dynamic_outputs.append(name)
             continue
-        moving = opened.get(name, {})
-        axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
-        sizes = of_row(moving, None if batching.vectorized or axis == -1 else axis)
+        symbols = open_dims.get(name, {})
+        axis = _output_axis(value, batching, reading.axes.get(name), 0 in symbols)
+        sizes = of_row(symbols, None if batching.vectorized or axis == -1 else axis)
         spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis, open_axes=sizes)
-        lowering.places[name] = _callers_array(name, value.dtype, value.shape, Space.OUTPUT, len(outputs))
+        lowering.destinations[name] = _callers_array(name, value.dtype, value.shape, Space.OUTPUT, len(outputs))
         outputs.append(spec)
-    for name in running:
+    for name in computed:
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
@@ -170,28 +172,27 @@ def _callers_array(name: str, dtype: np.dtype[Any], shape: Shape, space: Space, 
     return dense(name, dtype, shape, Buffer(name, space, product(shape) * dtype.itemsize, index))
 
 
-def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> BuildResult:
+def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, open_dims: OpenAxes) -> BuildResult:
     graph, values, batching = reading.graph, reading.values, reading.batching
     constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
-    running = tuple(name for name in names if name not in constants)
-    lowering, inputs, outputs, dynamic_outputs = _prepared(reading, running, opened)
+    computed = tuple(name for name in names if name not in constants)
+    lowering, inputs, outputs, dynamic_outputs = _prepare(reading, computed, open_dims)
     lower_graph(lowering)
     if lowering.early_matters:
-        other = _prepared(reading, running, opened)[0]
+        other = _prepare(reading, computed, open_dims)[0]
         lower_graph(other, early=False)
-        lowering = _smaller_peak(lowering, other, batching.free)
+        lowering = _smaller_peak(lowering, other, batching.dynamic)
     steps = lowering.steps
-    layout = arena_plan.plan(steps, batching.free)
+    layout = arena_plan.plan(steps, batching.dynamic)
     ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))
     if (row_bytes := layout.arena_bytes(1) + ports) > MOST_ROW_BYTES:
         raise UnsupportedError(f"model {graph.name!r}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, "
                                f"got {row_bytes >> 20} MiB; are its sizes right?")
-    verifier.verify(steps, layout, batching.free)
+    verifier.verify(steps, layout, batching.dynamic)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
     return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.fallback_nodes),
-                       tuple(dynamic_outputs),
-                 random_nodes, len(lowering.absorbed))
+                       tuple(dynamic_outputs), random_nodes, len(lowering.fused_nodes))
 
 
 def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
@@ -202,8 +203,8 @@ def _output_axis(value: Value, batching: Batching, found: int | None, first_is_o
       first_is_open: whether the first axis has a dynamic size, which may be 1 by chance.
     """
     assert value.shape is not None
-    if batching.free:
-        return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
+    if batching.dynamic:
+        return rows_axis(value.shape)
     if found is not None and value.shape[found:found + 1] == (1,):
         return found
     if 0 in batching.axes.values() and value.shape and value.shape[0] == 1 and not first_is_open:

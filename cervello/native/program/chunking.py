@@ -44,18 +44,18 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
         count = -(-count // threads) * threads
         size = -(-n_rows // count)
         size = size if size <= _STEP_ROWS else min(n_rows, -(-size // _STEP_ROWS) * _STEP_ROWS)
-    times, rest = divmod(n_rows, size)
-    parts = [(program.resolve(size) if shared else _kept(program, size), times)]
-    if rest:
-        parts.append((program.resolve(rest), 1))
+    times, n_remaining = divmod(n_rows, size)
+    parts = [(program.resolve(size) if shared else _cached_plan(program, size), times)]
+    if n_remaining:
+        parts.append((program.resolve(n_remaining), 1))
     plan = compose(program, parts, threads)
     if not shared:
         return plan
-    alone = divide(program, n_rows)
-    return replace(plan, alone=alone, arena_bytes=max(plan.arena_bytes, alone.arena_bytes))
+    single_thread_plan = divide(program, n_rows)
+    return replace(plan, single_thread_plan=single_thread_plan, arena_bytes=max(plan.arena_bytes, single_thread_plan.arena_bytes))
 
 
-def _kept(program: Program, size: int) -> Plan:
+def _cached_plan(program: Program, size: int) -> Plan:
     """The cached plan for a chunk; batches of all sizes share it."""
     found = program.chunk_plans.get(size)
     if found is None:
@@ -81,13 +81,13 @@ def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
     if len(flat) == 1 and flat[0][1] == 1:
         return flat[0][0]
     n_rows, chunks = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
-    long = program.is_long(n_rows)
+    releases_gil = program.is_above_gil_threshold(n_rows)
     words = chain.from_iterable((part.address, times) for part, times in flat)
-    facts = np.array(abi.PLAN.filled(n_rows=n_rows, releases_gil=long, n_parts=len(flat), n_chunks=chunks, more=words), np.int64)
+    header = np.array(abi.PLAN.filled(n_rows=n_rows, releases_gil=releases_gil, n_parts=len(flat), n_chunks=chunks, more=words), np.int64)
     work = program.operations(n_rows)
     helpers = min(threads, chunks) - 1 if work > SPLIT_WORK else 0
     arena_bytes = max(part.arena_bytes for part, _ in flat)
-    return Plan(n_rows, facts.ctypes.data, arena_bytes, long, facts[:0], facts, facts[:0], tuple(flat), work, helpers)
+    return Plan(n_rows, header.ctypes.data, arena_bytes, releases_gil, header[:0], header, header[:0], tuple(flat), work, helpers)
 
 
 def _flat(parts: Parts) -> Iterator[tuple[Plan, int]]:

@@ -1,7 +1,7 @@
 """Encodes steps as int64 words: symbolic tables once per model, resolved words for each N.
 
-`words = const + by_row * N + places[owners]`, where `places` are the offsets of the arena's buffers for that N. Resolving is two
-compiled passes, one over the layout and one over the words. A new batch size therefore costs microseconds and no compilation.
+`words = const + slopes * N + buffer_offsets[owners]`, where `buffer_offsets` are the offsets of the arena's buffers for that N. Resolving
+is two compiled passes, one over the layout and one over the words. A new batch size therefore costs microseconds and no compilation.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from cervello.native.graph.dims import parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, PackedWeight, Space, Step, Tensor, Weight
 from cervello.native.kernels import abi
-from cervello.native.lowering.rules.host import HostCall
+from cervello.native.lowering.rules.fallback import FallbackCall
 from cervello.native.memory.arena_plan import Layout
 from cervello.native.memory.weights import Weights
 from cervello.native.program.cost import operations
 
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
-_FACTS = abi.PLAN.n_words
+_HEADER = abi.PLAN.n_words
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
-_PLACE = "cervello.native.kernels.runtime.placing:place"
+_RESOLVE_LAYOUT = "cervello.native.kernels.runtime.arena_layout:resolve_layout"
 LONG_WORK = 2_000_000  # multiply-adds and elements from which a run releases the GIL
 
 
@@ -38,7 +38,7 @@ class Segment:
 
     first: int
     end: int
-    host: HostCall | None = None
+    fallback: FallbackCall | None = None
     step: Step | None = None
 
 
@@ -47,28 +47,28 @@ class Plan:
     """A program resolved for one N, or for a batch in chunks; immutable once built.
 
     Attributes:
-      address: of `facts`, the header that compiled code reads.
+      address: of `header`, the header that compiled code reads.
       arena_bytes: arena size of a run.
-      long: whether a run releases the GIL.
+      releases_gil: whether a run releases the GIL.
       words: [W] int64, the resolved program; empty if the plan has parts.
-      places: [1 + 2 B] int64: a zero, the offsets of B buffers in the arena, and their sizes.
+      buffer_offsets: [1 + 2 B] int64: a zero, the offsets of B buffers in the arena, and their sizes.
       parts: (plan without parts, repetitions) for consecutive rows; () if all rows run at once.
       work: multiply-adds and elements, if the plan has parts.
       helpers: worker threads to use in addition to the caller's.
-      alone: the plan to use if no worker is idle.
+      single_thread_plan: the plan to use if no worker is idle.
     """
 
     n_rows: int
     address: int
     arena_bytes: int
-    long: bool
+    releases_gil: bool
     words: Array
-    facts: Array
-    places: Array
+    header: Array
+    buffer_offsets: Array
     parts: tuple[tuple[Plan, int], ...] = ()
     work: int = 0
     helpers: int = 0
-    alone: Plan | None = None
+    single_thread_plan: Plan | None = None
 
     @property
     def chunks(self) -> Iterator[Plan]:
@@ -82,7 +82,7 @@ class Program:
     """A model's steps in the form that the executor runs. Immutable, except for the cache `chunk_plans`.
 
     Attributes:
-      const, by_row, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
+      const, slopes, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
       offsets: the word at which each step begins.
       address: of const, by_row and owners, which are contiguous; table_address: of the layout table.
       keepalive: arrays whose addresses are in the words.
@@ -94,7 +94,7 @@ class Program:
     steps: tuple[Step, ...]
     layout: Layout
     const: Array
-    by_row: Array
+    slopes: Array
     owners: Array
     offsets: tuple[int, ...]
     segments: tuple[Segment, ...]
@@ -110,11 +110,11 @@ class Program:
     @property
     def labels(self) -> dict[int, int]:
         """Segment index by the word at which the segment begins."""
-        return {segment.first: i for i, segment in enumerate(self.segments) if segment.host is None}
+        return {segment.first: i for i, segment in enumerate(self.segments) if segment.fallback is None}
 
     @property
     def wholly_planned(self) -> bool:
-        return all(segment.host is None for segment in self.segments)
+        return all(segment.fallback is None for segment in self.segments)
 
     def resolve(self, n_rows: int, into: Plan | None = None) -> Plan:
         """The plan for n_rows rows (≥ 1) in one chunk; takes microseconds.
@@ -122,47 +122,47 @@ class Program:
         Args:
           into: a plan whose memory is reused; it must not be running.
         """
-        n_words, n_places = self.const.size, 1 + 2 * len(self.layout.lifetimes)
+        n_words, n_offsets = self.const.size, 1 + 2 * len(self.layout.lifetimes)
         if into is None:
-            room = np.empty(_FACTS + n_words + n_places, np.int64)
-            facts, words, places = room[:_FACTS], room[_FACTS:_FACTS + n_words], room[_FACTS + n_words:]
-            address = room.ctypes.data
+            memory = np.empty(_HEADER + n_words + n_offsets, np.int64)
+            header, words, buffer_offsets = memory[:_HEADER], memory[_HEADER:_HEADER + n_words], memory[_HEADER + n_words:]
+            address = memory.ctypes.data
         else:
-            facts, words, places, address = into.facts, into.words, into.places, into.address
-        start = address + _FACTS * 8
+            header, words, buffer_offsets, address = into.header, into.words, into.buffer_offsets, into.address
+        start = address + _HEADER * 8
         end, base, table = start + n_words * 8, self.address, n_words * 8
-        arena_bytes = entry.fastcall_ints(_PLACE)(end, self.table_address, n_rows)
+        arena_bytes = entry.fastcall_ints(_RESOLVE_LAYOUT)(end, self.table_address, n_rows)
         entry.fastcall_ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
-        long = self.is_long(n_rows)
-        facts[:] = start, end, n_rows, long, 0, 1
-        return Plan(n_rows, address, arena_bytes, long, words, facts, places)
+        releases_gil = self.is_above_gil_threshold(n_rows)
+        header[:] = start, end, n_rows, releases_gil, 0, 1
+        return Plan(n_rows, address, arena_bytes, releases_gil, words, header, buffer_offsets)
 
     def operations(self, n_rows: int) -> int:
         """Multiply-adds and elements of a run, in the units of `work`."""
         fixed, per_row = self.work
         return fixed + per_row * n_rows
 
-    def is_long(self, n_rows: int) -> bool:
+    def is_above_gil_threshold(self, n_rows: int) -> bool:
         """Whether a run releases the GIL."""
         return self.operations(n_rows) > LONG_WORK
 
     def failure(self, status: int) -> ExecutionError:
         """The error for a status above 0: 256 × the byte offset of the failed step + the kernel's status."""
         at, code = divmod(status, 256)
-        step = [step for step in self.steps if step.host is None][self.offsets.index(at // 8)]
+        step = [step for step in self.steps if step.fallback is None][self.offsets.index(at // 8)]
         return ExecutionError(f"node {step.node or step.op}: expected to run, got {_REASONS.get(code) or f'status {code}'}")
 
 
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
     """Encodes steps; compiles the kernels they name where the cache lacks them."""
-    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _PLACE]
+    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _RESOLVE_LAYOUT]
     for step in steps:
-        if step.host is None:
+        if step.fallback is None:
             references.append(step.kernel)
             references += [word.reference for word in step.words if isinstance(word, Address)]
     linker.link(references)
 
-    mixed, starts = any(step.host is not None for step in steps), _starts(steps)
+    mixed, starts = any(step.fallback is not None for step in steps), _starts(steps)
     tables: list[tuple[int, int, int]] = []  # const, by row, owner
     keepalive: list[Any] = []
     offsets: list[int] = []
@@ -170,10 +170,10 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
     first = 0
     work = [0, 0]
     for step in steps:
-        if step.host is not None:
+        if step.fallback is not None:
             if len(tables) > first:
                 segments.append(Segment(first, len(tables)))
-            segments.append(Segment(len(tables), len(tables), step.host, step))
+            segments.append(Segment(len(tables), len(tables), step.fallback, step))
             first = len(tables)
             continue
         if mixed and step.kernel == LABEL and len(tables) > first:  # steps of a slower tier may lie on the way to it
@@ -193,7 +193,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
 
 
 def _length(step: Step) -> int:
-    return 0 if step.host is not None else abi.STEP_OPERANDS + 2 * len(step.operands) + len(step.words)
+    return 0 if step.fallback is not None else abi.STEP_OPERANDS + 2 * len(step.operands) + len(step.words)
 
 
 def _starts(steps: Sequence[Step]) -> dict[int, int]:

@@ -63,7 +63,7 @@ class MemoryPlan:
     Attributes:
       name: of the model.
       fused: number of nodes fused into the step of another node.
-      piece_rows: rows per chunk; fewer than n_rows if the batch is split to fit the cache. All bytes are for one chunk.
+      chunk_rows: rows per chunk; fewer than n_rows if the batch is split to fit the cache. All bytes are for one chunk.
       arena_bytes: arena size; peak_bytes: the largest sum of live sizes at one step, a lower bound of every plan.
       usage: peak / arena (1.0 for an empty arena).
       weight_bytes: constants in packed form; shared_bytes of them belong to a model given as `share`.
@@ -75,7 +75,7 @@ class MemoryPlan:
 
     name: str
     n_rows: int
-    piece_rows: int
+    chunk_rows: int
     arena_bytes: int
     peak_bytes: int
     weight_bytes: int
@@ -87,36 +87,36 @@ class MemoryPlan:
     one_row: str
     fused: int
 
-    def __init__(self, name: str, built: BuildResult, weights: Weights, n_rows: int, piece_rows: int):
+    def __init__(self, name: str, built: BuildResult, weights: Weights, n_rows: int, chunk_rows: int):
         program, layout = built.program, built.program.layout
-        offsets, arena_bytes = layout.offsets(piece_rows)
+        offsets, arena_bytes = layout.offsets(chunk_rows)
         makers: dict[int, str] = {}
         for step in program.steps:
             for tensor in step.writes:
                 makers.setdefault(id(tensor.buffer), step.node or step.op)
         buffers = [PlannedBuffer(life.buffer.name, makers.get(id(life.buffer), ""), life.first, life.end,
-                                 at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes), offset)
+                                 at(life.buffer.n_bytes, chunk_rows), str(life.buffer.n_bytes), offset)
                    for life, offset in zip(layout.lifetimes, offsets, strict=True)]
         live = [sum(b.n_bytes for b in buffers if b.first <= i < b.end) for i in range(len(program.steps))]
         steps = []
         tiers = {"planned": 0, "numpy": 0, "reference": 0}
-        for i, (step, after) in enumerate(zip(program.steps, _flow(program.steps), strict=True)):
-            tier = "planned" if step.host is None else step.host.tier
+        for i, (step, after) in enumerate(zip(program.steps, _producers(program.steps), strict=True)):
+            tier = "planned" if step.fallback is None else step.fallback.tier
             tiers[tier] += 1
-            steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i], after,
+            steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.fallback is None else tier, live[i], after,
                                      _ports(step.reads, Space.INPUT), _ports(step.writes, Space.OUTPUT),
-                                     sum(int(at(tensor.n_bytes, piece_rows)) for tensor in step.writes)))
-        values = {"name": name, "n_rows": n_rows, "piece_rows": piece_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
+                                     sum(int(at(tensor.n_bytes, chunk_rows)) for tensor in step.writes)))
+        values = {"name": name, "n_rows": n_rows, "chunk_rows": chunk_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
                   "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
                   "steps": tuple(steps), "tiers": tiers, "slow": dict(built.fallback_nodes),
-                  "one_row": "" if built.batching.free else built.batching.reason, "fused": built.fused}
+                  "one_row": "" if built.batching.dynamic else built.batching.reason, "fused": built.fused}
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
     @property
     def title(self) -> str:
         """The model's name, the rows, and the rows per chunk."""
-        return f"{self.name}, N = {self.n_rows}" + (f" in pieces of {self.piece_rows}" if self.piece_rows < self.n_rows else "")
+        return f"{self.name}, N = {self.n_rows}" + (f" in chunks of {self.chunk_rows}" if self.chunk_rows < self.n_rows else "")
 
     @property
     def usage(self) -> float:
@@ -198,7 +198,7 @@ def _ports(tensors: Sequence[Tensor], space: Space) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tensor.buffer.name for tensor in tensors if tensor.buffer.space is space))
 
 
-def _flow(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
+def _producers(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
     """For each step, the indices of its producers: the last steps that wrote the bytes it reads."""
     writers: dict[int, dict[tuple[object, ...], int]] = {}  # by buffer, then by (offset, bytes) written
     for i, step in enumerate(steps):

@@ -203,11 +203,11 @@ def _check_inputs(first: Runner, second: Runner) -> None:
     a, b = ({name: (spec.shape, str(spec.dtype)) for name, spec in each.inputs.items()} for each in (first, second))
     if a != b:
         name = next(name for name in [*a, *b] if a.get(name) != b.get(name))
-        raise ConfigurationError(f"compare, input {name!r}: expected the same in both, got {_said(a.get(name))} in {first.name!r} and "
-                                 f"{_said(b.get(name))} in {second.name!r}")
+        raise ConfigurationError(f"compare, input {name!r}: expected the same in both, got {_formatted(a.get(name))} in {first.name!r} and "
+                                 f"{_formatted(b.get(name))} in {second.name!r}")
 
 
-def _said(facts: tuple[tuple[int, ...], str] | None) -> str:
+def _formatted(facts: tuple[tuple[int, ...], str] | None) -> str:
     return "none" if facts is None else f"{facts[0]} {facts[1]}"
 
 

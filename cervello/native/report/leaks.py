@@ -39,8 +39,8 @@ class Growth:
         return (self.array_bytes > _SLACK_ARRAY_BYTES or self.blocks > _SLACK_BLOCKS
                 or (self.resident_bytes or 0) > _SLACK_RESIDENT_BYTES)
 
-    def per_1000_calls(self, grown: float) -> float:
-        return grown * 1000 / self.calls
+    def per_1000_calls(self, build_forest: float) -> float:
+        return build_forest * 1000 / self.calls
 
 
 def growth(call: Callable[[], object], calls: int) -> Growth:
@@ -57,7 +57,7 @@ def growth(call: Callable[[], object], calls: int) -> Growth:
     array_bytes = _array_bytes(call, calls)
     _repeat(call, calls)  # the process without tracemalloc's own memory
     passes = [_pass(call, calls) for _ in range(_PASSES)]
-    resident = [grown for _, grown in passes if grown is not None]
+    resident = [build_forest for _, build_forest in passes if build_forest is not None]
     return Growth(calls, array_bytes, min(blocks for blocks, _ in passes), min(resident, default=None))
 
 
@@ -98,8 +98,8 @@ def _array_bytes(call: Callable[[], object], calls: int) -> int:
 
 def _held() -> int:
     gc.collect()
-    kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
-    return sum(trace.size for trace in kept.traces)
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
+    return sum(trace.size for trace in snapshot.traces)
 
 
 def _repeat(call: Callable[[], object], calls: int) -> None:

@@ -19,7 +19,7 @@ from cervello.native.model import Model
 from cervello.native.program.cost import elements, multiply_adds
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.native.report import roofline
-from cervello.native.report.step_timer import Bench, Progress
+from cervello.native.report.step_timer import Progress, StepTimer
 from cervello.pictures import notebook
 from cervello.pictures.bars import Bar, bar_chart
 from cervello.pictures.text import duration, share
@@ -36,7 +36,7 @@ class StepTime:
     Attributes:
       node: the node it stands for; op: the node's type, the kind by which steps are summed.
       runs: kernel ("gemm:gemm") or slower tier ("numpy", "reference"); tier: "planned" or that tier.
-      times: how often it runs in loops of a known number of turns, else 1; all that follows is of all times together.
+      times: how often it runs in loops of a known trip count, else 1; all that follows is of all times together.
       seconds: median of `rounds_s`, [rounds] seconds; share: of the sum over all steps.
       multiply_adds: of products, else 0; elements: written to its first result.
       read_bytes: distinct bytes of operands and weights; weight_bytes of them are weights and other constants.
@@ -192,25 +192,25 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     try:
         if model.random_nodes:
             RowNoise.of(run, n_rows).set_noise(run, seed)
-        bench = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
-        whole_s, taken = bench.measure(rounds, progress)
+        timer = StepTimer(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
+        whole_s, measured = timer.measure(rounds, progress)
     finally:
         run.set_noise(0, 0, 0)
         model.release(run)
-    chunks = n_rows / bench.chunk_rows
-    taken = [[one * chunks * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
-    seconds = [statistics.median(own) for own in taken]
+    chunks = n_rows / timer.chunk_rows
+    measured = [[one * chunks * step.times for one in own] for step, own in zip(model.program.steps, measured, strict=True)]
+    seconds = [statistics.median(own) for own in measured]
     total = sum(seconds)
-    steps = tuple(_described(model, step, n_rows, one, one / total, tuple(own))
-                  for step, one, own in zip(model.program.steps, seconds, taken, strict=True))
+    steps = tuple(_step_time(model, step, n_rows, one, one / total, tuple(own))
+                  for step, one, own in zip(model.program.steps, seconds, measured, strict=True))
     return Profile(model.name, n_rows, rounds, whole_s, steps, model.plan(n_rows))
 
 
-def _described(model: Model, step: Step, n_rows: int, seconds: float, share: float, rounds_s: tuple[float, ...]) -> StepTime:
+def _step_time(model: Model, step: Step, n_rows: int, seconds: float, share: float, rounds_s: tuple[float, ...]) -> StepTime:
     weight = sum(word.array.nbytes for word in step.words if isinstance(word, PackedWeight))
     weight += sum(_bytes(tensor, n_rows) for tensor in step.reads if tensor.buffer.space is Space.CONSTANT)
     reads = {(id(t.buffer), t.offset, t.shape, t.strides): t for t in step.reads if t.buffer.space is not Space.CONSTANT}
-    tier = "planned" if step.host is None else step.host.tier
+    tier = "planned" if step.fallback is None else step.fallback.tier
     read, written = sum(_bytes(tensor, n_rows) for tensor in reads.values()) + weight, sum(_bytes(tensor, n_rows) for tensor in step.writes)
     n = step.times
     return StepTime(

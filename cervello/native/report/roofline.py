@@ -14,7 +14,7 @@ import numpy as np
 
 from cervello.codegen import entry
 
-_KERNELS = "cervello.native.kernels.limits"
+_KERNELS = "cervello.native.kernels.roofline"
 REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("multiply_add_6", "multiply_add_12", "read"))
 FOOTPRINTS = tuple(step << k for k in range(13, 28) for step in (2, 3))[:-1]  # bytes; smaller and larger ones count as first and last
 _LANES = 16
@@ -25,12 +25,12 @@ _READ_BYTES = 1 << 27  # bytes per measurement
 def _least(call: Callable[[], object], rounds: int) -> float:
     """Seconds of the fastest call: other programs only make calls slower."""
     call()
-    taken = []
+    measured = []
     for _ in range(rounds):
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+        measured.append(time.perf_counter() - start)
+    return min(measured)
 
 
 @cache

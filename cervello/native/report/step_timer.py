@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from cervello.native.execution.context import ExecutionContext, operand_view, run_host, run_mixed, set_arrays
+from cervello.native.execution.context import ExecutionContext, operand_view, run_fallback, run_mixed, set_arrays
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
@@ -27,7 +27,19 @@ _BLOCK_S = 2e-4  # a measurement lasts this long or one call, so that the clock'
 _LEAST_S = 1e-10  # reported for a step that is no slower than an empty segment
 
 
-class Bench:
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No garbage collection inside the block."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class StepTimer:
     """One run, timed step by step; mutable, used once."""
 
     def __init__(self, model: Model, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int):
@@ -35,50 +47,47 @@ class Bench:
         run.reserve(plan.arena_bytes)
         run.context[abi.CTX.row] = 0
         self._resolved = plan = next(plan.chunks)  # the first is the largest
-        address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN.index.program])
+        address, start = run.context.ctypes.data, int(plan.header[abi.PLAN.index.program])
         self._empty = partial(run.segment, address, start, start)
         ends = iter([*model.program.offsets[1:], plan.words.size])
         starts = iter(model.program.offsets)
         self._calls: list[Callable[[], Any]] = []
         for step in model.program.steps:
-            if step.host is None:
+            if step.fallback is None:
                 self._calls.append(partial(run.segment, address, start + next(starts) * 8, start + next(ends) * 8))
             else:
-                self._calls.append(partial(run_host, model.program, run, plan, step.host, arrays, n_inputs))
+                self._calls.append(partial(run_fallback, model.program, run, plan, step.fallback, arrays, n_inputs))
 
     @property
     def chunk_rows(self) -> int:
         """Rows that the steps are timed with."""
         return self._resolved.n_rows
 
+    @without_gc()
     def measure(self, rounds: int, progress: Progress | None) -> tuple[float, list[list[float]]]:
         """Seconds of the whole (median), and [steps][rounds] seconds of each step."""
-        with undisturbed():
-            return self._measured(rounds, progress)
-
-    def _measured(self, rounds: int, progress: Progress | None) -> tuple[float, list[list[float]]]:
         whole, steps = self._whole(), self._model.program.steps
         self._check(whole(), None)
         whole_repeats, empty_repeats = _repeats(whole), _repeats(self._empty)
         set_arrays(self._run, self._resolved, self._arrays)
         repeats: list[int] = []
         for step, call in zip(steps, self._calls, strict=True):
-            with self._kept(step, call):
+            with self._restoring_operands(step, call):
                 repeats.append(_repeats(call))
         wholes: list[float] = []
-        taken: list[list[float]] = [[] for _ in steps]
+        measured: list[list[float]] = [[] for _ in steps]
         for done in range(rounds):
             wholes.append(_timed(whole, whole_repeats)[0])
             set_arrays(self._run, self._resolved, self._arrays)
             nothing_s = _timed(self._empty, empty_repeats)[0]
-            for own, step, call, count in zip(taken, steps, self._calls, repeats, strict=True):
-                with self._kept(step, call):
+            for own, step, call, count in zip(measured, steps, self._calls, repeats, strict=True):
+                with self._restoring_operands(step, call):
                     lasted_s, status = _timed(call, count)
                 self._check(status, step)
-                own.append(max(lasted_s - (nothing_s if step.host is None else 0.0), _LEAST_S))
+                own.append(max(lasted_s - (nothing_s if step.fallback is None else 0.0), _LEAST_S))
             if progress is not None:
                 progress(done + 1, rounds)
-        return statistics.median(wholes), taken
+        return statistics.median(wholes), measured
 
     def _whole(self) -> Callable[[], Any]:
         program, plan = self._model.program, self._whole_plan
@@ -92,11 +101,11 @@ class Bench:
         if status is None or status <= 0:  # below 0, the step says to go on elsewhere
             return
         if step is not None:
-            status += self._model.program.offsets[[s for s in self._model.program.steps if s.host is None].index(step)] * 8 * 256
+            status += self._model.program.offsets[[s for s in self._model.program.steps if s.fallback is None].index(step)] * 8 * 256
         raise self._model.program.failure(status)
 
     @contextmanager
-    def _kept(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:
+    def _restoring_operands(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:
         """Restores the operands of a step that overwrites them, so that later steps read the same values as in a run."""
         read = {id(tensor.buffer) for tensor in step.reads}
         views = [self._view(tensor) for tensor in step.writes if id(tensor.buffer) in read]
@@ -111,18 +120,6 @@ class Bench:
         view = operand_view(self._model.program, self._run, self._resolved, tensor, self._arrays, self._n_inputs)
         assert view is not None
         return view
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """No garbage collection inside the block."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:

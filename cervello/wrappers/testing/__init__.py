@@ -24,13 +24,13 @@ from cervello.errors import WrapperError
 from cervello.inferers.named import choose
 from cervello.inferers.testing import SIZES, same_bits, take_row
 from cervello.spec import PolicySpec, Specs
-from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer, FailingWrapper, Watched
-from cervello.wrappers.testing.harness import STEPS, Playing, Rows
+from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer, FailingWrapper, RecordingWrapper
+from cervello.wrappers.testing.harness import STEPS, Harness, Rows
 
 _MANY = 150  # agents; more than a policy's initial capacity
 
 
-class WrapperContract(Playing):
+class WrapperContract(Harness):
     """The properties of every wrapper and stack that agents rely on. Override `make_model`, and `make_wrapper` or `make_wrappers`."""
 
     # Isolation ----------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class WrapperContract(Playing):
     def test_commit_is_called_once_per_success_and_never_for_a_failure(self) -> None:
         model = self.make_model()
         inferer = FailingInferer(choose(self.make_inferer(model), model))
-        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        watched = [RecordingWrapper(wrapper) for wrapper in self.make_wrappers()]
         policy = self._policy(watched, inferer)
         policy.begin_agents([1, 2])
         inferer.fail = "after"
@@ -168,7 +168,7 @@ class WrapperContract(Playing):
     # Specs --------------------------------------------------------------------------------------------------------------
 
     def test_what_flows_is_what_the_specs_say(self) -> None:
-        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        watched = [RecordingWrapper(wrapper) for wrapper in self.make_wrappers()]
         policy = self._policy(watched)
         policy.begin_agents(range(3))
         self._play(policy, range(3))
@@ -265,7 +265,7 @@ class WrapperContract(Playing):
     # Hooks and noise ----------------------------------------------------------------------------------------------------
 
     def test_begin_and_end_reach_every_wrapper(self) -> None:
-        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        watched = [RecordingWrapper(wrapper) for wrapper in self.make_wrappers()]
         policy = self._policy(watched)
         policy.begin_agents([1, 2, 3])
         policy.end_agent(2)

@@ -63,7 +63,7 @@ class FailingWrapper(Passive):
             raise BreakdownError
 
 
-class Watched:
+class RecordingWrapper:
     """Wraps another wrapper and records the called hooks and the columns.
 
     Attributes:
@@ -80,7 +80,7 @@ class Watched:
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         bound, outer = self.wrapper.attach(spec)
-        watched = Watched(bound)
+        watched = RecordingWrapper(bound)
         watched.calls, watched.seen = self.calls, self.seen
         self.seen.update(inner=spec, outer=outer)
         return watched, outer

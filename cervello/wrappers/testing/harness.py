@@ -17,7 +17,7 @@ STEPS = 3
 Rows = dict[Any, dict[str, Array]]
 
 
-class Playing:
+class Harness:
     """Creates the objects under test and runs them."""
 
     def make_model(self) -> Model:

@@ -74,8 +74,8 @@ CONTRADICTIONS = [
     (lambda: one("GroupNormalization", rows(4, 4), weights(2).astype(F64), weights(2), num_groups=2, opset=17),
      "of one element type, got float32 and float64"),  # before the op was one
     # branches and loops
-    (lambda: _loop(_fixed(dtype=I32)), "a number of turns of type int64, got int32"),
-    (lambda: _loop(_fixed(2, dtype=I64)), "one number as a number of turns"),
+    (lambda: _loop(_fixed(dtype=I32)), "a trip count of type int64, got int32"),
+    (lambda: _loop(_fixed(2, dtype=I64)), "one number as a trip count"),
     # recurrent layers
     *((lambda op=op: _cell(op, hidden_size=3), "hidden_size 2, as the recurrent weights have it, got 3") for op in _CELLS),
     *((lambda op=op: _cell(op, hidden_size=2, clip=1.0, direction="bidirectional"), r"weights of shape \(2,") for op in _CELLS),
@@ -117,9 +117,9 @@ CONTRADICTIONS = [
     (lambda: one("Resize", rows(1, 2, 2), None, _SCALES, opset=18), "scales above 0"),
     (lambda: one("Resize", rows(1, 2, 2), None, None, _a(1, 1, 0, 2), opset=18), "sizes of at least 1"),
     (lambda: one("Resize", rows(1, 2, 2), None, _SCALES[:3] + 1, opset=18), r"scales of shape \(4,\)"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), "a picture of 2 channels"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), "an image of 2 channels"),
     (lambda: one("Conv", rows(2, 5), weights(2, 2, 3), auto_pad="SAME"), "auto_pad among"),
-    (lambda: one("ConvTranspose", rows(3, 5), weights(2, 2, 3)), "a picture of 2 channels"),
+    (lambda: one("ConvTranspose", rows(3, 5), weights(2, 2, 3)), "an image of 2 channels"),
     (lambda: one("ConvTranspose", rows(2, 5), weights(2, 2, 3), weights(3)), r"a bias of shape \(2,\), got \(3,\)"),
     # reductions
     (lambda: one("ReduceSum", rows(4), _a(1, -1)), "axes within rank 2, each once"),

@@ -1,4 +1,4 @@
-"""No kernel touches a byte beside its operands: every op, real policy and wrapper runs between pages without access.
+"""No kernel accesses a byte outside its operands: every op, real policy and wrapper runs between guard pages.
 
 In processes of their own, so that a fault is a failure that names the case. CERVELLO_GUARD_LONG=1 takes more widths and numbers of rows.
 """
@@ -32,22 +32,22 @@ def in_a_process(script: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def passed(ended: subprocess.CompletedProcess[str]) -> str:
-    """The last line of a process that ended well; else the case it died in fails the test."""
+    """The last line of a process that succeeded; a crashed process fails the test with its case."""
     last = ended.stdout.strip().rpartition("\n")[2]
     assert ended.returncode == 0, f"exit status {ended.returncode} in: {last}\n{ended.stderr[-3000:]}"
     return last
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_ops_touch_nothing_beside_their_operands(family: str) -> None:
+def test_ops_access_nothing_outside_their_operands(family: str) -> None:
     assert passed(in_a_process("guarded.py", family, *LONG)).startswith(ALL_FAMILIES[family][-1].name)
 
 
-def test_real_policies_touch_nothing_beside_their_operands(shared_models: guarded.Any) -> None:
+def test_real_policies_access_nothing_outside_their_operands(shared_models: guarded.Any) -> None:
     assert passed(in_a_process("guarded.py", "models", str(shared_models.folder), *LONG)).startswith(shared_models.of_kind("valid")[-1])
 
 
-def test_policies_with_wrappers_touch_nothing_beside_their_state() -> None:
+def test_policies_with_wrappers_access_nothing_outside_their_state() -> None:
     assert passed(in_a_process("guarded_policies.py")) == "one_row_only, beginning watched"
 
 
@@ -68,7 +68,7 @@ def test_the_harness_sees_a_single_byte_beside_an_array(at_end: bool, offset: in
 
 
 @pytest.mark.parametrize(("at_end", "offset"), [(True, -1), (False, 12)])
-def test_the_harness_sees_a_byte_written_on_the_side_that_no_page_watches(at_end: bool, offset: int) -> None:
+def test_the_harness_sees_a_byte_written_on_the_side_without_a_guard_page(at_end: bool, offset: int) -> None:
     memory = guarded.Guarded(at_end)
     taken = memory.take(12)
     memory.check()
@@ -77,7 +77,7 @@ def test_the_harness_sees_a_byte_written_on_the_side_that_no_page_watches(at_end
         memory.check()
 
 
-def test_memory_is_given_with_every_byte_set() -> None:
+def test_memory_is_filled_before_use() -> None:
     assert np.isnan(guarded.Guarded(True).empty((3, 5), np.dtype(np.float32))).all()
 
 

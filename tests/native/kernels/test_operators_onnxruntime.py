@@ -1,4 +1,4 @@
-"""Every case of the law harness means what onnxruntime says it means."""
+"""Every case of the law harness gives the outputs of onnxruntime."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SIZES = st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 95, 96, 97, 1
 
 
 def _error_bound(a: Any, w: Any) -> Any:
-    """How far a float32 sum of k products may lie from the truth: k + 2 roundings of the terms' magnitudes."""
+    """The error bound of a float32 sum of k products: k + 2 roundings of the sum of the terms' magnitudes."""
     return (a.shape[-1] + 2) * 2.0**-24 * (np.abs(a.astype(np.float64)) @ np.abs(w.astype(np.float64))) + 1e-44
 
 

@@ -120,13 +120,13 @@ def test_draws_have_their_distributions(seed: int) -> None:
     for i in range(2):
         assert stats.chisquare(np.bincount(drawn[:, i], minlength=4), p * N).pvalue > 1e-4
     table = np.histogram2d(drawn[:, 0], drawn[:, 1], bins=4)[0]
-    assert stats.chi2_contingency(table).pvalue > 1e-4  # the draws of a row know nothing of each other
+    assert stats.chi2_contingency(table).pvalue > 1e-4  # the draws of a row are independent
     ones = Model.load(one("Bernoulli", rows(2))).run({"x0": np.full((N, 2), 0.3, np.float32)}, seed=seed)["y0"]
     assert stats.chisquare([(ones == 0).sum(), (ones == 1).sum()], [0.7 * 2 * N, 0.3 * 2 * N]).pvalue > 1e-4
 
 
 def test_deterministic_runs_take_the_mode_of_a_gumbel_sampler() -> None:
-    """argmax(logits - log(-log(u))): with one u for all classes, what is left is the likeliest class."""
+    """argmax(logits - log(-log(u))): with one u for all classes, this is the most probable class."""
     c = Chain(x=rows(5))
     u = c.add("RandomUniformLike", "x", low=1e-6, high=1 - 1e-6)
     noise = c.add("Neg", c.add("Log", c.add("Neg", c.add("Log", u))))

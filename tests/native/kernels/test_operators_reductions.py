@@ -77,21 +77,21 @@ def test_special_values_in_reductions_are_numpys(op: str, axis: int) -> None:
 @pytest.mark.parametrize("width", [1, 2, 7, 8, 9, 15, 16, 17, 33, 63, 64, 81, 130])
 @pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax", "LayerNormalization", "Softmax"])
 @pytest.mark.parametrize("shape", [(), (3,)], ids=str)
-def test_rows_taken_together_have_the_bits_of_single_rows(width: int, op: str, shape: tuple[int, ...]) -> None:
+def test_batched_rows_have_the_bits_of_single_rows(width: int, op: str, shape: tuple[int, ...]) -> None:
     """37 rows: two sixteens and five, or with three rows each six and fifteen; beside others that leave gaps between the results."""
     c = Chain(x=rows(*shape, width))
     found = (c.add(op, "x", weights(width), axis=-1) if op == "LayerNormalization" else
              c.add(op, "x", np.array([-1])) if op == "ReduceSum" else
              c.add(op, "x", axis=-1) if op == "Softmax" else c.add(op, "x", axes=[-1]))
     model = Model.load(c.model(found, c.add("Concat", found, "x", axis=-1)))
-    assert op == "Softmax" or any("sixteen" in step.kernel for step in model.program.steps)
+    assert op == "Softmax" or any("batched" in step.kernel for step in model.program.steps)
     given = columns(model, 37)
     given["x"] = given["x"] + np.arange(37, dtype=np.float32).reshape(-1, *[1] * (len(shape) + 1))
     assert_same_bits(execute(model, given, range(37)), one_by_one(model, given, 37), f"width {width}")
 
 
 @pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax"])
-def test_special_values_in_short_rows_taken_together_are_those_of_single_rows(op: str) -> None:
+def test_special_values_in_batched_short_rows_are_those_of_single_rows(op: str) -> None:
     rng = np.random.default_rng(0)
     kinds = np.array([0, -0.0, 1, -1, INF, -INF, NAN, 1e-42, 3e38, -3e38], np.float32)
     for width in range(1, 19):

@@ -1,4 +1,4 @@
-"""What a kernel calls its words is written down once: kernels, lowering and verifier agree because they read it from there."""
+"""Kernels, lowering and verifier use one schema for the words of a kernel."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_every_parameter_of_a_block_belongs_to_a_block_that_is_declared() -> Non
 
 
 def test_no_kernel_reads_a_numbered_word() -> None:
-    """The first two words of a step are read in `runtime`, by whatever walks a program; elements of arrays are not words."""
+    """The first two words of a step are read in `runtime`, by the code that runs programs; elements of arrays are not words."""
     root = Path(cervello.__file__).parent
     places = [*Path(kernels.__path__[0]).rglob("*.py"), *(root / "noise").glob("*.py"), root / "wrappers" / "kernels.py",
               root / "agents" / "membership" / "table_kernels.py"]

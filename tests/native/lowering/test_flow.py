@@ -77,10 +77,10 @@ BAD: Mapping[str, tuple[str, str]] = {
           { b = Concat<axis = 1>(x, x) }> }"""),
     "a-body-of-other-values": ("a body that takes 3", """g (float[N, 4] x) => (float[N, 4] y) <int64 m = {2}>
         { y = Loop(m, , x) <body = b (int64 i, bool c) => (bool d, float[N, 4] t) { d = Identity(c) t = Add(x, x) }> }"""),
-    "a-result-of-each-of-turns-that-data-end": ("number of turns", """g (bool c, float[1, 4] x) => (float[1, 4] y, float[T, 1, 4] z)
+    "a-result-of-each-of-iterations-that-data-end": ("a trip count", """g (bool c, float[1, 4] x) => (float[1, 4] y, float[T, 1, 4] z)
         <int64 m = {3}> { y, z = Loop(m, c, x) <body = b (int64 i, bool c1, float[1, 4] s) => (bool d, float[1, 4] t, float[1, 4] o)
           { d = Identity(c1) t = Add(x, s) o = Neg(t) }> }"""),
-    "a-result-of-each-of-unknown-turns": ("number of turns", """g (int64[1] m, float[1, 4] x) => (float[1, 4] y, float[T, 1, 4] z)
+    "a-result-of-each-of-unknown-iterations": ("a trip count", """g (int64[1] m, float[1, 4] x) => (float[1, 4] y, float[T, 1, 4] z)
         { y, z = Loop(m, , x) <body = b (int64 i, bool c, float[1, 4] s) => (bool d, float[1, 4] t, float[1, 4] o)
           { d = Identity(c) t = Add(x, s) o = Neg(t) }> }"""),
 }
@@ -104,8 +104,8 @@ def test_turns_count_in_the_profile() -> None:
 
     model = Model.load(parsed(BATCHED["loop-in-a-loop"]))
     found = profile(model, given_for(model, 8), 8, rounds=1)
-    turns = {step.op: step.times for step in found.steps}
-    assert (turns["Sub"], turns["Sigmoid"]) == (9, 3)  # one step runs Sub and Cos
+    times = {step.op: step.times for step in found.steps}
+    assert (times["Sub"], times["Sigmoid"]) == (9, 3)  # one step runs Sub and Cos
 
 
 def test_slow_ops_in_a_loop_are_named() -> None:

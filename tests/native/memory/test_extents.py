@@ -181,7 +181,7 @@ def test_a_jump_out_of_the_program_is_refused() -> None:
         check_extents([jump, label], False)
 
 
-def test_a_kernel_of_a_users_own_is_checked_by_its_tensors_alone() -> None:
+def test_a_users_kernel_is_checked_by_its_tensors_only() -> None:
     _, step = _gemm()
     step.kernel, step.words = "my.module:kernel", ["anything"]
     check_extents([step], True)

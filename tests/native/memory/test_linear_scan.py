@@ -27,7 +27,7 @@ def _overlaps(stacking: StackingOrder, spans: list[Span], sizes: list[int]) -> l
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_living_never_overlap_whatever_the_sizes(seed: int) -> None:
+def test_live_buffers_never_overlap_for_any_sizes(seed: int) -> None:
     chance = random.Random(seed)
     spans = _spans(seed, 80)
     for _ in range(3):
@@ -45,7 +45,7 @@ def test_buffers_that_follow_each_other_use_the_same_bytes() -> None:
     assert linear_scan(spans, [64] * 1000).resolve_offsets([64] * 1000)[1] == 128
 
 
-def test_a_gap_is_filled_by_what_fits_into_it() -> None:
+def test_a_gap_is_reused_by_a_buffer_that_fits() -> None:
     spans = [(0, 9), (0, 2), (0, 9), (0, 3), (0, 9), (4, 9), (5, 9)]
     sizes = [64, 256, 64, 128, 64, 128, 256]
     assert linear_scan(spans, sizes).resolve_offsets(sizes)[1] == peak(spans, sizes)

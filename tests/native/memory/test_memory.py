@@ -68,7 +68,7 @@ def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(steps=_programs())
-def test_no_two_living_buffers_share_a_byte_and_the_arena_lies_between_peak_and_sum(steps: list[Step]) -> None:
+def test_no_two_live_buffers_share_a_byte_and_the_arena_is_between_peak_and_sum(steps: list[Step]) -> None:
     layout = arena_plan.plan(steps)
     lives = arena_plan.lifetimes(steps)
     for n_rows in ROW_COUNTS:

@@ -18,6 +18,7 @@ from cervello.native.memory import arena_plan
 
 ROW_COUNTS = (1, 7, 64, 1000)
 SEEDS = range(150)
+_RESOLVE = "cervello.native.kernels.runtime.arena_layout:resolve_layout"
 
 
 def _row_counts(model: Model) -> tuple[int, ...]:
@@ -61,30 +62,30 @@ def test_random_graphs_need_hardly_more_than_their_peak(n_rows: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_compiled_code_places_buffers_where_the_layout_says(seed: int) -> None:
+def test_compiled_code_resolves_the_offsets_of_the_layout(seed: int) -> None:
     layout = arena_plan.plan(random_program(seed))
     table, count = np.array(layout.table()), len(layout.lifetimes)
     for n_rows in (1, 2, 7, 16, 64, 1000, 1 << 20):
         places = np.full(1 + 2 * count, -1)
-        total = entry.fastcall_ints("cervello.native.kernels.runtime.placing:place")(places.ctypes.data, table.ctypes.data, n_rows)
+        total = entry.fastcall_ints(_RESOLVE)(places.ctypes.data, table.ctypes.data, n_rows)
         offsets, arena = layout.offsets(n_rows)
         assert (places[0], places[1:count + 1].tolist(), total) == (0, offsets, arena)
 
 
 def test_an_empty_layout_places_nothing() -> None:
     places, table = np.full(1, -1), np.array(arena_plan.plan([]).table())
-    assert entry.fastcall_ints("cervello.native.kernels.runtime.placing:place")(places.ctypes.data, table.ctypes.data, 5) == 0
+    assert entry.fastcall_ints(_RESOLVE)(places.ctypes.data, table.ctypes.data, 5) == 0
     assert places.tolist() == [0]
 
 
-def test_some_random_graph_keeps_several_piles_and_each_serves_some_row_count() -> None:
+def test_some_random_graph_keeps_several_orders_and_each_serves_some_row_count() -> None:
     layouts = [arena_plan.plan(random_program(seed)) for seed in range(40)]
     several = [layout for layout in layouts if len(layout.orders) > 1]
     assert several
     for layout in several:
         best = set()
         for n_rows in (64, 1, 7, 1000, 2, 20, 200, 1 << 20):
-            sizes = [arena_plan.rounded(at(life.buffer.n_bytes, n_rows)) for life in layout.lifetimes]
+            sizes = [arena_plan.align_up(at(life.buffer.n_bytes, n_rows)) for life in layout.lifetimes]
             best.add(layout.offsets(n_rows)[1])
             assert layout.offsets(n_rows)[1] == min(stacking.resolve_offsets(sizes)[1] for stacking in layout.orders)
         assert len(best) > 1

@@ -35,7 +35,7 @@ def _program() -> tuple[list[Step], list[Tensor]]:
     return [_step([source], [a]), _step([a], [b]), _step([b], [c]), _step([a, c], [result])], [a, b, c]
 
 
-def _piled(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
+def _with_stacking_order(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
     """The layout with a single stacking order of this order, in which buffer i lies on those of `beneath[i]`."""
     return replace(layout, orders=(StackingOrder(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
 
@@ -65,42 +65,42 @@ def test_the_planners_layout_passes() -> None:
     verify(steps, arena_plan.plan(steps), True)
 
 
-def test_any_pile_that_keeps_neighbours_on_each_other_passes() -> None:
+def test_any_stacking_order_of_all_conflicts_passes() -> None:
     steps, _ = _program()  # a meets b and c, b meets c
     for order, beneath in (((0, 1, 2), ((), (0,), (1,))), ((2, 1, 0), ((1,), (2,), ())), ((0, 1, 2), ((), (0,), (0, 1)))):
-        verify(steps, _piled(arena_plan.plan(steps), *beneath, order=order), True)
+        verify(steps, _with_stacking_order(arena_plan.plan(steps), *beneath, order=order), True)
 
 
 @pytest.mark.parametrize("beneath", [((), (), (1,)), ((), (0,), (0,)), ((), (0,), ())])
-def test_a_pile_in_which_neighbours_do_not_lie_on_each_other_is_refused(beneath: tuple[tuple[int, ...], ...]) -> None:
+def test_a_stacking_order_without_a_conflict_is_refused(beneath: tuple[tuple[int, ...], ...]) -> None:
     steps, _ = _program()
     with pytest.raises(PlanError, match=r"buffers '[abc]' and '[abc]' at N = 1: expected them apart, got an overlap"):
-        verify(steps, _piled(arena_plan.plan(steps), *beneath), True)
+        verify(steps, _with_stacking_order(arena_plan.plan(steps), *beneath), True)
 
 
-def test_neighbours_that_are_apart_by_chance_only_are_refused() -> None:
+def test_conflicts_that_are_apart_only_for_some_sizes_are_refused() -> None:
     low, high, support = _tensor("low", 16), _tensor("high", 16), _tensor("support", 32)
     steps = [_step([], [support]), _step([], [low, high])]  # support ended before the two begin
     layout = arena_plan.plan(steps)
     support_index, low_index, high_index = (layout.index[id(t.buffer)] for t in (support, low, high))
     beneath: list[tuple[int, ...]] = [(), (), ()]
     beneath[high_index] = (support_index,)
-    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to lie on the other for every N, got neither"):
-        verify(steps, _piled(layout, *beneath, order=(support_index, low_index, high_index)), True)
+    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to be above the other for every N, got neither"):
+        verify(steps, _with_stacking_order(layout, *beneath, order=(support_index, low_index, high_index)), True)
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1), (0, 0, 1, 2)])
-def test_a_pile_in_an_order_that_does_not_settle_is_refused(order: tuple[int, ...]) -> None:
+def test_a_stacking_order_that_does_not_resolve_is_refused(order: tuple[int, ...]) -> None:
     steps, _ = _program()
-    layout = _piled(arena_plan.plan(steps), (), (0,), (1,), order=order)
+    layout = _with_stacking_order(arena_plan.plan(steps), (), (0,), (1,), order=order)
     with pytest.raises(PlanError, match="expected"):
         verify(steps, layout, True)
 
 
-def test_a_pile_without_some_buffer_is_refused() -> None:
+def test_a_stacking_order_without_some_buffer_is_refused() -> None:
     steps, _ = _program()
     with pytest.raises(PlanError, match="expected"):
-        verify(steps, _piled(arena_plan.plan(steps), (), (0,), (), order=(0, 1)), True)
+        verify(steps, _with_stacking_order(arena_plan.plan(steps), (), (0,), (), order=(0, 1)), True)
 
 
 def test_an_overlap_at_many_rows_is_refused() -> None:
@@ -123,12 +123,12 @@ def test_an_overlap_at_the_one_step_where_lifetimes_touch_is_refused(earlier_is_
     low, high = ((layout.index[id(t.buffer)]) for t in ((a, b) if earlier_is_lower else (b, a)))
     beneath: list[tuple[int, ...]] = [(), ()]
     beneath[high] = (low,)
-    verify(steps, _piled(layout, *beneath, order=(low, high)), True)
+    verify(steps, _with_stacking_order(layout, *beneath, order=(low, high)), True)
     with pytest.raises(PlanError, match="at N = 1: expected them apart"):
-        verify(steps, _Wrong(layout.lifetimes, _piled(layout, *beneath, order=(low, high)).orders, shift={high: -32}), True)
+        verify(steps, _Wrong(layout.lifetimes, _with_stacking_order(layout, *beneath, order=(low, high)).orders, shift={high: -32}), True)
 
 
-def test_bytes_behind_the_arena_are_refused() -> None:
+def test_bytes_after_the_arena_are_refused() -> None:
     steps, (a, *_) = _program()
     for larger in (-1, -64):
         with pytest.raises(PlanError, match=r"buffer '[abc]' at N = 1: expected bytes within \[0, \d+\)"):
@@ -179,7 +179,7 @@ def test_every_loaded_program_was_verified(monkeypatch: pytest.MonkeyPatch) -> N
 
     def spoiled(steps: Any, rows_vary: bool) -> arena_plan.Layout:
         layout = plan(steps, rows_vary)
-        return _piled(layout, *[()] * len(layout.lifetimes))
+        return _with_stacking_order(layout, *[()] * len(layout.lifetimes))
 
     plan = arena_plan.plan
     monkeypatch.setattr(arena_plan, "plan", spoiled)

@@ -2,9 +2,9 @@
 
 from native_cases import (
     elementwise,
+    gather_scatter,
     indexing,
     movement,
-    picking,
     products,
     quantised,
     random,
@@ -20,7 +20,7 @@ FAMILIES: dict[str, list[Case]] = {
     "elementwise": elementwise.CASES, "products": products.CASES, "reductions": reductions.CASES, "windows": windows.CASES,
     "movement": movement.CASES, "recurrent": recurrent.CASES, "random": random.CASES, "quantised": quantised.CASES,
     "traditional": [*traditional.CASES, *support_vectors.CASES],
-    "picking": [*picking.CASES, *indexing.CASES]}
+    "gather_scatter": [*gather_scatter.CASES, *indexing.CASES]}
 ALL = [case for cases in FAMILIES.values() for case in cases]
 WIDTHS = (1, 3, 5, 17, 31, 33)
 

@@ -12,7 +12,7 @@ from native_rows import assert_same_bits, columns, execute, one_by_one
 
 from cervello.native import Model
 from cervello.native.graph.dims import ROWS, Affine
-from cervello.native.lowering.rules.layouts import common_parts
+from cervello.native.lowering.rules.layouts import common_refinement
 
 Array = np.ndarray[Any, Any]
 
@@ -98,4 +98,4 @@ def test_reshapes_around_a_transpose_give_its_elements(row: tuple[int, ...], joi
     ((ROWS, 6), (Affine(0, 2), 3), ((ROWS, 2, 3), [[0, 1], [2]])), ((Affine(0, 6),), (ROWS, 6), ((ROWS, 6), [[0], [1]])),
     ((3, 0), (0, 3), None), ((ROWS, 2), (2, ROWS), None), ((1, 5, 1), (5,), ((5,), [[0]])), ((6,), (2, 2), None), ((2,), (2, 3), None)])
 def test_parts_of_two_shapes(before: Any, after: Any, expected: Any) -> None:
-    assert common_parts(before, after) == expected
+    assert common_refinement(before, after) == expected

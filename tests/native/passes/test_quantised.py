@@ -16,7 +16,7 @@ from native_rows import assert_same_bits, execute, one_by_one
 
 from cervello.errors import GraphError
 from cervello.native import Model
-from cervello.native.passes.decompositions.quantisation import stretches
+from cervello.native.passes.decompositions.quantisation import split_terms
 
 Array = np.ndarray[Any, Any]
 KINDS = ("uint8", "int8", "uint16", "int16")
@@ -172,8 +172,8 @@ def test_a_left_operand_may_have_a_zero_point_for_each_row() -> None:
 
 def test_stretches_hold_no_sum_above_the_most() -> None:
     terms = np.array([[3, 0], [3, 1], [3, 9], [1, 1], [20, 0], [1, 1]])
-    assert stretches(terms, 9) == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
-    assert stretches(np.zeros((0, 2), np.int64), 9) == [(0, 0)]
+    assert split_terms(terms, 9) == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+    assert split_terms(np.zeros((0, 2), np.int64), 9) == [(0, 0)]
 
 
 @pytest.mark.parametrize(("k", "a", "b"), [(1, "uint8", "uint8"), (9, "uint8", "int8"), (40, "int8", "int8"), (700, "uint8", "uint8")])

@@ -15,8 +15,8 @@ from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one, take
 
 from cervello.native import Model
-from cervello.native.graph.dims import ROWS, at
-from cervello.native.passes.row_layouts import layouts, rows_axis
+from cervello.native.graph.dims import ROWS, at, rows_axis
+from cervello.native.passes.row_layouts import layouts
 
 N = 7
 
@@ -126,7 +126,7 @@ def test_every_layout_keeps_each_rows_elements_in_their_order(single: list[int],
     """The definition: element e of row r, before and behind the Reshape."""
     random = np.random.default_rng(seed)
     place %= len(single)
-    stretches = int(random.choice([n for n in (1, 2, 3) if single[place] % n == 0]))
+    row_repeats = int(random.choice([n for n in (1, 2, 3) if single[place] % n == 0]))
     source = tuple(size * ROWS if i == place else size for i, size in enumerate(single))
     target = [int(np.prod(single))]
     for divisor in (inner, 2, 3):  # some factors of the number of elements
@@ -140,10 +140,10 @@ def test_every_layout_keeps_each_rows_elements_in_their_order(single: list[int],
         return np.moveaxis(apart, axis + 1, 0).reshape(N, -1)
 
     elements = np.arange(np.prod([at(size, N) for size in source])).reshape([at(size, N) for size in source])
-    before = int(np.prod(single[:place])) * stretches
-    for layout in layouts(source, stretches, target, target):
+    before = int(np.prod(single[:place])) * row_repeats
+    for layout in layouts(source, row_repeats, target, target):
         axis = rows_axis(layout)
         assert axis is not None
         after = before // int(np.prod([int(size) for size in layout[:axis]]))  # type: ignore[arg-type]
         moved = elements.reshape([at(size, N) for size in layout])
-        np.testing.assert_array_equal(rows_of(moved, axis, after), rows_of(elements, place, stretches))
+        np.testing.assert_array_equal(rows_of(moved, axis, after), rows_of(elements, place, row_repeats))

@@ -1,4 +1,4 @@
-"""Loops whose condition is computed from their own counters, as tf2onnx writes them: the turns are counted, and rows run together."""
+"""Loops whose condition is computed from their own counters, as tf2onnx writes them: the iterations are counted, and rows run together."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_no_turn_runs_where_the_first_condition_is_false() -> None:
     "l = Add(k, zero) d = Less(l, seven)",  # nothing ends it
     "l = Add(k, one) q = Mod(l, seven) d = Less(q, seven)"])
 def test_collected_results_of_a_loop_that_data_end_are_refused_with_the_remedy(inside: str) -> None:
-    with pytest.raises(GraphError, match=r"result 'all': expected a number of turns .*; export the policy with a fixed number of steps"):
+    with pytest.raises(GraphError, match=r"result 'all': expected a trip count .*; export the policy with a fixed number of steps"):
         Model.load(_loop("zero", inside))
 
 

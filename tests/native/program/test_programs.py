@@ -63,7 +63,7 @@ def test_a_plan_is_resolved_into_the_memory_of_another() -> None:
     assert again.address == plan.address
     assert again.words is plan.words
     assert again.words.tolist() == _symbolic(model, 77)
-    assert again.facts.tolist()[2] == 77
+    assert again.header.tolist()[2] == 77
 
 
 def test_a_batch_size_never_seen_compiles_nothing() -> None:

@@ -13,7 +13,7 @@ from cervello.errors import ConfigurationError, ExecutionError, InputError
 from cervello.native import Model
 from cervello.native.report import roofline
 from cervello.native.report.profile import Profile, profile
-from cervello.native.report.step_timer import Bench
+from cervello.native.report.step_timer import StepTimer
 
 
 def given(model: Model, n_rows: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_steps_that_were_timed_one_by_one_leave_the_results_of_a_run(make: Any, 
     results = [np.full(spec.batched(n_rows), np.nan, spec.dtype) for spec in model.outputs.values()]
     columns, targets = model.fitted(list(inputs.values()), results, n_rows)
     run = model.acquire()
-    Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns)).measure(1, None)
+    StepTimer(model, run, model.resolve(n_rows), [*columns, *targets], len(columns)).measure(1, None)
     for target, name in zip(targets, model.outputs, strict=True):
         np.testing.assert_array_equal(target, expected[name])
 

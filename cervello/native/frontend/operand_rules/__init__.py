@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters its ops)
     attention,
+    check_lists,
     control_flow,
     gather_scatter,
-    losses,
     movement,
     norms,
     quantisation,
@@ -20,15 +20,12 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     recurrent,
     reductions,
     signals,
-    support_vectors,
-    tabled,
     traditional,
     windows,
-    words,
 )
 from cervello.native.frontend.operand_rules.element_types import check_types
 from cervello.native.frontend.operand_rules.flags import check_flags
-from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, Unsettled
+from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, UnknownOperandError
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -54,5 +51,5 @@ def check_operands(node: Node, values: Sequence[Value | None]) -> None:
     if rule is not None:
         try:
             rule(operands)
-        except Unsettled:
+        except UnknownOperandError:
             return

@@ -1,4 +1,4 @@
-"""Branches and loops, by the marks they are laid out with."""
+"""Branches and loops, by their control markers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cervello.native.graph.dtypes import I64
 def _loop(o: Operands) -> None:
     if not o.given(0):
         return
-    o.has_one(0, "a number of turns")
+    o.has_one(0, "a trip count")
     dtype = o.value(0).dtype
     if dtype is not None and dtype != I64:
-        o.fail("a number of turns of type int64", dtype)
+        o.fail("a trip count of type int64", dtype)

@@ -35,14 +35,14 @@ def _dtypes(types: frozenset[str]) -> Types | None:
 
 def _allowed(version: Signature | None, index: int) -> tuple[str, str, Types] | None:
     """Name, letter and types of an operand in one version of the op."""
-    place = None if version is None else version.place(index)
-    if version is None or place is None:
+    formal_index = None if version is None else version.formal_index(index)
+    if version is None or formal_index is None:
         return None
-    dtypes = _dtypes(version.types[version.letters[place]])
-    letter = version.letters[place]
-    if version.repeats and place == len(version.names) - 1 and not version.alike:
+    dtypes = _dtypes(version.types[version.letters[formal_index]])
+    letter = version.letters[formal_index]
+    if version.variadic and formal_index == len(version.names) - 1 and not version.homogeneous:
         letter = f"{letter} {index}"
-    return None if dtypes is None else (version.names[place], letter, dtypes)
+    return None if dtypes is None else (version.names[formal_index], letter, dtypes)
 
 
 @lru_cache(maxsize=2048)

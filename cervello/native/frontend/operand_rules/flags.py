@@ -1,4 +1,4 @@
-"""Attributes of any op: those that say yes or no, and numbers."""
+"""Attributes of any op: flags are 0 or 1, numbers are finite."""
 
 from __future__ import annotations
 

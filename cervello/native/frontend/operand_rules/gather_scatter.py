@@ -1,4 +1,4 @@
-"""Ops that pick and place elements by computed indices, which kernels check one by one."""
+"""Gather and scatter ops. Kernels check each index at run time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from cervello.native.frontend.operand_rules.table import Operands, at_most, oper
 from cervello.native.graph.dims import Affine, Shape, written
 
 _REDUCTIONS = ("none", "add", "mul", "max", "min")
-
-
-@operands_of("Gather")
-def _gather(o: Operands) -> None:
-    o.axis(o.rank(0, "data", 1), 0)
 
 
 @operands_of("GatherElements")
@@ -31,26 +26,26 @@ def _scatter_elements(o: Operands) -> None:
     o.choice("reduction", "none", _REDUCTIONS)
 
 
-def _tuples(o: Operands, lead: int) -> Shape:
+def _tuples(o: Operands, batch_dims: int) -> Shape:
     """The shape of the block that a tuple of indices names."""
     data, indices = o.shape(0), o.shape(1)
     if not indices:
         o.fail("tuples of indices", written(indices))
     depth = indices[-1]
-    if isinstance(depth, Affine) or not 0 < depth <= len(data) - lead:
-        o.fail(f"tuples of 1 to {len(data) - lead} indices", written(indices))
-    return data[lead + depth:]
+    if isinstance(depth, Affine) or not 0 < depth <= len(data) - batch_dims:
+        o.fail(f"tuples of 1 to {len(data) - batch_dims} indices", written(indices))
+    return data[batch_dims + depth:]
 
 
 @operands_of("GatherND")
 def _gather_nd(o: Operands) -> None:
-    lead = o.at_least("batch_dims", 0, 0)
+    batch_dims = o.at_least("batch_dims", 0, 0)
     ranks = o.rank(0, "data", 1), o.rank(1, "indices", 1)
-    if lead >= min(ranks):
-        o.fail(f"batch_dims below {min(ranks)}", lead)
-    if o.shape(0)[:lead] != o.shape(1)[:lead]:
-        o.fail(f"indices that begin with {written(o.shape(0)[:lead])}", written(o.shape(1)))
-    _tuples(o, lead)
+    if batch_dims >= min(ranks):
+        o.fail(f"batch_dims below {min(ranks)}", batch_dims)
+    if o.shape(0)[:batch_dims] != o.shape(1)[:batch_dims]:
+        o.fail(f"indices that begin with {written(o.shape(0)[:batch_dims])}", written(o.shape(1)))
+    _tuples(o, batch_dims)
 
 
 @operands_of("ScatterND")
@@ -58,9 +53,3 @@ def _scatter_nd(o: Operands) -> None:
     o.rank(0, "data", 1)
     o.has_shape(2, "updates", (*o.shape(1)[:-1], *_tuples(o, 0)))
     o.choice("reduction", "none", _REDUCTIONS)
-
-
-@operands_of("TopK")
-def _top_k(o: Operands) -> None:
-    o.axis(o.rank(0, "data", 1), -1)
-    o.has_one(1, "k")

@@ -115,7 +115,7 @@ def _one_hot(o: Operands) -> None:
 
 @operands_of("DepthToSpace", "SpaceToDepth")
 def _blocks(o: Operands) -> None:
-    o.rank(0, "a picture", 4, 4)
+    o.rank(0, "an image", 4, 4)
     block = o.at_least("blocksize", 1)
     if o.node.op == "DepthToSpace":
         o.choice("mode", "DCR", ("DCR", "CRD"))

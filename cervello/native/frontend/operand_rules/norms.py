@@ -1,4 +1,4 @@
-"""Normalisations and what else works along channels or rows."""
+"""Normalisations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _batch(o: Operands) -> None:
 
 @operands_of("InstanceNormalization")
 def _instance(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
+    o.rank(0, "an image", 2)
     for index, name in ((1, "a scale"), (2, "a bias")):
         o.has_shape(index, name, (o.shape(0)[1],))
 
 
 @operands_of("GroupNormalization")
 def _groups(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
+    o.rank(0, "an image", 2)
     channels, groups = o.shape(0)[1], o.at_least("num_groups", 1)
     if isinstance(channels, Affine) or channels % groups:
         o.fail(f"channels that {groups} groups share evenly", written(o.shape(0)))
@@ -40,22 +40,10 @@ def _layer(o: Operands) -> None:
     axis = o.axis(o.rank(0, "data", 1), -1)
     normalised = o.shape(0)[axis:] if o.node.op == "LayerNormalization" else o.shape(0)
     for index, name in ((1, "a scale"), (2, "a bias")):
-        o.spreads(index, name, normalised)
+        o.broadcasts(index, name, normalised)
     o.choice("stash_type", 1, (1, 10, 11, 16))
-
-
-@operands_of("LpNormalization")
-def _lp(o: Operands) -> None:
-    o.axis(o.rank(0, "data", 1), -1)
-    o.choice("p", 2, (1, 2))
 
 
 @operands_of("MeanVarianceNormalization")
 def _mean_variance(o: Operands) -> None:
     o.axes(o.attribute("axes", (0, 2, 3)), len(o.shape(0)))
-
-
-@operands_of("LRN")
-def _local_response(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
-    o.at_least("size", 1)

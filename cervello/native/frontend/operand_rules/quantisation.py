@@ -41,8 +41,8 @@ def _of_product(o: Operands, index: int, name: str, of: int, axis: int) -> None:
         o.fail(f"one number as {name}", written(found))
     other = -1 if axis == -2 else -2
     whole = tuple(1 if i == len(shape) + other else size for i, size in enumerate(shape))
-    spreads = len(found) == len(whole) and all(have in (1, size) for have, size in zip(found, whole, strict=True))
-    if found != (shape[axis],) and not spreads:
+    broadcasts = len(found) == len(whole) and all(have in (1, size) for have, size in zip(found, whole, strict=True))
+    if found != (shape[axis],) and not broadcasts:
         o.fail(f"{name} of shape {written((shape[axis],))} or {written(whole)}", written(found))
 
 

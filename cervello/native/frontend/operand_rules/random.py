@@ -1,4 +1,4 @@
-"""Ops that draw."""
+"""Random ops."""
 
 from __future__ import annotations
 

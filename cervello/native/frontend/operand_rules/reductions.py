@@ -1,12 +1,13 @@
-"""Reductions, and ops along one axis."""
+"""Reductions, losses (which exported training graphs have), and ops along one axis."""
 
 from __future__ import annotations
 
 from cervello.native.frontend.operand_rules.table import Operands, operands_of
+from cervello.native.graph.dims import Affine
+from cervello.native.graph.op_table import REDUCTIONS
 
 
-@operands_of("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-             "ReduceLogSum", "ReduceLogSumExp")
+@operands_of(*REDUCTIONS)
 def _reduce(o: Operands) -> None:
     rank = len(o.shape(0))
     if o.given(1):
@@ -31,3 +32,18 @@ def _softmax(o: Operands) -> None:
 def _cum_sum(o: Operands) -> None:
     o.has_one(1, "an axis")
     o.axes([int(o.data(1).reshape(()))], o.rank(0, "data", 1), "an axis")
+
+
+@operands_of("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
+def _loss(o: Operands) -> None:
+    o.rank(0, "scores", 2)
+    shape = o.shape(0)
+    o.has_shape(1, "labels", (shape[0], *shape[2:]))
+    o.has_shape(2, "weights", (shape[1],))
+    o.choice("reduction", "mean", ("none", "sum", "mean"))
+    if o.known(1) and not isinstance(shape[1], Affine):
+        ignored, labels = o.attribute("ignore_index"), o.data(1)
+        outside = (labels < 0) | (labels >= shape[1])
+        wrong = labels[outside if ignored is None else outside & (labels != ignored)]
+        if wrong.size:
+            o.fail(f"labels from 0 to {shape[1] - 1}", int(wrong[0]))

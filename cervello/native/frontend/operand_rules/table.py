@@ -18,7 +18,7 @@ from cervello.native.graph.values import Value
 _MOST = 1 << 31  # of strides, pads and their like
 
 
-class Unsettled(Exception):
+class UnknownOperandError(Exception):
     """A shape or data is only known at run time."""
 
 
@@ -45,7 +45,7 @@ class Operands:
     def shape(self, index: int) -> Shape:
         shape = self.value(index).shape
         if shape is None:
-            raise Unsettled
+            raise UnknownOperandError
         return shape
 
     def shape_or_none(self, index: int) -> Shape | None:
@@ -56,7 +56,7 @@ class Operands:
         """The data of a constant operand without sizes that depend on N."""
         data = self.value(index).constant
         if data is None:
-            raise Unsettled
+            raise UnknownOperandError
         return data
 
     def known(self, index: int) -> bool:
@@ -93,7 +93,7 @@ class Operands:
         if shape is not None and (len(shape) != 1 or (length is not None and shape != (length,))):
             self.fail(f"{name} of shape ({'n' if length is None else length},)", written(shape))
 
-    def spreads(self, index: int, name: str, to: Shape) -> None:
+    def broadcasts(self, index: int, name: str, to: Shape) -> None:
         """Checks that an operand, where given, broadcasts to exactly this shape."""
         shape = self.shape_or_none(index)
         if shape is not None and (len(shape) > len(to) or any(have not in (1, size) for have, size in zip(shape[::-1], to[::-1],

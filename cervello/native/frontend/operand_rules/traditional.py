@@ -1,4 +1,7 @@
-"""Linear models, trees and preparation of features. Source: ONNX operator specification, ai.onnx.ml, version 5."""
+"""Linear models, support vector machines, trees, and preparation of features (TfIdfVectorizer among them).
+
+Source: ONNX operator specification, ai.onnx.ml, version 5; TfIdfVectorizer-9.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from cervello.native.frontend.operand_rules.table import Operands, operands_of
-from cervello.native.frontend.trees import FOREST, ML
+from cervello.native.frontend.trees import FOREST, ML, TRANSFORMS
 from cervello.native.graph.dims import Affine, parts, written
 
-TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_SVM_KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
+_MOST_SKIPPED = 1 << 16  # each is a pass over all words
 _KINDS = ("floats", "int64s", "tensor")
 
 
@@ -125,3 +129,46 @@ def _zip_map(o: Operands) -> None:
     o.rank(0, "scores", 1, 2)
     if parts(o.shape(0)[-1]) != (labels, 0):
         o.fail(f"a label for each of {written(o.shape(0))} columns", labels)
+
+
+def _support_vectors(o: Operands, n_vectors: int, n_coefficients: int, n_scores: int) -> None:
+    """Checks the attributes that regressors and classifiers share."""
+    o.choice("post_transform", "NONE", TRANSFORMS)
+    o.choice("kernel_type", "LINEAR", _SVM_KERNELS)
+    for name, counts in (("kernel_params", (0, 3)), ("support_vectors", (n_vectors * n_features(o),)), ("coefficients", (n_coefficients,))):
+        if (found := len(o.attribute(name) or ())) not in counts:
+            o.fail(f"{' or '.join(map(str, counts))} numbers as {name}", found)
+    if (found := len(o.attribute("rho") or ())) < n_scores:
+        o.fail(f"{n_scores} numbers as rho", found)
+
+
+@operands_of("SVMRegressor", domain=ML)
+def _svm_regressor(o: Operands) -> None:
+    n_vectors = o.at_least("n_supports", 0, 0)
+    _support_vectors(o, n_vectors, n_vectors or n_features(o), 1)
+
+
+@operands_of("SVMClassifier", domain=ML)
+def _svm_classifier(o: Operands) -> None:
+    n_labels, counts = len(o.attribute("classlabels_ints") or ()), o.attribute("vectors_per_class") or ()
+    if n_labels < 2:
+        o.fail("at least two classlabels_ints", n_labels)
+    if len(counts) != n_labels or min(counts, default=0) < 0 or not sum(counts):
+        o.fail(f"{n_labels} numbers of at least 0, not all of them 0, as vectors_per_class", list(counts),
+               "a linear machine without support vectors is exported as a LinearClassifier")
+    n_pairs = n_labels * (n_labels - 1) // 2
+    _support_vectors(o, sum(counts), (n_labels - 1) * sum(counts), n_pairs)
+    for name in ("prob_a", "prob_b"):
+        wanted = n_pairs if o.attribute("prob_a") or o.attribute("prob_b") else 0
+        if (found := len(o.attribute(name) or ())) != wanted:
+            o.fail(f"{wanted} numbers as {name}", found)
+
+
+@operands_of("TfIdfVectorizer")
+def _tf_idf(o: Operands) -> None:
+    o.choice("mode", None, ("TF", "IDF", "TFIDF"))
+    least, most = o.at_least("min_gram_length", 1), o.at_least("max_gram_length", 1)
+    if least > most:
+        o.fail(f"a min_gram_length of at most {most}", least)
+    if o.at_least("max_skip_count", 0) > _MOST_SKIPPED:
+        o.fail(f"a max_skip_count of at most {_MOST_SKIPPED}", o.attribute("max_skip_count"))

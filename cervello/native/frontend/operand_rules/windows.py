@@ -1,4 +1,4 @@
-"""Convolutions, poolings and resized pictures."""
+"""Convolutions, poolings and resized images."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _conv(o: Operands) -> None:
 
 
 def convolution(o: Operands, filters_at: int = 1, bias_at: int = 2) -> int:
-    """Checks a picture (operand 0), filters and a bias; returns the picture's rank."""
-    rank = o.rank(0, "a picture", 3)
+    """Checks an image (operand 0), filters and a bias; returns the image's rank."""
+    rank = o.rank(0, "an image", 3)
     o.rank(filters_at, "filters", rank, rank)
     _frame(o, rank - 2)
     x, w, groups = o.shape(0), o.shape(filters_at), o.at_least("group", 1, 1)
@@ -43,7 +43,7 @@ def convolution(o: Operands, filters_at: int = 1, bias_at: int = 2) -> int:
     channels, filters = (w[0], w[1] * groups) if transposed else (w[1] * groups, w[0])
     divided = channels if transposed else filters
     if x[1] != channels:
-        o.fail(f"a picture of {channels} channels", written(x))
+        o.fail(f"an image of {channels} channels", written(x))
     if not isinstance(divided, Affine) and divided % groups:
         o.fail(f"channels that {groups} groups share evenly", divided)
     o.has_shape(bias_at, "a bias", (filters,))
@@ -63,7 +63,7 @@ def _transposed(o: Operands, n: int) -> None:
 
 @operands_of("MaxPool", "AveragePool", "LpPool")
 def _pool(o: Operands) -> None:
-    n = o.rank(0, "a picture", 3) - 2
+    n = o.rank(0, "an image", 3) - 2
     _frame(o, n)
     kernel = o.attribute("kernel_shape") or ()
     if len(kernel) != n:
@@ -76,13 +76,13 @@ def _pool(o: Operands) -> None:
 
 @operands_of("CenterCropPad")
 def _center_crop_pad(o: Operands) -> None:
-    rank, axes = o.rank(0, "a picture", 1), o.attribute("axes")
+    rank, axes = o.rank(0, "an image", 1), o.attribute("axes")
     o.is_list(1, "sizes", rank if axes is None else len(o.axes(axes, rank)))
 
 
 @operands_of("Upsample", "Resize")
 def _resize(o: Operands) -> None:
-    rank = o.rank(0, "a picture", 1)
+    rank = o.rank(0, "an image", 1)
     old = o.node.op == "Upsample" or o.node.opset < 11
     o.choice("mode", "nearest", ("nearest", "linear", "cubic", "bilinear") if old else ("nearest", "linear", "cubic"))
     if not old:

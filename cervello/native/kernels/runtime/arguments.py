@@ -1,14 +1,14 @@
-"""The arrays of a run: checks them, looks them up by name, allocates outputs.
+"""The arrays of a run: checks them, looks them up by name, and allocates outputs.
 
-The check reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable ABI), because getting an
-array's address in Python costs 1 µs.
+The check reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable ABI), because reading an
+array's address in Python takes 1 µs.
 """
 
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_c_0, call_c_1, call_c_2, call_c_3, call_c_4, call_c_int_2_int, read_i32, word, write_i64
-from cervello.native.kernels.abi import MOST_DIMS
+from cervello.native.kernels.abi import MAX_DIMS
 from cervello.native.kernels.views import ARGUMENT_BYTES, Argument, Arguments, Context, argument
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
@@ -16,12 +16,12 @@ from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 @inline
 def _fits(entry, array, array_type, n_rows):
-    """Whether an object is a plain array of the record's dtype and shape; a size of -1 means n_rows."""
+    """Whether an object is an array with the dtype, flags and shape of the record; a size of -1 stands for n_rows."""
     expected = Argument(entry)
     if word(array + TYPE, 0) != array_type:
         return False
     dtype = word(array + DTYPE, 0)
-    if dtype != expected.dtype and dtype != expected.also:
+    if dtype != expected.dtype and dtype != expected.second_dtype:
         return False
     flags = expected.flags
     if read_i32(array + FLAGS, 0) & flags != flags:
@@ -39,7 +39,7 @@ def _fits(entry, array, array_type, n_rows):
 
 @inline
 def _is_apart(arguments, port, n_rows):
-    """Whether this array and the arrays before it do not alias, if one of the pair is an output: a program may write before it reads."""
+    """Whether this array overlaps no array before it, in pairs with an output: a program may write an output before it reads an input."""
     this = Argument(argument(arguments, port))
     start, output = this.base, this.output
     end = start + n_rows * this.row_bytes + this.fixed_bytes
@@ -76,7 +76,7 @@ def check_arguments(ctx, objects, n_rows):
 
 @inline
 def _find_next(ctx, names):
-    """Calls PyDict_Next; its results are in the context."""
+    """Calls PyDict_Next; key and value are stored in the context."""
     context = Context(ctx)
     return call_c_4(context.dict_next, names, context.position_at, context.key_at, context.value_at) != 0
 
@@ -94,13 +94,13 @@ def _has_plain_keys(ctx, names):
 
 @inline
 def _is_given(entry, output):
-    """Whether the caller gives this array, as an output if `output` is 1."""
+    """Whether the caller passes this array by name: among the outputs if `output` is 1, else among the inputs."""
     return Argument(entry).hidden == 0 and Argument(entry).output == output
 
 
 @noinline
 def find_in_order(ctx, names, output, arrays):
-    """Stores the arrays of a dict whose keys are the records' own str objects in the same order; compares by identity only."""
+    """Stores the arrays of a dict whose keys are the str objects of the records, in the same order; compares by identity. Else False."""
     context = Context(ctx)
     context.position = 0
     entry = argument(context.arguments, 0)
@@ -133,7 +133,7 @@ def find_by_name(ctx, names, output, arrays):
 @noinline
 def make_outputs(ctx, names, arrays, n_rows):
     """Allocates arrays of n_rows rows into an empty dict and stores them; False if out of memory."""
-    context, sizes = Context(ctx), stack_words(MOST_DIMS)
+    context, sizes = Context(ctx), stack_words(MAX_DIMS)
     entry = argument(context.arguments, 0)
     for i in range(Arguments(context.arguments).n_arrays):
         if _is_given(entry, 1):
@@ -158,7 +158,7 @@ def make_outputs(ctx, names, arrays, n_rows):
 
 @noinline
 def count_references(ctx, function):
-    """Calls Py_IncRef or Py_DecRef for every array found in a dict."""
+    """Calls `function`, Py_IncRef or Py_DecRef, for every array that was found by name."""
     arguments = Context(ctx).arguments
     n_arrays = Arguments(arguments).n_arrays
     arrays = argument(arguments, n_arrays)

@@ -33,7 +33,7 @@ def run_steps(program, end, ctx):
 
 @noinline
 def run_chunk(ctx, arguments, plan, first):
-    """Runs a plan without parts on the arrays noted in the argument records, from row `first` on."""
+    """Runs a plan without parts on the arrays of the argument records, from row `first` on."""
     context, facts = Context(ctx), Plan(plan)
     entry = argument(arguments, 0)
     for i in range(Arguments(arguments).n_arrays):
@@ -47,10 +47,10 @@ def run_chunk(ctx, arguments, plan, first):
 
 @noinline
 def _read_clock(ctx):
-    """Reads the clock; nanoseconds."""
+    """The current time of the context's clock, in ns."""
     context = Context(ctx)
     if context.clock_writes != 0:
-        call_c_1(context.clock, context.now_at)  # returns a 32-bit int status, which is ignored: the call cannot fail
+        call_c_1(context.clock, context.now_at)  # its 32-bit status is ignored: the call cannot fail
     else:
         context.now = call_c_0(context.clock)
     return context.now
@@ -58,21 +58,22 @@ def _read_clock(ctx):
 
 @noinline
 def _is_in_time(ctx, first, n_rows):
-    """Whether a chunk is expected to end before the deadline, by the measured time per row of this batch, else by the estimate."""
+    """Whether a chunk is expected to end before the deadline: by the measured time per row of this batch, if any, else by `row_ns`."""
     context, now = Context(ctx), _read_clock(ctx)
-    if context.sure == 0:
-        context.sure = first
-        context.since = now
-    n_run, row_ns = first - context.sure, context.row_ns
+    if context.guaranteed_rows == 0:
+        context.guaranteed_rows = first
+        context.first_chunk_end = now
+    n_run, row_ns = first - context.guaranteed_rows, context.row_ns
     if n_run > 0:
-        row_ns = (now - context.since) // n_run
-    return now + row_ns * n_rows <= context.until
+        row_ns = (now - context.first_chunk_end) // n_run
+    return now + row_ns * n_rows <= context.deadline
 
 
 @noinline
 def _run_chunks(ctx, plan, first):
+    """Runs all chunks of a plan, or those that are expected to end before the deadline."""
     context, facts = Context(ctx), Plan(plan)
-    arguments, n_parts, limited = context.arguments, facts.n_parts, context.until != 0
+    arguments, n_parts, limited = context.arguments, facts.n_parts, context.deadline != 0
     if n_parts == 0:
         return run_chunk(ctx, arguments, plan, first)
     for p in range(n_parts):
@@ -85,7 +86,7 @@ def _run_chunks(ctx, plan, first):
                     break  # the next part may have smaller chunks
             status = run_chunk(ctx, arguments, chunk, first)
             if status != 0:
-                if limited and first > 0:  # the rows before it are done; this chunk is the first of the next batch
+                if limited and first > 0:  # earlier rows are complete; the next batch runs this chunk first, and reports its error
                     context.n_run = first
                     return 0
                 return status
@@ -98,7 +99,7 @@ def _run_chunks(ctx, plan, first):
 
 @noinline
 def execute(ctx, plan, first):
-    """Runs a plan on the noted arrays from row `first` on; returns 0, or the status of `run_steps`."""
+    """Runs a plan on the arrays of the argument records from row `first` on; returns 0, or the status of `run_steps`."""
     mode = pin_float_mode()
     if Plan(plan).releases_gil != 0:
         thread = call_c_0(Context(ctx).save_thread)

@@ -1,4 +1,4 @@
-"""Answers a request frame with a reply frame: compares the fixed bytes, copies the variable ones, and runs the batch."""
+"""Answers a request frame with a reply frame: compares the constant bytes, copies the variable bytes, and runs the batch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _COPY_BYTES = COPY.n_bytes
 
 @noinline
 def _read_big_endian(at, n_bytes):
+    """An unsigned big-endian integer."""
     value = 0
     for i in range(n_bytes):
         value = value << 8 | read_u8(at, i)
@@ -23,7 +24,7 @@ def _read_big_endian(at, n_bytes):
 
 @inline
 def _packed_bytes(value):
-    """Bytes of an integer below 2³² in msgpack."""
+    """The number of bytes of an integer below 2³² in msgpack."""
     if value < 128:
         return 1
     if value < 256:
@@ -46,6 +47,7 @@ def _pack(at, value):
 
 @noinline
 def _make_copies(block, first, end):
+    """Makes the copies first … end of a block."""
     for i in range(first, end):
         copy = _copy(Frame(block).more + i * _COPY_BYTES)
         copy_bytes(copy.target, copy.source, copy.n_bytes)
@@ -56,12 +58,12 @@ def answer_frame(block, plan, n_bytes, objects, n_objects):
 
     Args:
       block: address of the words FRAME of `frame_words`.
-      plan, objects, n_objects: as in `control.run_named`; a plan of 0 stands for that of the batch, if the batch is ready. With another
-        one the caller holds the exclusive lock of the agents.
+      plan, objects, n_objects: as in `control.run_named`; a plan of 0 stands for the plan of the batch, if the batch is ready. With any
+        other plan, the caller holds the exclusive lock of the agents.
       n_bytes: of the received frame.
     Returns:
-      0 if the frame has another format or the batch does not run; nothing is changed then. Else start * 2 + end * 32, the byte range of the
-      reply frame, plus 1 if nonfinite state must be reported.
+      0 if the frame has another format or the batch does not run; nothing is changed then. Else start * 2 + end * 32, with the byte range
+      [start, end) of the reply frame, plus 1 if nonfinite state must be reported.
     """
     w = Frame(block)
     frame = w.frame

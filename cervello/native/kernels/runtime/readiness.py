@@ -1,4 +1,4 @@
-"""The check that a known batch may run at once: its plan is prepared, its agents' slots hold, and no thread changes agents."""
+"""Checks that a known batch may run at once: its plan is prepared, its slots are valid, and no thread is changing agents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _readiness = view(READINESS)
 def ready_plan(readiness, n_rows):
     """The address of the plan for a batch of agents whose slots are known; 0 if another path is needed.
 
-    The caller holds the GIL up to the end of the run, so it need not take the lock: no agent can end meanwhile.
+    The caller holds the GIL until the end of the run, so no agent can end meanwhile, and the lock is not needed.
 
     Args:
       readiness: address of the words READINESS of `readiness_words`.

@@ -12,8 +12,7 @@ from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
-from cervello.native.lowering.rules.convolution_taps import two as _two
+from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels, rows_and_columns
 from cervello.native.lowering.rules.elementwise import Activation, joined_activation
 from cervello.native.lowering.rules.linear import packed
 from cervello.native.lowering.rules.reductions import emit_reduction
@@ -57,34 +56,35 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
     # Prefetch only inputs of the model: results of earlier steps are in the cache, and interleaved rows would be prefetched many times.
-    (height, width), (xc, xh, xw) = _two(found.sizes, 1), _planar(source)[1:]
-    cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
+    (height, width), (xc, xh, xw) = rows_and_columns(found.sizes, 1), _planar(source)[1:]
+    prefetches = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
     block, parameters = act or (None, [])
-    pixels = over_pixels(found, w.shape[1], _planar(source))
-    places = over_filters(found, w.shape[1], _planar(source), groups)
-    out_height, out_width = _two(found.outputs, 1)
-    (sh, sw), (ph, pw) = _two(found.strides, 1), _two(found.pads, 0)
+    pixels_plan = over_pixels(found, w.shape[1], _planar(source))
+    filters_plan = over_filters(found, w.shape[1], _planar(source), groups)
+    out_height, out_width = rows_and_columns(found.outputs, 1)
+    (sh, sw), (ph, pw) = rows_and_columns(found.strides, 1), rows_and_columns(found.pads, 0)
     common = {"images": source.shape[0], "groups": groups, "channels": w.shape[1], "filters": filters, "k": k, "height": height,
               "width": width, "out_height": out_height, "out_width": out_width, "ph": ph, "pw": pw, "x_by": _planar(source),
-              "y_by": _planar(target), "cold": cold, "activation": Address(block) if block else 0, "more": parameters}
-    if pixels.cycles(filters, k) <= places.cycles(filters, k):
+              "y_by": _planar(target), "prefetches": prefetches, "activation": Address(block) if block else 0, "more": parameters}
+    if pixels_plan.cycles(filters, k) <= filters_plan.cycles(filters, k):
         yh, yw = _planar(target)[2:]
-        direct = yw == 4 and (out_height == 1 or (pixels.columns == out_width and yh == out_width * 4))
-        results = lowering.scratch((FILTERS * -(-pixels.pixels // 16) * 16,), F32)
-        copied = results if pixels.in_place else lowering.scratch((pixels.copied,), F32)
+        direct = yw == 4 and (out_height == 1 or (pixels_plan.columns == out_width and yh == out_width * 4))
+        results = lowering.scratch((FILTERS * -(-pixels_plan.pixels // 16) * 16,), F32)
+        copied = results if pixels_plan.in_place else lowering.scratch((pixels_plan.copied,), F32)
         lowering.emit(
             "convolution:by_pixels", (source,), (target,), (copied, results),
             weights=Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"),
-            bias=Weight(_padded(bias.reshape(groups, filters), FILTERS)), offsets=Weight(pixels.offsets), rows=pixels.rows,
-            columns=pixels.columns, sh=sh, sw=sw, in_place=int(pixels.in_place), direct=int(direct), **common)
+            bias=Weight(_padded(bias.reshape(groups, filters), FILTERS)), offsets=Weight(pixels_plan.offsets), rows=pixels_plan.rows,
+            columns=pixels_plan.columns, sh=sh, sw=sw, in_place=int(pixels_plan.in_place), direct=int(direct), **common)
         return
     panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
     results, addresses = lowering.scratch((PIXELS * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((PIXELS,), np.int64)
-    copied = results if places.in_place else lowering.scratch((places.copied,), F32)
+    copied = results if filters_plan.in_place else lowering.scratch((filters_plan.copied,), F32)
     lowering.emit(
         "convolution:by_filters", (source,), (target,), (copied, results, addresses), weights=Weight(panels, "filters"),
-        bias=Weight(_padded(bias.reshape(groups, filters), PANEL)), offsets=Weight(places.offsets), rows=places.rows,
-        columns=places.columns, down=places.down, right=places.right, in_place=int(places.in_place), by_pixel=int(places.by_pixel),
+        bias=Weight(_padded(bias.reshape(groups, filters), PANEL)), offsets=Weight(filters_plan.offsets), rows=filters_plan.rows,
+        columns=filters_plan.columns, down=filters_plan.down, right=filters_plan.right, in_place=int(filters_plan.in_place),
+        by_pixel=int(filters_plan.by_pixel),
         **common)
 
 
@@ -114,11 +114,12 @@ def _pool(lowering: Lowering, node: Node) -> None:
         emit_reduction(lowering, "max_", source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))
         return
     target = lowering.output(node.outputs[0], contiguous=False)
-    row = lowering.scratch((_two(found.sizes, 1)[1],), F32)
-    (height, width), (out_height, out_width) = _two(found.sizes, 1), _two(found.outputs, 1)
+    row = lowering.scratch((rows_and_columns(found.sizes, 1)[1],), F32)
+    (height, width), (out_height, out_width) = rows_and_columns(found.sizes, 1), rows_and_columns(found.outputs, 1)
     counted = {} if node.op == "MaxPool" else {"counts_padding": node.attributes.get("count_include_pad", 0)}
     lowering.emit(
         f"pooling:{'max' if node.op == 'MaxPool' else 'average'}_pool", (source,), (target,), (row,), images=source.shape[0],
-        channels=source.shape[1], height=height, width=width, out_height=out_height, out_width=out_width, window=_two(found.kernel, 1),
-        strides=_two(found.strides, 1), dilations=_two(found.dilations, 1), pads=_two(found.pads, 0), x_by=_planar(source),
-        y_by=_planar(target), **counted)
+        channels=source.shape[1], height=height, width=width, out_height=out_height, out_width=out_width,
+        window=rows_and_columns(found.kernel, 1), strides=rows_and_columns(found.strides, 1),
+        dilations=rows_and_columns(found.dilations, 1), pads=rows_and_columns(found.pads, 0), x_by=_planar(source), y_by=_planar(target),
+        **counted)

@@ -11,13 +11,13 @@ from cervello.native.graph.dtypes import Array
 from cervello.native.kernels.sizes import FILTERS
 from cervello.native.shapes.rules.windows import Window
 
-_FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles per term of 8 filters on 0 to 2 vectors of pixels; on three, 12.7
+_CYCLES_PER_TERM = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles per term of 8 filters on 0 to 2 vectors of pixels; on three, 12.7
 _SPLIT = {1: 8, 2: 14, 4: 22}  # by stride: cycles to split a vector of pixels and its neighbours
 _GATHER = 30  # cycles for a vector whose pixels are not adjacent
-_NEAR = 4096  # float32 in the first-level cache beside the weights
+_L1_ELEMENTS = 4096  # float32 in the first-level cache beside the weights
 
 
-def two(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
+def rows_and_columns(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
     """Rows and columns; a one-dimensional image is one row."""
     return (fill, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
 
@@ -30,7 +30,7 @@ class OverPixels:
       offsets: [K] int64 bytes from a pixel to each of its taps.
       pixels: computed pixels, including those between the ends of rows.
       copied: float32 of the padded image; 0 in place.
-      copying: estimated cycles of the copy.
+      copy_cycles: estimated cycles of the copy.
     """
 
     in_place: bool
@@ -39,14 +39,14 @@ class OverPixels:
     columns: int
     pixels: int
     copied: int
-    copying: float
+    copy_cycles: float
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
         vectors = -(-self.pixels // 16)
-        each = vectors // 3 * 12.7 + _FEW[vectors % 3]
+        each = vectors // 3 * 12.7 + _CYCLES_PER_TERM[vectors % 3]
         blocks = filters // FILTERS + (0 if filters % FILTERS == 0 else 0.6 if filters % FILTERS <= 4 else 1)
-        return blocks * k * each + self.copying + filters * vectors * 6
+        return blocks * k * each + self.copy_cycles + filters * vectors * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class OverFilters:
     right: int
     pixels: int
     copied: int
-    copying: float
+    copy_cycles: float
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
@@ -76,21 +76,21 @@ class OverFilters:
         half = 0 < left <= 16
         wide += left > 16
         each = (9.1 * wide + 5.8 * half) * tiles
-        return k * each + self.copying + self.pixels * (12 + filters * 0.6)
+        return k * each + self.copy_cycles + self.pixels * (12 + filters * 0.6)
 
 
 
 
 def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverPixels:
     """Taps for lanes over pixels."""
-    (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
-    out_height, out_width = two(found.outputs, 1)
+    (kh, kw), (sh, sw), (dh, dw) = (rows_and_columns(sizes, 1) for sizes in (found.kernel, found.strides, found.dilations))
+    out_height, out_width = rows_and_columns(found.outputs, 1)
     _, xc, xh, xw = strides
     in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh >= 0 and xh % 4 == 0  # rows may be in reverse order
     rows, columns = out_height + (kh - 1) * dh // sh, out_width + (kw - 1) * dw // sw
     plane = rows * columns * 4
     if in_place:
-        columns = xh // 4 if two(found.sizes, 1)[0] > 1 else columns
+        columns = xh // 4 if rows_and_columns(found.sizes, 1)[0] > 1 else columns
         channel, row = xc, columns * 4
     else:
         channel, row = plane * sh * sw, columns * 4
@@ -99,15 +99,15 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
     offsets = _over_channels(channels, channel, planes + i // sh * row + j // sw * 4)
     copied = 0 if in_place else channels * sh * sw * rows * columns
     vectors = sh * rows * -(-columns // 16)  # of a channel, or of 16 channels side by side
-    copying = vectors * (90 * sw * -(-channels // 16) if xc == 4 and channels >= 4
-                         else channels * (_SPLIT[sw] if xw == 4 and sw in _SPLIT else _GATHER * sw)) + _far(copied)
-    return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width, copied, 0.0 if in_place else copying)
+    copy_cycles = vectors * (90 * sw * -(-channels // 16) if xc == 4 and channels >= 4
+                             else channels * (_SPLIT[sw] if xw == 4 and sw in _SPLIT else _GATHER * sw)) + _cache_miss_cycles(copied)
+    return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width, copied, 0.0 if in_place else copy_cycles)
 
 
 def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups: int) -> OverFilters:
     """Taps for lanes over filters."""
-    (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
-    out_height, out_width = two(found.outputs, 1)
+    (kh, kw), (sh, sw), (dh, dw) = (rows_and_columns(sizes, 1) for sizes in (found.kernel, found.strides, found.dilations))
+    out_height, out_width = rows_and_columns(found.outputs, 1)
     _, xc, xh, xw = strides
     rows, columns = (out_height - 1) * sh + (kh - 1) * dh + 1, (out_width - 1) * sw + (kw - 1) * dw + 1
     in_place = _inside(found)
@@ -121,14 +121,14 @@ def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups:
     offsets = _over_channels(channels, channel, np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw * column)
     copied = 0 if in_place else channels * rows * columns
     a_vector = _SPLIT[1] if xw == 4 else _GATHER
-    copying = 4 * rows * -(-columns * channels // 16) if by_pixel else channels * rows * -(-columns // 16) * a_vector
+    copy_cycles = 4 * rows * -(-columns * channels // 16) if by_pixel else channels * rows * -(-columns // 16) * a_vector
     return OverFilters(in_place, by_pixel, offsets, rows, columns, sh * row, sw * column, out_height * out_width, copied,
-                       0.0 if in_place else copying + _far(copied))
+                       0.0 if in_place else copy_cycles + _cache_miss_cycles(copied))
 
 
-def _far(copied: int) -> float:
+def _cache_miss_cycles(copied: int) -> float:
     """Additional cycles of a copy and its reads if it does not fit the first-level cache."""
-    return copied / 2 if copied > _NEAR else 0.0
+    return copied / 2 if copied > _L1_ELEMENTS else 0.0
 
 
 def _over_channels(channels: int, step: Any, window: Array) -> Array:

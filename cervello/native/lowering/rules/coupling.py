@@ -11,7 +11,7 @@ from math import isqrt
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.graph.dims import Affine, Dim, written
 from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.graph.graph import Node
@@ -47,7 +47,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
     lowering.emit("coupling:couple", (pairs,), (result,), (work,), rows=pairs.shape[0], classes=classes)
 
 
-@host("PairwiseCoupling")
+@numpy_op("PairwiseCoupling")
 def _on_arrays(node: Node, r: Array) -> Array:
     """The definition, for constants."""
     classes = _n_classes(r.shape[1])

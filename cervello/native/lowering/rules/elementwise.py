@@ -79,13 +79,13 @@ def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | 
     act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
     if reader is None or act is None:
         return name, None
-    lowering.absorb(reader)
+    lowering.mark_fused(reader)
     return reader.outputs[0], act
 
 
 def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
     """target = block(source), element by element."""
-    if _gappy(target):
+    if _has_inner_gaps(target):
         fresh = lowering.scratch(target.shape, target.dtype)
         emit_map(lowering, block, source, fresh, parameters)
         lowering.copy(fresh, target)
@@ -101,7 +101,7 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
                   target_by=to[:3], more=parameters)
 
 
-def _gappy(target: Tensor) -> bool:
+def _has_inner_gaps(target: Tensor) -> bool:
     """Whether elements of the inner axis are not adjacent, as in a column of a wider row; blocks cannot write that."""
     sizes, steps = collapse(target.shape, [target.strides])
     return bool(sizes) and steps[0][-1] != target.itemsize
@@ -148,7 +148,7 @@ def _not(lowering: Lowering, node: Node) -> None:
 
 
 @lowers("IsNaN", "IsInf")
-def _strange(lowering: Lowering, node: Node) -> None:
+def _is_nan_or_inf(lowering: Lowering, node: Node) -> None:
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
     block = _K + ("unary:is_nan" if node.op == "IsNaN" else "unary:is_inf")
     words = {} if node.op == "IsNaN" else {side: int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")}
@@ -198,7 +198,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     Args:
       parameters: of the block, but for the broadcast mask.
     """
-    if _gappy(target):
+    if _has_inner_gaps(target):
         fresh = lowering.scratch(target.shape, target.dtype)
         emit_binary(lowering, block, operands, fresh, act, **parameters)
         lowering.copy(fresh, target)
@@ -211,8 +211,8 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         fits = [stride in (0, o.itemsize) for stride, o in zip(last, operands, strict=False)]
         if all(fits) and any(stride != 0 for stride in last[:-1]):
             break
-        all_still = not any(stride != 0 for stride in last[:-1])
-        operands = tuple(o if fit and not (all_still and i == 0) else lowering.materialised(o, target.shape)
+        all_broadcast = not any(stride != 0 for stride in last[:-1])
+        operands = tuple(o if fit and not (all_broadcast and i == 0) else lowering.materialised(o, target.shape)
                          for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
     else:
         raise NoKernelError("strides that no loop covers")
@@ -220,8 +220,8 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     sizes, steps = padded(sizes, steps, 4)
     words: dict[str, Any] = {f"{name}_by": step[:3] for name, step in zip((*"abc"[:len(operands)], "target"), steps, strict=True)}
     words |= {"block": Address(_K + block), "count": sizes[3], "sizes": sizes[:3]}
-    short = isinstance(sizes[3], int) and sizes[3] < _LONG and sizes[:3] != [1, 1, 1]
-    if act is not None and not short:
+    short_rows = isinstance(sizes[3], int) and sizes[3] < _LONG and sizes[:3] != [1, 1, 1]
+    if act is not None and not short_rows:
         lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
         return
     lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=arrange(_K + block, mask=broadcast_mask, **parameters))
@@ -229,7 +229,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         emit_map(lowering, act[0], target, target, act[1])
 
 
-def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
+def _reusable_operand(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
     shape = lowering.shape(name)
     return next((o for o in operands if o.shape == shape and o.buffer.readers == 1), None)
 
@@ -254,11 +254,12 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
     if ordered is not None:
         emit_binary(lowering, block, *ordered, act=act)
         return
-    target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
-    several = operands[2:]  # of Max and Min
-    emit_binary(lowering, block, (operands[0], operands[1]), target, act=None if several else act)
-    for i, operand in enumerate(several, 1):
-        emit_binary(lowering, block, (target, operand), target, act=act if i == len(several) else None)
+    over = _reusable_operand(lowering, tuple(operands), name) if len(operands) == 2 else None
+    target = lowering.output(name, contiguous=False, over=over)
+    more_operands = operands[2:]  # of Max and Min
+    emit_binary(lowering, block, (operands[0], operands[1]), target, act=None if more_operands else act)
+    for i, operand in enumerate(more_operands, 1):
+        emit_binary(lowering, block, (target, operand), target, act=act if i == len(more_operands) else None)
 
 
 @lowers("Where")

@@ -43,7 +43,7 @@ def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict
     sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
     return {"itemsize": data.itemsize, "index_bytes": indices.itemsize, "size": data.shape[axis], "axis_by": data.strides[axis],
-            "sizes": sizes, "named_by": steps[0], "indices_by": steps[1], "other_by": steps[2]}
+            "sizes": sizes, "data_by": steps[0], "indices_by": steps[1], "values_by": steps[2]}
 
 
 @lowers("GatherElements")
@@ -74,14 +74,15 @@ def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
 def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> dict[str, Any]:
     """The words of index tuples that select blocks of a contiguous tensor, by name."""
     depth = indices.shape[-1]
-    lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
+    batch_sizes, data_sizes = whole.shape[:batch_axes], whole.shape[batch_axes:]
     if isinstance(depth, Affine) or depth > _DEPTH:
         raise NoKernelError(f"tuples of {depth} indices")
-    named = [fixed(size, "rows picked across the batch") for size in rest[:depth]]
-    idle = [0] * (_DEPTH - depth)
-    return {"batches": product(lead), "tuples": product(indices.shape[batch_axes:-1]), "depth": depth, "index_bytes": indices.itemsize,
-            "block": product(rest[depth:]) * whole.itemsize, "batch_by": product(rest) * whole.itemsize, "sizes": [*named, *idle],
-            "strides": [*whole.strides[batch_axes:batch_axes + depth], *idle]}
+    sizes = [fixed(size, "rows picked across the batch") for size in data_sizes[:depth]]
+    unused = [0] * (_DEPTH - depth)
+    return {"batches": product(batch_sizes), "tuples": product(indices.shape[batch_axes:-1]), "depth": depth,
+            "index_bytes": indices.itemsize, "block": product(data_sizes[depth:]) * whole.itemsize,
+            "batch_by": product(data_sizes) * whole.itemsize, "sizes": [*sizes, *unused],
+            "strides": [*whole.strides[batch_axes:batch_axes + depth], *unused]}
 
 
 @lowers("GatherND")

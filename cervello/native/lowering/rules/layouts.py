@@ -13,38 +13,38 @@ _MANY = 1 << 20  # N for which strides are compared
 _RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 
 
-def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
+def fold_transposed_reshape(lowering: Lowering, node: Node, source: Tensor) -> bool:
     """Lowers a Reshape, its only consumer Transpose, and that one's only consumer Reshape as one view of `source`, if one exists.
 
     Exported attention merges heads with the batch, moves them and splits them again; the first Reshape alone would copy.
     """
-    turn = lowering.only_reader(node.outputs[0])
-    if turn is None or turn.op != "Transpose" or turn.domain:
+    transpose = lowering.only_reader(node.outputs[0])
+    if transpose is None or transpose.op != "Transpose" or transpose.domain:
         return False
-    back = lowering.only_reader(turn.outputs[0])
-    if back is None or back.op not in _RESHAPES or back.domain or back.inputs[0] != turn.outputs[0]:
+    last_reshape = lowering.only_reader(transpose.outputs[0])
+    if last_reshape is None or last_reshape.op not in _RESHAPES or last_reshape.domain or last_reshape.inputs[0] != transpose.outputs[0]:
         return False
-    parted = common_parts(source.shape, lowering.shape(node.outputs[0]))
-    if parted is None:
+    refined = common_refinement(source.shape, lowering.shape(node.outputs[0]))
+    if refined is None:
         return False
-    sizes, groups = parted
-    fine = reshaped(source, source.name, sizes)
-    if fine is None:
+    sizes, groups = refined
+    split_view = reshaped(source, source.name, sizes)
+    if split_view is None:
         return False
-    order = [axis for group in turn.attributes.get("perm") or reversed(range(len(groups))) for axis in groups[group]]
-    moved = fine.viewed(source.name, tuple(sizes[axis] for axis in order), tuple(fine.strides[axis] for axis in order))
-    name = back.outputs[0]
+    order = [axis for group in transpose.attributes.get("perm") or reversed(range(len(groups))) for axis in groups[group]]
+    moved = split_view.viewed(source.name, tuple(sizes[axis] for axis in order), tuple(split_view.strides[axis] for axis in order))
+    name = last_reshape.outputs[0]
     view = reshaped(moved, name, lowering.shape(name))
     if view is None:
         return False
-    lowering.absorb(turn)
-    lowering.absorb(back)
-    view.buffer.readers += lowering.uses[name]  # counted now, so that no step overwrites the view; `back` counts them again
+    lowering.mark_fused(transpose)
+    lowering.mark_fused(last_reshape)
+    view.buffer.readers += lowering.uses[name]  # counted now, so that no step overwrites the view; `last_reshape` counts them again
     lowering.alias(name, view)
     return True
 
 
-def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
+def common_refinement(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
     """Sizes that refine both shapes, without 1, and the indices of those that form each axis of `after`; None if there are none."""
     if 0 in before or 0 in after:
         return None
@@ -88,7 +88,7 @@ def in_order_of_operand(lowering: Lowering, name: str, operands: Sequence[Tensor
     """
     shape, reader = lowering.shape(name), lowering.only_reader(name)
     whole = next((operand for operand in operands if operand.shape == shape), None)
-    if whole is None or reader is None or reader.op != "Attend" or name in lowering.places:
+    if whole is None or reader is None or reader.op != "Attend" or name in lowering.destinations:
         return None
     if any(operand is not whole and product(operand.shape) != 1 for operand in operands):
         return None

@@ -16,7 +16,7 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
-NARROW = 8  # products of up to so many columns have lanes along K, if K is long enough
+MOST_GEMV_COLUMNS = 8  # products of up to so many columns have lanes along K, if K is long enough
 
 
 def segments_for(k: int, width: int) -> int:
@@ -56,7 +56,7 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, 
     words: dict[str, Any] = {
         "bias": Weight(padded_bias(bias, width)), "rows": rows, "k": k, "width": width, "lda": lda, "ldc": ldc,
         "activation": Address(block) if block else 0, "more": parameters}
-    if _is_narrow(k, width):
+    if _uses_gemv(k, width):
         columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
         columns[:width, :k] = w.T
         lowering.emit("gemv:gemm", (source,), (target,), weights=Weight(columns, "columns"), ldw=columns.shape[1] * 4, **words)
@@ -68,9 +68,9 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, 
         lowering.emit("gemm:gemm_residual", (source, residual), (target,), ldr=residual.strides[0], **words)
 
 
-def _is_narrow(k: int, width: int) -> bool:
+def _uses_gemv(k: int, width: int) -> bool:
     """Whether the product has lanes along K; that kernel adds no residual."""
-    return width <= NARROW and k >= (32 if width <= 4 else 64)
+    return width <= MOST_GEMV_COLUMNS and k >= (32 if width <= 4 else 64)
 
 
 def _matrix(lowering: Lowering, tensor: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _matrix(lowering: Lowering, tensor: Tensor) -> Tensor:
     return lowering.materialised(tensor).dense_view((rows, k), tensor.name)
 
 
-def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
+def _target_matrix(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
     """The target of a product, as a matrix."""
     target = lowering.output(name, contiguous=False)
     view = reshaped(target, name, (rows, width))
@@ -114,7 +114,7 @@ def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None
             if lowering.values[reader.outputs[0]].shape != lowering.values[name].shape:
                 break
             if row is None:
-                residual = None if _is_narrow(k, width) else _residual(lowering, other, name, rows, width)
+                residual = None if _uses_gemv(k, width) else _residual(lowering, other, name, rows, width)
                 if residual is None:
                     break
             else:
@@ -123,9 +123,9 @@ def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None
             act = activation(lowering, reader) if reader.inputs[0] == name else None
             if act is None:
                 break
-        lowering.absorb(reader)
+        lowering.mark_fused(reader)
         name = reader.outputs[0]
-    emit_gemm(lowering, source, w, bias, _place(lowering, name, rows, width), act, rows, residual)
+    emit_gemm(lowering, source, w, bias, _target_matrix(lowering, name, rows, width), act, rows, residual)
 
 
 def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width: int) -> Tensor | None:
@@ -163,7 +163,7 @@ def _gemm(lowering: Lowering, node: Node) -> None:
             scaled = lowering.scratch(extra.shape, F32)
             emit_binary(lowering, "binary:mul", (extra, lowering.stored(f"{name}/beta", np.array([beta], F32))), scaled)
             extra = scaled
-        target = _place(lowering, name, matrix.shape[0], w.shape[1])
+        target = _target_matrix(lowering, name, matrix.shape[0], w.shape[1])
         emit_gemm(lowering, matrix, w, None, target, None, matrix.shape[0])
         whole = lowering.tensors[name]
         emit_binary(lowering, "binary:add", (whole, extra), whole)

@@ -16,7 +16,7 @@ from cervello.native.graph.tensors import Space, Tensor, reshaped
 from cervello.native.lowering.loop_nests import broadcast_strides, fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.layouts import passes_transpose
+from cervello.native.lowering.rules.layouts import fold_transposed_reshape
 from cervello.native.shapes.rules.basic import axis_of
 
 
@@ -34,19 +34,20 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         name = node.outputs[0]
         if any(lowering.values[i].shape is None for i in node.inputs):
             continue
-        whole = lowering.places.get(name)
+        whole = lowering.destinations.get(name)
         if whole is None:
             whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
-            lowering.places[name] = whole
+            lowering.destinations[name] = whole
         times = Counter(node.inputs)
-        made = [i for i in node.inputs if times[i] == 1 and i in makers and i not in lowering.places and lowering.values[i].data is None]
+        made = [i for i in node.inputs
+                if times[i] == 1 and i in makers and i not in lowering.destinations and lowering.values[i].data is None]
         lowering.early_matters |= whole.buffer.space is Space.ARENA and len(made) > 1
         if not early and whole.buffer.space is Space.ARENA:
             made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
-        here = set(made)
+        chosen = set(made)
         for operand, part in zip(node.inputs, _parts(lowering, whole, _concat_axis(node, whole), node.inputs), strict=True):
-            if operand in here:
-                lowering.places[operand] = part
+            if operand in chosen:
+                lowering.destinations[operand] = part
 
 
 def _concat_axis(node: Node, whole: Tensor) -> int:
@@ -106,7 +107,7 @@ def _reshape(lowering: Lowering, node: Node) -> None:
     name = node.outputs[0]
     source, shape = lowering.tensor(node.inputs[0]), lowering.shape(name)
     view = reshaped(source, name, shape)
-    if view is None and passes_transpose(lowering, node, source):
+    if view is None and fold_transposed_reshape(lowering, node, source):
         return
     lowering.alias(name, view or lowering.materialised(source).dense_view(shape))
 
@@ -183,7 +184,7 @@ def _emit_gather(lowering: Lowering, table: Tensor, index: Tensor, target: Tenso
                   inner=product(table.shape[axis + 1:]) * table.itemsize, index_bytes=index.itemsize, outer=product(table.shape[:axis]))
 
 
-def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: Array) -> Tensor:
+def gather_along(lowering: Lowering, source: Tensor, axis: int, places: Array) -> Tensor:
     """A tensor of the elements at constant indices along an axis."""
     table = lowering.contiguous(source)
     target = lowering.scratch((*source.shape[:axis], places.size, *source.shape[axis + 1:]), source.dtype)
@@ -192,15 +193,15 @@ def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: Array) ->
     return target
 
 
-def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[int], after: list[int], mode: str) -> None:
+def _pad_by_index(lowering: Lowering, name: str, source: Tensor, before: list[int], after: list[int], mode: str) -> None:
     """Padding with elements of the tensor itself: reflect, edge or wrap, axis after axis."""
     for axis, (first, last) in enumerate(zip(before, after, strict=True)):
         if first or last:
             size = fixed(source.shape[axis], "padding across the batch")
-            kept = np.arange(size)[max(-first, 0):size - max(-last, 0)]
-            if kept.size == 0:
+            inner = np.arange(size)[max(-first, 0):size - max(-last, 0)]
+            if inner.size == 0:
                 raise NoKernelError("nothing to take padding from")
-            source = emit_picked(lowering, source, axis, np.pad(kept, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
+            source = gather_along(lowering, source, axis, np.pad(inner, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
     lowering.alias(name, source)
 
 
@@ -213,7 +214,7 @@ def _tile(lowering: Lowering, node: Node) -> None:
     for axis, times in enumerate(counts.tolist()):
         if times != 1:
             size = fixed(found.shape[axis], "rows repeated across the batch")
-            found = emit_picked(lowering, found, axis, np.tile(np.arange(size), int(times)))
+            found = gather_along(lowering, found, axis, np.tile(np.arange(size), int(times)))
     lowering.alias(node.outputs[0], found)
 
 
@@ -236,7 +237,7 @@ def _pad(lowering: Lowering, node: Node) -> None:
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[half + i]
     if mode != "constant":
-        _pad_by_places(lowering, name, source, before, after, mode)
+        _pad_by_index(lowering, name, source, before, after, mode)
         return
     target = lowering.output(name)
     bits = int(np.asarray(value, source.dtype).reshape(1).view(f"u{source.itemsize}")[0])

@@ -35,7 +35,7 @@ def _by_groups(lowering: Lowering, node: Node) -> None:
     count = channels * area // groups
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     view, result = (tensor.dense_view((images, groups, count)) for tensor in (flat, target))
-    emit_rows(lowering, "reduce_last:layer_norm", view, result, count, scale=Weight(np.ones(count, F32)), bias=0,
+    emit_rows(lowering, "normalize_last:layer_norm", view, result, count, scale=Weight(np.ones(count, F32)), bias=0,
               epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     per_group = node.op == "GroupNormalization" and lowering.shape(node.inputs[1]) == (groups,) and groups != channels
     whole = target.dense_view((images, groups, channels // groups, area) if per_group else (images, channels, area))
@@ -50,7 +50,7 @@ def _rms(lowering: Lowering, node: Node) -> None:
     count = prod(fixed(size, "a normalisation across the batch") for size in source.shape[axis:])
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     view, result = (tensor.dense_view((*source.shape[:axis], count)) for tensor in (flat, target))
-    emit_rows(lowering, "reduce_last:rms_norm", view, result, count, epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
+    emit_rows(lowering, "normalize_last:rms_norm", view, result, count, epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     scale = lowering.tensor(node.inputs[1])
     if scale.dtype != F32:
         raise NoKernelError(f"a scale of {scale.dtype}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.graph.dims import ROWS, Shape, written
 from cervello.native.graph.dtypes import F32, I32, U8, Array
 from cervello.native.graph.graph import Node
@@ -68,7 +68,7 @@ def _range(node: Node, x: Value) -> Result:
 @lowers("RangeScale", "RangeZero")
 def _lower_range(lowering: Lowering, node: Node) -> None:
     source = lowering.contiguous(lowering.tensor(node.inputs[0]), len(lowering.shape(node.inputs[0])) - 1)
-    block = "quantisation:range_scale" if node.op == "RangeScale" else "quantisation:range_zero"
+    block = "quantisation:dynamic_scale" if node.op == "RangeScale" else "quantisation:dynamic_zero_point"
     emit_rows(lowering, block, source, lowering.output(node.outputs[0]), source.shape[-1])
 
 
@@ -76,18 +76,18 @@ def _lower_range(lowering: Lowering, node: Node) -> None:
 def _lower(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(name) for name in node.inputs)
     kind = "i32" if operands[2].dtype == I32 else KINDS[operands[2].dtype]
-    found = None if node.op == "Dequantize" else _back_at_once(lowering, node)
+    found = None if node.op == "Dequantize" else _fused_dequantize(lowering, node)
     if found is None:
         emit_binary(lowering, f"quantisation:{node.op.lower()}_{kind}", operands, lowering.output(node.outputs[0], contiguous=False))
         return
     reader, times = found
-    lowering.absorb(reader)
-    block = "snap" if node.op == "Quantize" else "resnap"
+    lowering.mark_fused(reader)
+    block = "fake_quantize" if node.op == "Quantize" else "fake_requantize"
     emit_binary(lowering, f"quantisation:{block}_{kind}", operands, lowering.output(reader.outputs[0], contiguous=False),
                 times_scale=times)
 
 
-def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
+def _fused_dequantize(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
     """The only consumer of a result if it is a Dequantize with the same zero point; with 1 for the same scale, 0 for a scale of 1."""
     reader = lowering.only_reader(node.outputs[0])
     if reader is None or reader.op != "Dequantize" or reader.domain or reader.inputs[0] != node.outputs[0]:
@@ -113,27 +113,27 @@ def _rounded(x: Array, zero: Array) -> Array:
     return np.asarray(bounded.astype(np.int32) + zero.astype(np.int32)).astype(zero.dtype)
 
 
-@host("Quantize")
+@numpy_op("Quantize")
 def _quantize(node: Node, x: Array, scale: Array, zero: Array) -> Array:
     return _rounded(x / scale, zero)
 
 
-@host("Requantize")
+@numpy_op("Requantize")
 def _requantize(node: Node, x: Array, factor: Array, zero: Array) -> Array:
     return _rounded(x * factor, zero)
 
 
-@host("Dequantize")
+@numpy_op("Dequantize")
 def _dequantize(node: Node, q: Array, scale: Array, zero: Array) -> Array:
     return np.asarray((q.astype(np.int32) - zero.astype(np.int32)).astype(F32) * scale)
 
 
-@host("RangeScale")
-def _range_scale(node: Node, x: Array) -> Array:
+@numpy_op("RangeScale")
+def _dynamic_scale(node: Node, x: Array) -> Array:
     reach = np.maximum(x.max(-1, keepdims=True, initial=0), 0) - np.minimum(x.min(-1, keepdims=True, initial=0), 0)
     return np.where(reach == 0, np.float32(1), reach / np.float32(255)).astype(F32)
 
 
-@host("RangeZero")
-def _range_zero(node: Node, x: Array) -> Array:
-    return _rounded(-np.minimum(x.min(-1, keepdims=True, initial=0), 0) / _range_scale(node, x), np.zeros((), np.uint8))
+@numpy_op("RangeZero")
+def _dynamic_zero_point(node: Node, x: Array) -> Array:
+    return _rounded(-np.minimum(x.min(-1, keepdims=True, initial=0), 0) / _dynamic_scale(node, x), np.zeros((), np.uint8))

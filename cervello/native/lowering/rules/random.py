@@ -21,12 +21,12 @@ from cervello.noise.words import FILL
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
     """(rows, elements per row) of a contiguous target with a leading batch axis."""
     shape = tensor.shape
-    moving = [i for i, d in enumerate(shape) if isinstance(d, Affine)]
-    if not moving:
+    batch_axes = [i for i, d in enumerate(shape) if isinstance(d, Affine)]
+    if not batch_axes:
         return 1, product(shape)
-    if product(shape[:moving[0]]) != 1 or shape[moving[0]] != Affine(0, 1):
+    if product(shape[:batch_axes[0]]) != 1 or shape[batch_axes[0]] != Affine(0, 1):
         raise NoKernelError("random numbers whose rows do not lie in front")
-    return shape[moving[0]], product(shape[moving[0] + 1:])
+    return shape[batch_axes[0]], product(shape[batch_axes[0] + 1:])
 
 
 @lowers("RandomNormalLike", "RandomUniformLike")
@@ -55,8 +55,8 @@ def _block(lowering: Lowering) -> Tensor:
 def _multinomial(lowering: Lowering, node: Node) -> None:
     source = lowering.contiguous(lowering.float_tensor(node.inputs[0]))
     target = lowering.output(node.outputs[0])
-    all_lines, classes = source.shape[0], fixed(source.shape[1], "classes that grow with the batch")
-    rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
+    n_lines, classes = source.shape[0], fixed(source.shape[1], "classes that grow with the batch")
+    rows, lines = (n_lines, 1) if isinstance(n_lines, Affine) else (1, n_lines)  # for one agent, all lines are its own
     scratch = lowering.scratch((FEW_CLASSES_SCRATCH if classes <= FEW_CLASSES else classes,), F32)
     draws = lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), (scratch, draws, _block(lowering)), rows=rows, lines=lines,

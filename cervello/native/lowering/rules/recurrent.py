@@ -13,19 +13,13 @@ from cervello.native.graph.tensors import Space, Tensor, Weight, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
-
-_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
+from cervello.native.passes.decompositions.recurrent import unsupported
 
 
 def _checked(lowering: Lowering, node: Node) -> tuple[Array, Array, Array]:
     """Weights, recurrent weights and biases of a form the kernels run."""
-    activations, defaults = tuple(node.attributes.get("activations") or ()), _DEFAULTS[node.op]
-    if activations not in ((), defaults, defaults * 2):
-        raise NoKernelError(f"activations {activations}")
-    if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
-        raise NoKernelError("clip, layout 1 or input_forget")
-    if node.input(4) or node.input(7):
-        raise NoKernelError("sequence_lens or peepholes")
+    if reason := unsupported(node):
+        raise NoKernelError(reason)
     w, r, b = (lowering.constant(node.input(i)) for i in (1, 2, 3))
     if w is None or r is None or (node.input(3) and b is None) or lowering.dtype(node.inputs[0]) != F32:
         raise NoKernelError("weights that are not constant float32")
@@ -74,23 +68,23 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         "wants_y": int(y is not None), "y_step": 0 if y is None else y.strides[0], "lda": x.strides[0], "rows_first": rows_first}
     for d in range(directions):
         reverse = int(node.attributes.get("direction", "forward") == "reverse" or d == 1)
-        h0_d, c0_d, h_d, c_d = (None if state is None else state.picked(0, d) for state in (h0, c0, last_h, last_c))
-        y_d = h_d if y is None else y.picked(1, d)
+        h0_d, c0_d, h_d, c_d = (None if state is None else state.select(0, d) for state in (h0, c0, last_h, last_c))
+        y_d = h_d if y is None else y.select(1, d)
         w, r, b = (each[d] for each in constants)
         words = {**common, "reverse": reverse}
         if node.op == "LSTM":
             _lstm(lowering, w, r, b, (x, h0_d or x, c0_d or x), (y_d, h_d, c_d), {**words, "has_c0": int(c0 is not None)})
         else:
-            linear = int(node.attributes.get("linear_before_reset", 0))
-            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear": linear})
+            linear_before_reset = int(node.attributes.get("linear_before_reset", 0))
+            _gru(lowering, w, r, b, (x, h0_d or x), (y_d, h_d), {**words, "linear_before_reset": linear_before_reset})
 
 
 def _lstm(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: Any, words: dict[str, Any]) -> None:
     rows, hidden = words["rows"], words["hidden"]
     width = 4 * hidden
-    gates, again = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
+    gates, recurrent_products = lowering.scratch((product((words["steps"], rows)), width), F32), lowering.scratch((rows, width), F32)
     lowering.emit(
-        "recurrent:lstm", reads, writes, (gates, again), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:lstm", reads, writes, (gates, recurrent_products), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(b[:width] + b[width:], width)), r=Weight(r.T.astype(F32), "panels"), zeros=Weight(padded_bias(None, width)),
         w_segments=segments_for(w.shape[1], width), r_segments=segments_for(hidden, width), **words)
 
@@ -99,11 +93,11 @@ def _gru(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: A
     rows, hidden = words["rows"], words["hidden"]
     width, both = 3 * hidden, 2 * hidden  # columns of all three gates, and of the two that share a product
     gates = lowering.scratch((product((words["steps"], rows)), width), F32)
-    again, mixed = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
+    recurrent_products, reset_state = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
     w_bias, r_bias = b[:width].copy(), b[width:]
     w_bias[:both] += r_bias[:both]
     lowering.emit(
-        "recurrent:gru", reads, writes, (gates, again, mixed), weights=Weight(w.T.astype(F32), "panels"),
+        "recurrent:gru", reads, writes, (gates, recurrent_products, reset_state), weights=Weight(w.T.astype(F32), "panels"),
         bias=Weight(padded_bias(w_bias, width)), r_gates=Weight(r[:both].T.astype(F32), "panels"),
         r_new=Weight(r[both:].T.astype(F32), "panels"), zeros=Weight(padded_bias(None, both)),
         r_bias=Weight(padded_bias(r_bias[both:], hidden)), w_segments=segments_for(w.shape[1], width),

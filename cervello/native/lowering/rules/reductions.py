@@ -26,7 +26,7 @@ _K = "cervello.native.kernels."
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
-_WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "smallest", "ReduceProd": "prod", "ReduceL1": "l1",
+_WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod", "ReduceL1": "l1",
                  "ReduceSumSquare": "sum_square"}
 _WHOLE = {I64: "i64", I32: "i32"}
 
@@ -42,10 +42,10 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
                              "more": arrange(_K + block, **parameters)}
-    if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
+    if block in ("normalize_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
         kernel = f"reduce_short:{block.partition(':')[2]}"
-    elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
-        kernel = f"reduce_by_sixteen:{block.partition(':')[2]}"
+    elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "normalize_last:softmax", "normalize_last:layer_norm"):
+        kernel = f"reduce_batched:{block.partition(':')[2]}"
     else:
         lowering.emit("maps:map1", (source,), (target,), **words)
         return
@@ -134,7 +134,7 @@ def _row_map(lowering: Lowering, node: Node, block: str, axis: int, **parameters
 
 @lowers("Softmax", "LogSoftmax")
 def _softmax(lowering: Lowering, node: Node) -> None:
-    block = "reduce_last:softmax" if node.op == "Softmax" else "reduce_last:log_softmax"
+    block = "normalize_last:softmax" if node.op == "Softmax" else "normalize_last:log_softmax"
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
     rank = len(source.shape)
     axis = axis_of(node, node.attributes["axis"], rank)
@@ -182,7 +182,7 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
     for part, data in (("scale", scale), ("bias", bias)):
         if data is not None:
             words[part] = Weight(np.broadcast_to(np.asarray(data, F32), tail).reshape(-1).copy())
-    emit_rows(lowering, "reduce_last:layer_norm", view, target.dense_view(shape, name), count, **words)
+    emit_rows(lowering, "normalize_last:layer_norm", view, target.dense_view(shape, name), count, **words)
 
 
 @lowers("CumSum")
@@ -198,7 +198,7 @@ def _cum_sum(lowering: Lowering, node: Node) -> None:
 @lowers("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(lowering: Lowering, node: Node) -> None:
     source = lowering.float_tensor(node.inputs[0])
-    if len(source.shape) == 2:  # a picture without axes: its own mean and maximum
+    if len(source.shape) == 2:  # an image without axes: its own mean and maximum
         lowering.alias(node.outputs[0], source)
         return
     block = "mean" if node.op == "GlobalAveragePool" else "max_"

@@ -17,7 +17,7 @@ from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import emit_gemm
-from cervello.native.lowering.rules.movement import emit_picked
+from cervello.native.lowering.rules.movement import gather_along
 from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 from cervello.native.shapes.rules.resizing import operands, plan_axes
@@ -70,14 +70,14 @@ def weights(node: Node, where: Array, old: int, scale: float) -> Array:
         if cubic:
             near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
             far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-            taken = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+            tap_weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
         else:
-            taken = np.maximum(1 - distance, 0.0)
+            tap_weights = np.maximum(1 - distance, 0.0)
         if node.attributes.get("exclude_outside", 0):
-            taken = np.where((places >= 0) & (places < old), taken, 0.0)
+            tap_weights = np.where((places >= 0) & (places < old), tap_weights, 0.0)
         if stretch < 1 or node.attributes.get("exclude_outside", 0):
-            taken = taken / taken.sum()
-        np.add.at(found[:, new], np.clip(places, 0, old - 1), taken)
+            tap_weights = tap_weights / tap_weights.sum()
+        np.add.at(found[:, new], np.clip(places, 0, old - 1), tap_weights)
     return found
 
 
@@ -102,20 +102,20 @@ def _resize(lowering: Lowering, node: Node) -> None:
             continue
         where = coordinates(node, old, new, scale, region)
         if mode == "nearest":
-            found = emit_picked(lowering, found, axis, nearest(node, where, old))
+            found = gather_along(lowering, found, axis, nearest(node, where, old))
             continue
         matrix = weights(node, where, old, scale)
         if crops:
-            gone = (where < 0) | (where > old - 1)
-            matrix[:, gone] = 0
-            outside.append((axis, gone))
-        found = _mixed(lowering, found, axis, matrix.astype(F32))
-    if outside and any(gone.any() for _, gone in outside) and node.attributes.get("extrapolation_value", 0.0):
+            outside_columns = (where < 0) | (where > old - 1)
+            matrix[:, outside_columns] = 0
+            outside.append((axis, outside_columns))
+        found = _resample_axis(lowering, found, axis, matrix.astype(F32))
+    if outside and any(outside_columns.any() for _, outside_columns in outside) and node.attributes.get("extrapolation_value", 0.0):
         raise NoKernelError("an extrapolation value that is not 0")
     lowering.alias(name, found)
 
 
-def _mixed(lowering: Lowering, source: Tensor, axis: int, matrix: Array) -> Tensor:
+def _resample_axis(lowering: Lowering, source: Tensor, axis: int, matrix: Array) -> Tensor:
     """The axis multiplied by a matrix [old, new]."""
     ready, back = with_axis_last(lowering, source, axis)
     flat = lowering.contiguous(ready)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.fallback.table import host
+from cervello.native.fallback.table import numpy_op
 from cervello.native.frontend.trees import FOREST
 from cervello.native.graph.dims import written
 from cervello.native.graph.dtypes import F32, F64, Array
@@ -45,11 +45,11 @@ def _lower(lowering: Lowering, node: Node) -> None:
     lowering.emit(
         "trees:trees", (x,), (result,), (lowering.scratch(block, F64), lowering.scratch(block, np.int64)), **arrays,
         base=Weight(np.array(node.attributes["base"], F64)), rows=x.shape[0], row_by=x.strides[0], trees=len(forest.roots),
-        targets_of=forest.n_targets, mode=_MODES[node.attributes["aggregate"]], wide=int(x.dtype == F64),
-        wide_out=int(result.dtype == F64))
+        n_targets=forest.n_targets, mode=_MODES[node.attributes["aggregate"]], x_is_float64=int(x.dtype == F64),
+        result_is_float64=int(result.dtype == F64))
 
 
-@host("Trees")
+@numpy_op("Trees")
 def _on_arrays(node: Node, x: Array) -> Array:
     """The definition, for constants."""
     forest: Forest = node.attributes[FOREST]

@@ -3,13 +3,12 @@
 One file per family registers its kernels. The verifier calls `check_extents`.
 """
 
-from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)
-    coupling,
-    flow,
+from cervello.native.memory.extents import (  # noqa: F401  (importing a module registers its kernels)
+    control_flow,
+    gather_scatter,
     loops,
-    picking,
     products,
-    trees,
+    traditional,
     windows,
 )
 from cervello.native.memory.extents.check import check_extents

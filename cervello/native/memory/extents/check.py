@@ -11,7 +11,7 @@ from cervello.native.kernels.schemas import SCHEMAS
 from cervello.native.memory.arena_plan import extent
 from cervello.native.memory.extents.declaration import KERNELS, Bounds, constants, held_bytes, values
 
-MOST_ROWS = 1 << 40  # more than any memory holds; a bound valid at 1 and at this N is valid between, see `declaration`
+MOST_ROWS = 1 << 40  # more than fits any memory; a bound that is valid at N = 1 and here is valid for all N between, see `declaration`
 
 
 def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
@@ -22,7 +22,7 @@ def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
     """
     known = {id(step) for step in steps}
     for step in steps:
-        bounds = KERNELS.get(step.kernel) if step.host is None else None
+        bounds = KERNELS.get(step.kernel) if step.fallback is None else None
         if bounds is None:
             continue
         for n_rows in (1, MOST_ROWS) if rows_vary else (1,):

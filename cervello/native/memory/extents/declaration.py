@@ -1,9 +1,9 @@
 """Declarations of extents: the byte range of each operand from the values of a kernel's words (`native.kernels.schema`).
 
-Every bound is a sum of products of counts, rows and strides with coefficients of at least 0, or a maximum of such sums. Since a number of
-rows has neither a negative constant nor a negative slope, and constant and slope of a stride have one sign, a high end is convex in N and
-a low end concave, while what a buffer holds is affine. A high end that is no higher than the buffer's at both ends of a range of N is
-therefore no higher inside it, and two values of N suffice.
+Every bound is a sum of products of counts, rows and strides with coefficients ≥ 0, or a maximum of such sums. Constant and slope of a
+number of rows are ≥ 0, and those of a stride have one sign. A high end is therefore convex in N and a low end concave, and a buffer's size
+is affine in N. A high end that does not exceed the buffer's size at both ends of a range of N does not exceed it inside the range, so two
+values of N suffice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ KERNELS: dict[str, Bounds] = {}
 
 def kernel(references: str) -> Callable[[Bounds], Bounds]:
     """Declares the extents of kernels "module:name …", whose words are in `native.kernels.schemas`. The decorated function maps the words
-    at one N, with parameters as `more` and N as `n_rows`, to byte ranges relative to each operand or constant. Others are not accessed."""
+    at one N, with parameters as `more` and N as `n_rows`, to byte ranges relative to operands and constants. Those that it does not return
+    are not accessed."""
     def declare(bounds: Bounds) -> Bounds:
         KERNELS.update((PREFIX + reference, bounds) for reference in references.split())
         return bounds
@@ -103,7 +104,7 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
 
 
 def held_bytes(word: Weight | PackedWeight) -> int:
-    """Bytes of the constant behind a word, in the form its kernel reads."""
+    """The size in bytes of the constant that a word refers to, in the layout that its kernel reads."""
     if isinstance(word, PackedWeight):
         return int(word.array.nbytes)
     if word.kind == "panels":
@@ -113,12 +114,12 @@ def held_bytes(word: Weight | PackedWeight) -> int:
 
 
 def content(word: Weight | PackedWeight) -> Array:
-    """The constant behind a word, if it is stored unpacked."""
+    """The constant that a word refers to; it must not be packed."""
     return np.asarray(word.array if isinstance(word, PackedWeight) else word.data)
 
 
 def expect(holds: bool, what: str, got: Any) -> None:
-    """Refuses words for which the kernel's bounds are not valid.
+    """Refuses words for which the bounds of the kernel are not valid.
 
     Raises:
       PlanError: `holds` is false.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cervello.native.graph.tensors import PackedWeight, Weight
@@ -15,7 +16,7 @@ from cervello.native.memory.extents.spans import Span, covered, dense, joined
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-    """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
+    """Spans of a block's target and sources. Checks that the block fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
     named = block.named(parameters)
     for field in block.parameters.fields:
@@ -29,56 +30,46 @@ def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[A
 def in_place_activation(w: Any) -> None:
     """Checks an activation of a product or convolution: it must run in place on the written elements."""
     if w.activation is not None:
-        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
+        expect(w.activation.elementwise, "an activation that maps float32 elements", w.activation)
         block_spans(w.activation, 1, 0, w.more)
 
 
-def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any]) -> Mapping[str, Span]:
-    """A block over the elements of these operands, in the loops around it."""
-    spans = zip(("target", *sources), block_spans(w.block, len(sources), w.count, parameters), strict=True)
+def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any] | None = None) -> Mapping[str, Span]:
+    """A block over the elements of these operands, in the loops around it; `parameters`: of the block, those of the step by default."""
+    found = block_spans(w.block, len(sources), w.count, w.more if parameters is None else parameters)
+    spans = zip(("target", *sources), found, strict=True)
     return {name: covered(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
 
 
-@kernel("maps:map1")
-def _map1(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, ["source"], w.more)
-
-
-@kernel("maps:map2")
-def _map2(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, "ab", w.more)
+for _name, _sources in (("map1", ["source"]), ("map2", "ab"), ("map3", "abc")):
+    kernel(f"maps:{_name}")(partial(_mapped, sources=_sources))
 
 
 @kernel("maps:map2_then")
 def _map2_then(w: Any) -> Mapping[str, Span]:
-    expect(w.block.each, "a block on float32", w.block)
+    expect(w.block.elementwise, "a block on float32", w.block)
     in_place_activation(w)
     return _mapped(w, "ab", [w.mask])
 
 
-@kernel("maps:map3")
-def _map3(w: Any) -> Mapping[str, Span]:
-    return _mapped(w, "abc", w.more)
-
-
-def _sixteen_rows(w: Any, result: Span) -> Mapping[str, Span]:
-    """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
+def _batched_rows(w: Any, result: Span) -> Mapping[str, Span]:
+    """Extents of a kernel that reads rows of `count` float32 and writes `result` for each, sixteen rows at a time or with the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
             "target": covered(joined(target, result), w.sizes, w.target_by), "transposed": dense(row_scratch(w.count) * 4)}
 
 
-@kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
+@kernel("reduce_batched:sum_ reduce_batched:mean reduce_batched:max_")
 def _reduced(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4))
+    return _batched_rows(w, (0, 4))
 
 
-@kernel("reduce_by_sixteen:softmax")
+@kernel("reduce_batched:softmax")
 def _softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4))
+    return _batched_rows(w, dense(w.count * 4))
 
 
-@kernel("reduce_by_sixteen:layer_norm")
+@kernel("reduce_batched:layer_norm")
 def _layer_norm(w: Any) -> Mapping[str, Span]:
     expect(w.block.parameters is LAYER_NORM, "the block of a layer norm", w.block)
     return _softmax(w)
@@ -87,13 +78,13 @@ def _layer_norm(w: Any) -> Mapping[str, Span]:
 @kernel("reduce_short:softmax")
 def _short_softmax(w: Any) -> Mapping[str, Span]:
     expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
-    return _sixteen_rows(w, dense(w.count * 4))
+    return _batched_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_short:log_sum_exp")
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
-    return _sixteen_rows(w, (0, 4))
+    return _batched_rows(w, (0, 4))
 
 
 @kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")))

@@ -1,4 +1,4 @@
-"""Extents of products: with packed weights, with computed operands, in attention and in recurrent cells."""
+"""Extents of matrix products: with packed weights, with computed operands, in attention and in recurrent cells."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import expect, kernel, repeated
 from cervello.native.memory.extents.loops import block_spans, in_place_activation
-from cervello.native.memory.extents.spans import Span, covered, dense, whole
+from cervello.native.memory.extents.spans import Span, covered, dense, round_up
 
-_SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
+_SOFTMAX = "cervello.native.kernels.normalize_last:softmax"
 
 
 def packed(k: int, width: int, segments: int) -> Span:
@@ -28,7 +28,7 @@ def bias(width: int, segments: int) -> Span:
 
 
 def _columns(width: int, segments: int) -> int:
-    return max(whole(width, PANEL), PANEL if segments > 1 else 0)
+    return max(round_up(width, PANEL), PANEL if segments > 1 else 0)
 
 
 @kernel("gemm:gemm")
@@ -44,12 +44,12 @@ def _gemm_residual(w: Any) -> Mapping[str, Span]:
 
 
 @kernel("gemv:gemm")
-def _narrow(w: Any) -> Mapping[str, Span]:
+def _gemv(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     four = 2 if w.width > 4 else 1
-    last = w.width - 4 * (four - 1)  # of the last four columns
+    last = w.width - 4 * (four - 1)  # columns of the last group of four
     return {"a": covered(dense(w.k * 4), [w.rows], [w.lda]), "c": covered(dense(max(w.width, 1) * 4), [w.rows], [w.ldc]),
-            "weights": covered(dense(whole(w.k, 32) * 4), [4 * four], [w.ldw]),
+            "weights": covered(dense(round_up(w.k, 32) * 4), [4 * four], [w.ldw]),
             "bias": dense(16 * (four - 1) + (64 if last > 2 else 8))}
 
 
@@ -69,7 +69,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
     keys, values = packed(w.d, w.n, w.d_segments), packed(w.n, w.dv, w.n_segments)
     free = row_scratch(w.n) * 4
     rows = min(SCORE_ROWS, w.m)
-    scores = rows * w.n * 4 if w.m <= SCORE_ROWS else whole(SCORE_ROWS * w.n, 16) * 4 + free
+    scores = rows * w.n * 4 if w.m <= SCORE_ROWS else round_up(SCORE_ROWS * w.n, 16) * 4 + free
     found = {
         "q": covered(dense(w.d * 4), [w.m, *w.sizes], [w.q_row, *w.q_by]),
         "k": covered((0, 4), [w.d, w.n, *w.sizes], [w.k_row, w.k_column, *w.k_by]),
@@ -84,8 +84,8 @@ def _attend(w: Any) -> Mapping[str, Span]:
 
 def _operand(w: Any, op: Any) -> Span:
     """The span of the other operand of one elementwise op on attention scores."""
-    expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
-    expect(op.block.each, "an op on float32", op.block)
+    expect(op.mask in (0, 1 if op.on_left else 2), "a block that does not broadcast the scores", op.mask)
+    expect(op.block.elementwise, "an op on float32", op.block)
     spans = block_spans(op.block, 2, w.n, [op.mask])
     return covered(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])
 
@@ -96,7 +96,7 @@ def _cell(w: Any, gates: int) -> dict[str, Span]:
     width = gates * w.hidden
     return {"x": covered(dense(w.features * 4), [w.steps * w.rows], [w.lda]), "h0": dense(row) if w.has_h0 else None,
             "y": covered(dense(row), [w.steps], [w.y_step]) if w.wants_y else None, "h": dense(row),
-            "gates": dense(w.steps * w.rows * width * 4), "again": dense(w.rows * width * 4),
+            "gates": dense(w.steps * w.rows * width * 4), "hidden_gates": dense(w.rows * width * 4),
             "weights": packed(w.features, width, w.w_segments), "bias": bias(width, w.w_segments)}
 
 
@@ -109,6 +109,6 @@ def _lstm(w: Any) -> Mapping[str, Span]:
 
 @kernel("recurrent:gru")
 def _gru(w: Any) -> Mapping[str, Span]:
-    return {**_cell(w, 3), "mixed": None if w.linear else dense(w.rows * w.hidden * 4),
+    return {**_cell(w, 3), "reset_hidden": None if w.linear_before_reset else dense(w.rows * w.hidden * 4),
             "r_gates": packed(w.hidden, 2 * w.hidden, w.g_segments), "r_new": packed(w.hidden, w.hidden, w.n_segments),
             "zeros": bias(2 * w.hidden, w.g_segments), "r_bias": bias(w.hidden, w.n_segments)}

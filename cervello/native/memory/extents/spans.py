@@ -1,4 +1,4 @@
-"""Byte ranges relative to an address, as half-open (low, high); None if nothing is accessed."""
+"""Byte ranges relative to an address: half-open (low, high), or None if nothing is accessed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Span = tuple[int, int] | None
 
 
 def dense(n_bytes: int) -> Span:
-    """n_bytes from the address on."""
+    """n_bytes, starting at the address."""
     return (0, n_bytes) if n_bytes > 0 else None
 
 
 def covered(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
-    """The range covered by nested loops of these sizes and strides that access `span` in each iteration."""
+    """The range that nested loops of these sizes and strides access, if each iteration accesses `span`."""
     if span is None:
         return None
     low, high = span
@@ -34,6 +34,6 @@ def joined(*spans: Span) -> Span:
     return (min(low for low, _ in some), max(high for _, high in some)) if some else None
 
 
-def whole(n: int, multiple: int) -> int:
+def round_up(n: int, multiple: int) -> int:
     """n rounded up to a multiple."""
     return -(-n // multiple) * multiple

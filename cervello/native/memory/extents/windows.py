@@ -8,16 +8,16 @@ from typing import Any
 from cervello.native.kernels.sizes import FILTERS, PANEL, PIXELS
 from cervello.native.memory.extents.declaration import content, expect, kernel
 from cervello.native.memory.extents.loops import in_place_activation
-from cervello.native.memory.extents.spans import Span, covered, dense, joined, whole
+from cervello.native.memory.extents.spans import Span, covered, dense, joined, round_up
 
 
 def _image(w: Any) -> Span:
-    """All of the input."""
+    """The span of the whole input."""
     return covered((0, 4), [w.images, w.groups * w.channels, w.height, w.width], w.x_by)
 
 
 def _taps(w: Any, n_bytes: int) -> Span:
-    """Bytes from a pixel's address to the start of its first tap and the end of its last one; a tap has n_bytes."""
+    """The span of all taps relative to a pixel's address; a tap has n_bytes."""
     offsets = content(w.offsets)
     expect(offsets.dtype == "int64" and offsets.size >= w.k, f"{w.k} offsets of taps", offsets.shape)
     taps = offsets.reshape(-1)[:w.k]
@@ -33,7 +33,7 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
     by_image = w.x_by[0], w.channels * w.x_by[1]
     y = covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
     beside = covered(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
-    found = {"results": dense((FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
+    found = {"results": dense((FILTERS - 1) * round_up(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
              "y": joined(y, beside),
              **_weights(w, w.groups * -(-w.filters // FILTERS) * FILTERS)}
     if w.in_place:
@@ -47,9 +47,9 @@ def _by_filters(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     filters = w.groups * w.filters
     windows = covered(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
-    found = {"results": dense(PIXELS * whole(w.filters, 16) * 4), "places": dense(PIXELS * 8),
+    found = {"results": dense(PIXELS * round_up(w.filters, 16) * 4), "windows": dense(PIXELS * 8),
              "y": covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by),
-             **_weights(w, w.groups * whole(w.filters, PANEL))}
+             **_weights(w, w.groups * round_up(w.filters, PANEL))}
     by_image = w.x_by[0], w.channels * w.x_by[1]
     if w.in_place:
         return {**found, "x": covered(windows, [w.images, w.groups], by_image)}

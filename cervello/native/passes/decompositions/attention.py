@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dims import Affine, depends_on_rows
 from cervello.native.graph.dtypes import BOOL, F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -20,7 +20,7 @@ _INF = np.float32(np.inf)
 def _heads(s: GraphBuilder, index: int, count: int) -> tuple[str, tuple[int, ...]] | None:
     """Queries, keys or values as [batch, heads, length, size], and the last three sizes; None where one of these depends on N."""
     name, shape = s.input(index), s.shape(index)
-    if any(isinstance(size, Affine) for size in shape[1:]):
+    if depends_on_rows(shape[1:]):
         return None
     if len(shape) == 4:
         return name, shape[1:]  # type: ignore[return-value]
@@ -59,26 +59,26 @@ def _attention(s: GraphBuilder) -> Results:
     cap = s.attribute("softcap", 0.0)
     if cap:
         capped = scores = s.add("Mul", s.add("Tanh", s.add("Div", scores, s.constant(cap, F32))), s.constant(cap, F32))
-    blind = ""
+    masked_out = ""
     if bias is not None:
         scores = s.add("Add", scores, bias)
         data = s.constants.get(bias)
         if data is None or np.isneginf(data.max(-1)).any():  # a query that may attend to no key
-            blind = s.add("Equal", s.add("ReduceMax", bias, s.constant([-1]), keepdims=1), s.constant(-_INF, F32))
+            masked_out = s.add("Equal", s.add("ReduceMax", bias, s.constant([-1]), keepdims=1), s.constant(-_INF, F32))
     shares = s.add("Softmax", scores, axis=-1)
     y = s.add("MatMul", shares, v)
     zero = s.constant(0.0, F32)
-    if blind:
-        y = s.add("Where", blind, zero, y)
+    if masked_out:
+        y = s.add("Where", masked_out, zero, y)
     if len(s.shape(0)) == 3:
         y = s.reshape(s.transpose(y, 0, 2, 1, 3), 0, 0, q_heads * v_size)
-    seen = ""
+    scores_output = ""
     if any(s.node.outputs[3:]):
         mode = s.attribute("qk_matmul_output_mode", 0)
-        if mode == 3 and blind:
-            shares = s.add("Where", blind, zero, shares)
-        seen = {0: raw, 1: capped, 2: scores, 3: shares}[mode]
-    return y, present_k, present_v, seen
+        if mode == 3 and masked_out:
+            shares = s.add("Where", masked_out, zero, shares)
+        scores_output = {0: raw, 1: capped, 2: scores, 3: shares}[mode]
+    return y, present_k, present_v, scores_output
 
 
 def _bias(s: GraphBuilder, q_len: int, k_len: int, past: int, lengths: str) -> str | None:
@@ -106,10 +106,10 @@ def _bias(s: GraphBuilder, q_len: int, k_len: int, past: int, lengths: str) -> s
             allowed = s.add("GreaterOrEqual" if ahead else "LessOrEqual", edge, s.constant(j[None, None]))
             parts.append(s.add("Where", allowed, zero, never))
     elif windows:
-        seen = np.ones((q_len, k_len), bool)
+        scores_output = np.ones((q_len, k_len), bool)
         for ahead, reach in windows:
-            seen &= j <= i + past + reach if ahead else j >= i + past - reach
-        parts.append(s.constant(np.where(seen, np.float32(0), -_INF), F32))
+            scores_output &= j <= i + past + reach if ahead else j >= i + past - reach
+        parts.append(s.constant(np.where(scores_output, np.float32(0), -_INF), F32))
     if lengths:
         valid = s.add("Less", s.constant(j[None, None]), s.add("Unsqueeze", lengths, s.constant([1, 2, 3])))
         parts.append(s.add("Where", valid, zero, never))

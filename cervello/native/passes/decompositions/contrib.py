@@ -122,23 +122,14 @@ def _norm(s: GraphBuilder) -> Results:
 
 @contrib("Gelu", least=1, most=1)
 @contrib("BiasGelu", least=2, most=2)
-def _gelu(s: GraphBuilder) -> Results:
-    return _gate(s, "Gelu")
-
-
 @contrib("FastGelu", least=1, most=2)
-def _fast_gelu(s: GraphBuilder) -> Results:
-    return _gate(s, "Gelu", approximate="tanh")
-
-
 @contrib("QuickGelu", least=1, most=1, attributes=("alpha",))
-def _quick_gelu(s: GraphBuilder) -> Results:
-    return _gate(s, "Swish", alpha=float(s.attribute("alpha", 1.702)))
-
-
-def _gate(s: GraphBuilder, op: str, **attributes: Any) -> str:
-    """An activation of the first operand, plus the second if there is one."""
-    return str(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
+def _gelu(s: GraphBuilder) -> Results:
+    """Of the first operand, plus the second if there is one."""
+    x = s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0)
+    if s.node.op == "QuickGelu":
+        return s.add("Swish", x, alpha=float(s.attribute("alpha", 1.702)))
+    return s.add("Gelu", x, approximate="tanh") if s.node.op == "FastGelu" else s.add("Gelu", x)
 
 
 @contrib("BiasAdd", least=3, most=3)

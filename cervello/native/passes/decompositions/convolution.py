@@ -1,4 +1,4 @@
-"""ConvTranspose: inserts zeros between the elements of the picture, then convolves with the flipped filters.
+"""ConvTranspose: inserts zeros between the elements of the image, then convolves with the flipped filters.
 
 Source: ONNX operator specification, ConvTranspose-22.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dims import depends_on_rows
 from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
@@ -17,16 +17,16 @@ from cervello.native.passes.graph_builder import GraphBuilder, Results, decompos
 @decomposes("ConvTranspose")
 def _conv_transpose(s: GraphBuilder) -> Results:
     shape, weights = s.shape(0), s.data(1)
-    if weights is None or weights.dtype != F32 or any(isinstance(size, Affine) for size in shape[1:]) or len(shape) not in (3, 4, 5):
+    if weights is None or weights.dtype != F32 or depends_on_rows(shape[1:]) or len(shape) not in (3, 4, 5):
         return None
     channels, *sizes = (int(size) for size in shape[1:])  # type: ignore[arg-type]
     n, groups = len(sizes), s.attribute("group", 1)
     kernel = list(weights.shape[2:])
-    strides, dilations, reach = _steps(s, kernel)
-    extra, pads = _margins(s, sizes, strides, reach)
+    strides, dilations, reach = _window_steps(s, kernel)
+    extra, pads = _output_pads(s, sizes, strides, reach)
     name = s.input(0)
     if any(stride > 1 for stride in strides):
-        name = _spread(s, name, channels, sizes, strides)
+        name = _with_zeros_between(s, name, channels, sizes, strides)
     before = [r - 1 - p for r, p in zip(reach, pads[:n], strict=True)]
     after = [r - 1 - p + e for r, p, e in zip(reach, pads[n:], extra, strict=True)]
     if any(p < 0 for p in (*before, *after)):
@@ -47,21 +47,21 @@ def _without_output_shape(s: GraphBuilder) -> Results:
     n = len(s.shape(0)) - 2
     if len(sizes) != n or len(kernel) != n:
         return None
-    strides, dilations, reach = _steps(s, kernel)
-    extra, pads = _margins(s, sizes, strides, reach)
+    strides, dilations, reach = _window_steps(s, kernel)
+    extra, pads = _output_pads(s, sizes, strides, reach)
     if min(pads) < 0:
         return None
     return s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
                  pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1))
 
 
-def _steps(s: GraphBuilder, kernel: list[int]) -> tuple[list[int], list[int], list[int]]:
+def _window_steps(s: GraphBuilder, kernel: list[int]) -> tuple[list[int], list[int], list[int]]:
     """Strides, dilations, and the extent of the dilated kernel on each axis."""
     strides, dilations = (list(s.attribute(name, (1,) * len(kernel))) for name in ("strides", "dilations"))
     return strides, dilations, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
 
 
-def _margins(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
+def _output_pads(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
     """Output padding, and pads that are cut off: as given, or computed from the requested output size."""
     n = len(sizes)
     extra = list(s.attribute("output_padding", (0,) * n))
@@ -80,8 +80,8 @@ def _margins(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[
     return extra, [*first, *last]
 
 
-def _spread(s: GraphBuilder, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
-    """The picture with stride - 1 zeros after every element, none after the last."""
+def _with_zeros_between(s: GraphBuilder, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
+    """The image with stride - 1 zeros after every element, none after the last."""
     n = len(sizes)
     apart = [size for pair in zip(sizes, (1,) * n, strict=True) for size in pair]
     behind = [size for stride in strides for size in (0, stride - 1)]

@@ -35,11 +35,11 @@ def _einsum(s: GraphBuilder) -> Results:
             return None
         operands[:2] = [found]
     name, term = operands[0]
-    gone = [i for i, letter in enumerate(term) if letter not in result]
-    if any(isinstance(sizes[term[i]], Affine) for i in gone):
+    summed_axes = [i for i, letter in enumerate(term) if letter not in result]
+    if any(isinstance(sizes[term[i]], Affine) for i in summed_axes):
         return None
-    if gone:
-        name = s.add("ReduceSum", name, s.constant(gone), keepdims=0)
+    if summed_axes:
+        name = s.add("ReduceSum", name, s.constant(summed_axes), keepdims=0)
         term = "".join(letter for letter in term if letter in result)
     if term != result:
         name = s.transpose(name, *(term.index(letter) for letter in result))
@@ -51,23 +51,23 @@ def _pair(s: GraphBuilder, a: str, left: str, b: str, right: str, wanted: set[st
     shared = [letter for letter in left if letter in right]
     batch = [letter for letter in shared if letter in wanted]
     summed = [letter for letter in shared if letter not in wanted]
-    own = [[letter for letter in term if letter not in shared] for term in (left, right)]
+    free_letters = [[letter for letter in term if letter not in shared] for term in (left, right)]
     if any(isinstance(sizes[letter], Affine) for letter in summed):
         return None
-    if not summed and not own[0] and not own[1]:
+    if not summed and not free_letters[0] and not free_letters[1]:
         return s.add("Mul", a, _ordered(s, b, right, list(left))), left
-    lead = _sizes(sizes, batch)
-    if lead is None:
+    batch_sizes = _sizes(sizes, batch)
+    if batch_sizes is None:
         return None
-    flat = [_sizes(sizes, each, free=not any(isinstance(sizes[x], Affine) for x in batch)) for each in own]
+    flat = [_sizes(sizes, each, free=not any(isinstance(sizes[x], Affine) for x in batch)) for each in free_letters]
     counts: list[int] = [int(sizes[letter]) for letter in summed]  # type: ignore[arg-type]
     terms = math.prod(counts)
     if flat[0] is None or flat[1] is None:
         return None
-    x = s.reshape(_ordered(s, a, left, [*batch, *own[0], *summed]), *lead, _one(flat[0]), terms)
-    y = s.reshape(_ordered(s, b, right, [*batch, *summed, *own[1]]), *lead, terms, _one(flat[1]))
-    term = "".join([*batch, *own[0], *own[1]])
-    return s.reshape(s.add("MatMul", x, y), *lead, *flat[0], *flat[1]), term
+    x = s.reshape(_ordered(s, a, left, [*batch, *free_letters[0], *summed]), *batch_sizes, _one(flat[0]), terms)
+    y = s.reshape(_ordered(s, b, right, [*batch, *summed, *free_letters[1]]), *batch_sizes, terms, _one(flat[1]))
+    term = "".join([*batch, *free_letters[0], *free_letters[1]])
+    return s.reshape(s.add("MatMul", x, y), *batch_sizes, *flat[0], *flat[1]), term
 
 
 def _sizes(sizes: dict[str, Dim], found: list[str], free: bool = True) -> list[int] | None:
@@ -81,5 +81,5 @@ def _one(found: list[int]) -> int:
 
 
 def _ordered(s: GraphBuilder, name: str, term: str, order: list[str]) -> str:
-    places = [term.index(letter) for letter in order]
-    return name if places == sorted(places) else s.transpose(name, *places)
+    axes = [term.index(letter) for letter in order]
+    return name if axes == sorted(axes) else s.transpose(name, *axes)

@@ -75,7 +75,7 @@ def dequantize_linear(s: GraphBuilder) -> Results:
 
 
 @decomposes("DynamicQuantizeLinear")
-def _dynamic(s: GraphBuilder) -> Results:
+def _dynamic_quantize(s: GraphBuilder) -> Results:
     """One scale per row of a batch, each as if its row were alone; without a batch, one for the whole tensor."""
     shape = s.shape(0)
     if s.dtype(0) != F32 or shape.count(ROWS) > 1 or any(isinstance(size, Affine) and size != ROWS for size in shape):
@@ -106,7 +106,7 @@ def _reach(s: GraphBuilder, index: int, zero_index: int) -> int:
     return int(max(np.max(info.max - shift, initial=0), np.max(shift - info.min, initial=0)))
 
 
-def stretches(terms: Array, most: int) -> list[tuple[int, int]]:
+def split_terms(terms: Array, most: int) -> list[tuple[int, int]]:
     """Splits the first axis of `terms` [K, sums] ≥ 0 into ranges whose sums are at most `most`, or that have one term."""
     cuts, total = [0], np.zeros(terms.shape[1:], np.int64)
     for k, term in enumerate(terms):
@@ -159,7 +159,7 @@ def product(s: GraphBuilder, a: int, b: int, a_zero: int, b_zero: int) -> tuple[
     if weights is not None and (zeros is not None or not s.input(b_zero)):
         w = _shifted(s, weights, zeros)
         whole, axis = w.astype(F32), max(w.ndim - 2, 0)
-        cuts = stretches(np.abs(np.moveaxis(w, axis, 0)).reshape(k, -1), most) if w.size else [(0, k)]
+        cuts = split_terms(np.abs(np.moveaxis(w, axis, 0)).reshape(k, -1), most) if w.size else [(0, k)]
         parts = [s.constant(np.take(whole, np.arange(first, end), axis), F32) for first, end in cuts] if len(cuts) > 1 else [
             s.constant(whole, F32)]
     else:
@@ -189,7 +189,7 @@ def convolution(s: GraphBuilder, w: int, w_zero: int, bias: Array | None = None)
     most, largest = _reach(s, 0, 2), int(np.abs(added).max(initial=0))
     flat = np.abs(data).reshape(len(data), -1).T * most
     fits = largest + flat.sum(0).max(initial=0) <= _EXACT
-    cuts = [(0, len(flat))] if fits else stretches(flat, _EXACT)
+    cuts = [(0, len(flat))] if fits else split_terms(flat, _EXACT)
     name = s.add("Dequantize", s.input(0), s.constant(1.0, F32), s.input(2) or s.constant(0, s.dtype(0)))
     window = s.attributes(*_WINDOW)
     parts = []
@@ -216,7 +216,7 @@ def as_type(s: GraphBuilder, sums: tuple[str, bool], dtype: np.dtype[Any]) -> st
 
 
 @decomposes("Cast")
-def _there_and_back(s: GraphBuilder) -> Results:
+def _cast_pair(s: GraphBuilder) -> Results:
     """Removes a cast from float32 sums to int32 and back."""
     maker = s.maker(0)
     if maker is None or maker.op != "Cast" or maker.domain or not maker.attributes.get("exact", 0) or s.attribute("to") != F32:

@@ -18,36 +18,21 @@ def _sum(s: GraphBuilder) -> Results:
     return total if s.node.op == "Sum" else s.add("Div", total, s.constant(len(s.node.inputs), F32))
 
 
-def _picture(s: GraphBuilder) -> list[int] | None:
-    """Channels, rows and columns of the first input; None where one of them depends on N."""
-    sizes = [size for size in s.shape(0)[1:] if isinstance(size, int)]
-    return sizes if len(sizes) == 3 else None
-
-
-@decomposes("DepthToSpace")
-def _depth_to_space(s: GraphBuilder) -> Results:
-    picture = _picture(s)
-    if picture is None:
+@decomposes("DepthToSpace", "SpaceToDepth")
+def _blocks(s: GraphBuilder) -> Results:
+    sizes, b = [size for size in s.shape(0)[1:] if isinstance(size, int)], s.attribute("blocksize")
+    if len(sizes) != 3:  # one of them depends on N
         return None
-    c, h, w = picture
-    b = s.attribute("blocksize")
-    if s.attribute("mode", "DCR") == "DCR":
-        x = s.transpose(s.reshape(s.input(0), 0, b, b, c // (b * b), h, w), 0, 3, 4, 1, 5, 2)
+    (c, h, w), depth_first = sizes, s.attribute("mode", "DCR") == "DCR"
+    if s.node.op == "SpaceToDepth":
+        x = s.reshape(s.input(0), 0, c, h // b, b, w // b, b)
+        return s.reshape(s.transpose(x, 0, *((3, 5, 1, 2, 4) if depth_first else (1, 3, 5, 2, 4))), 0, c * b * b, h // b, w // b)
+    c //= b * b
+    if depth_first:
+        x = s.transpose(s.reshape(s.input(0), 0, b, b, c, h, w), 0, 3, 4, 1, 5, 2)
     else:
-        x = s.transpose(s.reshape(s.input(0), 0, c // (b * b), b, b, h, w), 0, 1, 4, 2, 5, 3)
-    return s.reshape(x, 0, c // (b * b), h * b, w * b)
-
-
-@decomposes("SpaceToDepth")
-def _space_to_depth(s: GraphBuilder) -> Results:
-    picture = _picture(s)
-    if picture is None:
-        return None
-    c, h, w = picture
-    b = s.attribute("blocksize")
-    order = (0, 3, 5, 1, 2, 4) if s.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    x = s.transpose(s.reshape(s.input(0), 0, c, h // b, b, w // b, b), *order)
-    return s.reshape(x, 0, c * b * b, h // b, w // b)
+        x = s.transpose(s.reshape(s.input(0), 0, c, b, b, h, w), 0, 1, 4, 2, 5, 3)
+    return s.reshape(x, 0, c, h * b, w * b)
 
 
 @decomposes("MeanVarianceNormalization")
@@ -55,9 +40,9 @@ def _mean_variance(s: GraphBuilder) -> Results:
     if s.dtype(0) != F32:
         return None
     axes = s.constant(s.attribute("axes", (0, 2, 3)))
-    away = s.add("Sub", s.input(0), s.add("ReduceMean", s.input(0), axes, keepdims=1))
-    spread = s.add("Sqrt", s.add("ReduceMean", s.add("Mul", away, away), axes, keepdims=1))
-    return s.add("Div", away, s.add("Add", spread, s.constant(1e-9, F32)))
+    centred = s.add("Sub", s.input(0), s.add("ReduceMean", s.input(0), axes, keepdims=1))
+    deviation = s.add("Sqrt", s.add("ReduceMean", s.add("Mul", centred, centred), axes, keepdims=1))
+    return s.add("Div", centred, s.add("Add", deviation, s.constant(1e-9, F32)))
 
 
 @decomposes("Shrink")
@@ -78,8 +63,8 @@ def _one_hot(s: GraphBuilder) -> Results:
     axis = s.attribute("axis", -1) % (rank + 1)
     wide = s.input(0) if s.dtype(0) == I64 else s.add("Cast", s.input(0), to=I64)
     wrapped = s.add("Where", s.add("Less", wide, s.constant(0)), s.add("Add", wide, s.constant(count)), wide)
-    places = np.arange(count).reshape(-1, *(1,) * (rank - axis))
-    hit = s.add("Equal", s.add("Unsqueeze", wrapped, s.constant([axis])), s.constant(places))
+    classes = np.arange(count).reshape(-1, *(1,) * (rank - axis))
+    hit = s.add("Equal", s.add("Unsqueeze", wrapped, s.constant([axis])), s.constant(classes))
     off, on = (s.add("Slice", s.input(2), s.constant([i]), s.constant([i + 1]), s.constant([0])) for i in range(2))
     return s.add("Where", hit, on, off)
 
@@ -90,8 +75,8 @@ def _trilu(s: GraphBuilder) -> Results:
     if len(sizes) < 2 or (s.input(1) and k is None):
         return None
     whole, shift = np.ones(sizes, bool), 0 if k is None else int(k.reshape(()))
-    kept = np.triu(whole, shift) if s.attribute("upper", 1) else np.tril(whole, shift)
-    return s.add("Where", s.constant(kept, bool), s.input(0), s.constant(0, s.dtype(0)))
+    mask = np.triu(whole, shift) if s.attribute("upper", 1) else np.tril(whole, shift)
+    return s.add("Where", s.constant(mask, bool), s.input(0), s.constant(0, s.dtype(0)))
 
 
 @decomposes("Bernoulli")
@@ -111,11 +96,11 @@ def _layer_normalization(s: GraphBuilder) -> Results:
     rank = len(s.shape(0))
     axes = s.constant(list(range(s.attribute("axis", -1) % max(rank, 1), rank)))
     mean = s.add("ReduceMean", s.input(0), axes, keepdims=1)
-    away = s.add("Sub", s.input(0), mean)
-    variance = s.add("ReduceMean", s.add("Mul", away, away), axes, keepdims=1)
-    spread = s.add("Sqrt", s.add("Add", variance, s.constant(s.attribute("epsilon", 1e-5), F32)))
-    y = s.add("Mul", s.add("Div", away, spread), s.input(1))
-    return s.add("Add", y, s.input(2)) if s.input(2) else y, mean, s.add("Reciprocal", spread)
+    centred = s.add("Sub", s.input(0), mean)
+    variance = s.add("ReduceMean", s.add("Mul", centred, centred), axes, keepdims=1)
+    deviation = s.add("Sqrt", s.add("Add", variance, s.constant(s.attribute("epsilon", 1e-5), F32)))
+    y = s.add("Mul", s.add("Div", centred, deviation), s.input(1))
+    return s.add("Add", y, s.input(2)) if s.input(2) else y, mean, s.add("Reciprocal", deviation)
 
 
 @decomposes("Pow")

@@ -10,6 +10,7 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine
 from cervello.native.graph.dtypes import F32, I64, Array
+from cervello.native.graph.graph import Node
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -81,10 +82,10 @@ class _Cell:
         z, r = (self.active(0, self.before_gate(x, h, self.gate(index))) for index in (0, 1))
         g = self.gate(2)
         if self.s.attribute("linear_before_reset", 0):
-            again = self.times(r, self.product(h, self.r[g], self.r_bias[g]))
+            recurrent = self.times(r, self.product(h, self.r[g], self.r_bias[g]))
         else:
-            again = self.product(self.times(r, h), self.r[g], self.r_bias[g])
-        new = self.active(1, self.sum(self.product(x, self.w[g], self.w_bias[g]), again))
+            recurrent = self.product(self.times(r, h), self.r[g], self.r_bias[g])
+        new = self.active(1, self.sum(self.product(x, self.w[g], self.w_bias[g]), recurrent))
         return self.sum(self.times(self.s.add("Sub", self.number(1.0), z), new), self.times(z, h))
 
     def rnn(self, x: str, h: str) -> str:
@@ -105,18 +106,20 @@ def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[
     return [found[d * n:(d + 1) * n] for d in range(directions)]
 
 
-def _has_kernel(s: GraphBuilder) -> bool:
-    """Whether a compiled kernel runs the layer as it is."""
-    defaults = _DEFAULTS[s.node.op]
-    usual = tuple(s.attribute("activations") or ()) in ((), defaults, defaults * 2)
-    odd = s.attribute("clip") or s.attribute("layout", 0) or s.attribute("input_forget", 0) or s.input(4) or s.input(7)
-    return s.node.op != "RNN" and usual and not odd
+def unsupported(node: Node) -> str:
+    """What the kernel of a layer does not support, in words; "" if there is a kernel for it."""
+    activations, defaults = tuple(node.attributes.get("activations") or ()), _DEFAULTS[node.op]
+    if node.op == "RNN" or activations not in ((), defaults, defaults * 2):
+        return f"activations {activations}"
+    if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
+        return "clip, layout 1 or input_forget"
+    return "sequence_lens or peepholes" if node.input(4) or node.input(7) else ""
 
 
 @decomposes("LSTM", "GRU", "RNN")
 def _recurrent(s: GraphBuilder) -> Results:
     recurrent = s.data(2)
-    if _has_kernel(s) or s.dtype(0) != F32 or s.data(1) is None or recurrent is None or any(
+    if not unsupported(s.node) or s.dtype(0) != F32 or s.data(1) is None or recurrent is None or any(
             s.input(i) and s.data(i) is None for i in (3, 7)):
         return None
     flat = bool(s.attribute("layout", 0))
@@ -127,7 +130,7 @@ def _recurrent(s: GraphBuilder) -> Results:
     if isinstance(steps, Affine) or steps > _MOST_STEPS or activations is None or (s.input(4) and direction != "forward"):
         return None
     whole = s.transpose(s.input(0), 1, 0, 2) if flat else s.input(0)
-    moments = [s.add("Squeeze", s.add("Slice", whole, s.constant([t]), s.constant([t + 1]), s.constant([0])), s.constant([0]))
+    x_by_step = [s.add("Squeeze", s.add("Slice", whole, s.constant([t]), s.constant([t + 1]), s.constant([0])), s.constant([0]))
                for t in range(steps)]
     lengths = s.add("Unsqueeze", s.input(4), s.constant([1])) if s.input(4) else ""
     if lengths and s.dtype(4) != I64:
@@ -137,21 +140,21 @@ def _recurrent(s: GraphBuilder) -> Results:
     for d in range(directions):
         cell = _Cell(s, d, activations[d])
         h, c = (_start(s, index, d, flat, zeros) for index in (5, 6))
-        shown: list[str] = [""] * steps
-        backwards = direction == "reverse" or d == 1
-        for t in reversed(range(steps)) if backwards else range(steps):
+        y_by_step: list[str] = [""] * steps
+        reverse = direction == "reverse" or d == 1
+        for t in reversed(range(steps)) if reverse else range(steps):
             before = h, c
             if s.node.op == "LSTM":
-                h, c = cell.lstm(moments[t], h, c)
+                h, c = cell.lstm(x_by_step[t], h, c)
             else:
-                h = cell.gru(moments[t], h) if s.node.op == "GRU" else cell.rnn(moments[t], h)
-            shown[t] = h
+                h = cell.gru(x_by_step[t], h) if s.node.op == "GRU" else cell.rnn(x_by_step[t], h)
+            y_by_step[t] = h
             if lengths:
                 inside = s.add("Greater", lengths, s.constant(t))
-                shown[t] = s.add("Where", inside, h, s.constant(0.0, F32))
+                y_by_step[t] = s.add("Where", inside, h, s.constant(0.0, F32))
                 h = s.add("Where", inside, h, before[0])
                 c = s.add("Where", inside, c, before[1]) if s.node.op == "LSTM" else c
-        stacked = [s.add("Unsqueeze", each, s.constant([0])) for each in shown]
+        stacked = [s.add("Unsqueeze", each, s.constant([0])) for each in y_by_step]
         sequences.append(s.add("Unsqueeze", stacked[0] if len(stacked) == 1 else s.add("Concat", *stacked, axis=0), s.constant([1])))
         last_h.append(s.add("Unsqueeze", h, s.constant([0])))
         last_c.append(s.add("Unsqueeze", c, s.constant([0])))

@@ -77,19 +77,19 @@ def _probit(s: GraphBuilder, scores: str) -> str:
     y = s.add("Sub", s.add("Mul", scores, number(2)), one)
     square = s.add("Mul", y, y)
     rest = s.add("Sub", one, square)  # near 1, its logarithm is corrected by its rounding; else it is computed from p
-    lost, far = s.add("Sub", rest, one), s.add("Log", s.add("Mul", s.add("Mul", scores, number(4)), s.add("Sub", one, scores)))
-    none = s.add("Equal", lost, number(0))
-    ratio = s.add("Neg", s.add("Div", square, s.add("Where", none, one, lost)))
+    rounded, far = s.add("Sub", rest, one), s.add("Log", s.add("Mul", s.add("Mul", scores, number(4)), s.add("Sub", one, scores)))
+    none = s.add("Equal", rounded, number(0))
+    ratio = s.add("Neg", s.add("Div", square, s.add("Where", none, one, rounded)))
     near = s.add("Where", none, s.add("Neg", square), s.add("Mul", s.add("Log", rest), ratio))
     log = s.add("Where", s.add("Less", square, number(0.25)), near, far)
     v = s.add("Add", s.add("Mul", log, number(0.5)), number(2 / (np.pi * _WINITZKI)))
     v2 = s.add("Mul", log, number(1 / _WINITZKI))
-    root = s.add("Sqrt", s.add("Sub", s.add("Mul", v, v), v2))
+    square_root = s.add("Sqrt", s.add("Sub", s.add("Mul", v, v), v2))
     # root - v where v > 0, written without a difference of numbers that are nearly equal
-    small = s.add("Div", s.add("Neg", v2), s.add("Add", root, v))
-    turned = s.add("Where", s.add("Greater", v, number(0)), small, s.add("Sub", root, v))
+    small = s.add("Div", s.add("Neg", v2), s.add("Add", square_root, v))
+    difference = s.add("Where", s.add("Greater", v, number(0)), small, s.add("Sub", square_root, v))
     sign = s.add("Where", s.add("Less", y, number(0)), number(-np.sqrt(2)), number(np.sqrt(2)))
-    return s.add("Mul", sign, s.add("Sqrt", turned))
+    return s.add("Mul", sign, s.add("Sqrt", difference))
 
 
 def _scores(s: GraphBuilder, count: int) -> str:
@@ -158,8 +158,8 @@ def _binarizer(s: GraphBuilder) -> Results:
 def _imputer(s: GraphBuilder) -> Results:
     kind = "float" if s.dtype(0) in (F32, F64) else "int64"
     replaced, numbers = s.attribute(f"replaced_value_{kind}", 0), s.attribute(f"imputed_value_{kind}s")
-    gone = s.add("IsNaN", s.input(0)) if replaced != replaced else s.add("Equal", s.input(0), s.constant(replaced, s.dtype(0)))
-    return s.add("Where", gone, s.constant(numbers if len(numbers) > 1 else numbers[0], s.dtype(0)), s.input(0))
+    missing = s.add("IsNaN", s.input(0)) if replaced != replaced else s.add("Equal", s.input(0), s.constant(replaced, s.dtype(0)))
+    return s.add("Where", missing, s.constant(numbers if len(numbers) > 1 else numbers[0], s.dtype(0)), s.input(0))
 
 
 @decomposes("LabelEncoder", domain=ML)
@@ -169,9 +169,9 @@ def _label_encoder(s: GraphBuilder) -> Results:
     count = len(keys)
     behind = s.add("Unsqueeze", s.input(0), s.constant([len(s.shape(0))]))
     equal = s.add("Equal", behind, s.constant(keys, s.dtype(0)))
-    gone = keys != keys
-    if gone.any():
-        equal = s.add("Or", equal, s.add("And", s.add("IsNaN", behind), s.constant(gone, bool)))
+    missing = keys != keys
+    if missing.any():
+        equal = s.add("Or", equal, s.add("And", s.add("IsNaN", behind), s.constant(missing, bool)))
     numbered = s.add("Mul", s.add("Cast", equal, to=F32), s.constant(np.arange(1, count + 1), F32))
     place = s.add("Cast", s.add("ReduceMax", numbered, s.constant([len(s.shape(0))]), keepdims=0), to=I64)
     return s.add("Gather", s.constant(np.concatenate([[default], values]), values.dtype), place)

@@ -16,7 +16,7 @@ from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.dims import Dim, Shape, written
 from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
-from cervello.native.graph.op_table import registers
+from cervello.native.graph.op_table import REDUCTIONS, registers
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
@@ -166,8 +166,7 @@ def _matmul(node: Node, a: Value, b: Value) -> Result:
     return [(shape + (() if column else (right[-1],)), one_type(node, a, b))]
 
 
-@rule("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-      "ReduceLogSum", "ReduceLogSumExp")
+@rule(*REDUCTIONS)
 def _reduce(node: Node, x: Value, axes: Value | None = None) -> Result:
     shape = shape_of(x)
     keep = bool(node.attributes.get("keepdims", 1))

@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import GraphError
 from cervello.native.fallback.movement import slices
-from cervello.native.graph.dims import ROWS, Affine, Dim, NotAffine, product, written
+from cervello.native.graph.dims import ROWS, Affine, Dim, NotAffine, depends_on_rows, product, written
 from cervello.native.graph.dtypes import F32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -124,7 +124,7 @@ def _slice(node: Node, x: Value, starts: Value, ends: Value, axes: Value | None 
                                                                      (isinstance(cut.stop, int) and cut.stop > 1 << 30)):
                 continue
             raise NotAffine("slice of the batch axis")
-        if any(isinstance(v, Affine) for v in (cut.start, cut.stop, cut.step)):
+        if depends_on_rows((cut.start, cut.stop, cut.step)):
             raise NotAffine("slice bounds")
         shape[i] = len(range(*cut.indices(size)))
     return [(tuple(shape), dtype_of(x))]
@@ -172,7 +172,7 @@ def _range(node: Node, start: Value, limit: Value, delta: Value) -> Result:
     first, end, step = (data_of(value).reshape(()).item() for value in (start, limit, delta))
     if (first, end, step) == (0, ROWS, 1):
         return [((ROWS,), dtype_of(start))]
-    if any(isinstance(number, Affine) for number in (first, end, step)):
+    if depends_on_rows((first, end, step)):
         raise Unknown("a range over the batch")
     return [((max(math.ceil((end - first) / step), 0),), dtype_of(start))]
 

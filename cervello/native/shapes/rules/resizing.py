@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dims import Affine, Shape, depends_on_rows
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
@@ -34,7 +34,7 @@ def plan_axes(node: Node, shape: Shape, scales: Array | None, sizes: Array | Non
     policy = node.attributes.get("keep_aspect_ratio_policy", "stretch")
     if sizes is not None and policy != "stretch":
         old_sizes = [shape[axis] for axis in given]
-        if any(isinstance(size, Affine) for size in old_sizes):
+        if depends_on_rows(old_sizes):
             raise Unknown("a batch that is resized")
         olds = [int(size) for size in old_sizes]  # type: ignore[arg-type]
         ratios = [int(size) / old for old, size in zip(olds, sizes, strict=True)]
@@ -52,17 +52,17 @@ def plan_axes(node: Node, shape: Shape, scales: Array | None, sizes: Array | Non
 
 
 @rule("Resize", "Upsample")
-def _resize_shape(node: Node, x: Value, *rest: Value | None) -> Result:
-    scales, sizes, _ = operands(node, rest)
+def _resize_shape(node: Node, x: Value, *operands_given: Value | None) -> Result:
+    scales, sizes, _ = operands(node, operands_given)
     shape = list(shape_of(x))
     for axis, size, _ in plan_axes(node, tuple(shape), scales, sizes):
         shape[axis] = size
     return [(tuple(shape), dtype_of(x))]
 
 
-def operands(node: Node, rest: Any) -> tuple[Array | None, Array | None, Array | None]:
+def operands(node: Node, operands_given: Any) -> tuple[Array | None, Array | None, Array | None]:
     """Scales, sizes, region of interest."""
     if node.op == "Upsample" or node.opset < 11:
-        return _given(rest[0]), None, None
-    roi, scales, sizes = (*rest, None, None, None)[:3]
+        return _given(operands_given[0]), None, None
+    roi, scales, sizes = (*operands_given, None, None, None)[:3]
     return _given(scales), _given(sizes), _given(roi)

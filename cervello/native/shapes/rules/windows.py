@@ -1,9 +1,9 @@
-"""Result shapes of ops that slide a window over a picture, or take all of it."""
+"""Result shapes of ops that slide a window over an image, or take all of it."""
 
 from __future__ import annotations
 
 from cervello.errors import UnsupportedError
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dims import depends_on_rows
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.graph.windows import Window, geometry
@@ -15,7 +15,7 @@ __all__ = ["Window", "window"]
 def window(node: Node, x: Value, kernel: tuple[int, ...] | None = None) -> Window:
     """The geometry of a node over an input [N, C, spatial…]."""
     shape = shape_of(x)
-    if not shape[2:] or any(isinstance(d, Affine) for d in shape[1:]):
+    if not shape[2:] or depends_on_rows(shape[1:]):
         raise Unknown("spatial sizes")
     return geometry(node, tuple(int(d) for d in shape[2:]), kernel)  # type: ignore[arg-type]
 
@@ -23,7 +23,7 @@ def window(node: Node, x: Value, kernel: tuple[int, ...] | None = None) -> Windo
 @rule("Conv")
 def _conv(node: Node, x: Value, w: Value, b: Value | None = None) -> Result:
     weights = shape_of(w)
-    if any(isinstance(d, Affine) for d in weights):
+    if depends_on_rows(weights):
         raise Unknown("weights")
     geometry = window(node, x, weights[2:])  # type: ignore[arg-type]
     return [((shape_of(x)[0], weights[0], *geometry.outputs), dtype_of(x))]
