@@ -1,4 +1,4 @@
-"""Gathers observations of many agents into one column per input. Depends only on `cervello.spec`."""
+"""Gathers observations of many agents into one column per input. Knows no policy, model or runtime."""
 
 from cervello.batcher.batcher import Batcher
 from cervello.batcher.pad import ScratchPad

@@ -6,7 +6,7 @@
     report["a"]["dr"].value, report["a"]["dr"].interval, report.difference("b", "a")
     policy.replace(report.best.path)                 # raises when nothing is supported
 
-`evaluate` evaluates, `fit_behavior` estimates propensities that nobody logged. `estimators` and `table` are the arithmetic, on arrays.
+`evaluate` evaluates, `fit_behavior` estimates propensities that were not logged. `estimators` and `table` are the arithmetic, on arrays.
 docs/evaluation.md says in plain words what each estimator and verdict means.
 """
 

@@ -69,7 +69,7 @@ class Moments:
       combine: [B, k] sums of rows ▸ [B] estimates; NaN where there is no weight.
       influence: [U] with mean 0: how far each unit moves the estimate, times U. None where only the bootstrap applies.
       unsupported: why there is no estimate, and what to do; None where there is one.
-      n_resampled: U.
+      n: U, the number of units.
       notes: what the report has to say about it.
     """
 

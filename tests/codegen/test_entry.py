@@ -20,16 +20,16 @@ def _tables() -> tuple[np.ndarray, ...]:
 
 
 def test_words_pass_in_both_directions() -> None:
-    target, const, by_row, owners, places = _tables()
-    addresses = [table.ctypes.data for table in (target, const, by_row, owners, places)]
+    target, const, slopes, owners, places = _tables()
+    addresses = [table.ctypes.data for table in (target, const, slopes, owners, places)]
     assert entry.fastcall_ints(RESOLVE)(*addresses, 3, 5) == 0
-    np.testing.assert_array_equal(target, const + by_row * 5 + places[owners])
+    np.testing.assert_array_equal(target, const + slopes * 5 + places[owners])
 
 
 def test_minus_one_is_a_legal_word() -> None:
-    target, const, by_row, owners, places = _tables()
-    entry.fastcall_ints(RESOLVE)(*[table.ctypes.data for table in (target, const, by_row, owners, places)], 3, -1)
-    np.testing.assert_array_equal(target, const - by_row + places[owners])
+    target, const, slopes, owners, places = _tables()
+    entry.fastcall_ints(RESOLVE)(*[table.ctypes.data for table in (target, const, slopes, owners, places)], 3, -1)
+    np.testing.assert_array_equal(target, const - slopes + places[owners])
 
 
 @pytest.mark.parametrize("arguments", [(), (0,), (0,) * 6, (0,) * 8])

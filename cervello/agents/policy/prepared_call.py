@@ -29,7 +29,7 @@ class PreparedCall:
         dict of arrays, or an empty `Actions` that gets new arrays.
     """
 
-    __slots__ = ("_kept", "_prepare", "_words", "decide", "engine", "fast_path", "version")
+    __slots__ = ("_keepalive", "_prepare", "_words", "decide", "engine", "fast_path", "version")
 
     def __init__(self, engine: Engine, table: AgentTable, holder: dict[int, int]):
         fast_path = engine.fast_path
@@ -41,7 +41,7 @@ class PreparedCall:
         self.engine, self.fast_path, self.version = engine, fast_path, engine.version
         self.decide: Callable[..., int] = entry.fastcall_objects(_DECIDE, block.ctypes.data, keep)
         self._prepare: Callable[..., int] = entry.fastcall_objects(_PREPARE, block.ctypes.data, keep)
-        self._kept: tuple[Any, ...] = ()
+        self._keepalive: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, engine: Engine, table: AgentTable, holder: dict[int, int]) -> PreparedCall | None:
@@ -57,5 +57,5 @@ class PreparedCall:
           ids: never changed from now on. slots: [n] int64, theirs. steps, keys: of the table.
         """
         self._words[_IDS] = 0  # first: the objects before are released
-        self._kept = ids, slots, steps, keys
+        self._keepalive = ids, slots, steps, keys
         self._prepare(0, 0, ids, slots, steps, keys)

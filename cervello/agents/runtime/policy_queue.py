@@ -95,7 +95,12 @@ class PolicyQueue(WaitingAgents):
         return in_flight
 
     def postpone(self, fitted_s: float, frame: int) -> None:
-        """Not one row of the first agents fits into `fitted_s`, that of a whole frame; others of the policy may fit, see `SizedQueue`."""
+        """Called if not even one row of the first agents fits into a frame. Does nothing: all agents of this queue cost the same.
+        `SizedQueue`, whose agents differ in cost, moves the slow ones behind the others.
+
+        Args:
+          fitted_s: fitted seconds that are available in the frame.
+        """
 
     def read(self, frame: int) -> tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]:
         """All waiting agents, with their observations in place, for `in_place_frame`; later pushes are for another frame."""
@@ -226,7 +231,7 @@ class PolicyQueue(WaitingAgents):
         wait_queue.drop(in_flight.n_run)
         wait_queue.merge(newer)
         pad.pin_count -= 1
-        # The original queue replaces its stand-in; no call in between, so no interrupt.
+        # The original queue replaces the one that took later pushes; no call in between, so no interrupt.
         in_flight.wait_queue, in_flight.has_remainder, self._wait_queue = newer, False, wait_queue
 
     def failed(self, in_flight: InFlightBatch, frame: int) -> tuple[AgentId, ...]:

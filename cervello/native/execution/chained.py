@@ -99,10 +99,10 @@ class _Graph:
         if plan.releases_gil or not self.model.compiled(plan):
             return None
         if n_rows > self.allocated_rows:
-            self._place(n_rows)
+            self._allocate(n_rows)
         return plan
 
-    def _place(self, n_rows: int) -> None:
+    def _allocate(self, n_rows: int) -> None:
         """Allocates this graph's own ports for n_rows rows."""
         self.allocated_rows = 0
         specs = (*self.model.inputs.values(), *self.model.outputs.values())

@@ -77,14 +77,14 @@ def _floats(address, i, broadcast_mask, n):
 
 
 def _integers(kind):
-    load_whole, load_first = _LOADS[kind]
+    load_ints, load_ints_masked = _LOADS[kind]
     item, scalar = _BYTES[kind], _SCALARS[kind]
 
     @inline
     def read(address, i, broadcast_mask, n):
         if broadcast_mask != 0:
             return splat_int(scalar(address))
-        return load_whole(address + i * item) if n >= 16 else load_first(address + i * item, n)
+        return load_ints(address + i * item) if n >= 16 else load_ints_masked(address + i * item, n)
 
     return read
 

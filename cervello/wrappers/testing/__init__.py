@@ -35,7 +35,7 @@ class WrapperContract(Harness):
 
     # Isolation ----------------------------------------------------------------------------------------------------------
 
-    def test_an_agent_decides_the_same_whoever_shares_its_batch(self) -> None:
+    def test_an_agent_decides_the_same_in_every_batch(self) -> None:
         alone: list[Rows] = [{} for _ in range(STEPS)]
         for agent in SIZES:
             policy = self._policy()
@@ -63,7 +63,7 @@ class WrapperContract(Harness):
         self._tick(policy, [20, 22], 0)
         self._expect(self._tick(policy, [5, 2], 2), expected[2], "after others ended and began")
 
-    def test_a_nan_agent_disturbs_nobody(self) -> None:
+    def test_a_nan_of_one_agent_reaches_no_other_agent(self) -> None:
         policy, reference = self._policy(), self._policy()
         policy.begin_agents(range(5))
         reference.begin_agents(range(5))

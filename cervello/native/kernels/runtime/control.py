@@ -156,8 +156,8 @@ def run_named(ctx, plan, n, objects, n_objects):
     return status
 
 
-def resolve(target, const, by_row, owners, offsets, n_words, n_rows):
-    """Computes a program's words for one N: target[i] = const[i] + by_row[i] * n_rows + offsets[owners[i]]."""
+def resolve(target, const, slopes, owners, offsets, n_words, n_rows):
+    """Computes a program's words for one N: target[i] = const[i] + slopes[i] * n_rows + offsets[owners[i]]."""
     for i in range(n_words):
-        write_i64(target, i, word(const, i) + word(by_row, i) * n_rows + word(offsets, word(owners, i)))
+        write_i64(target, i, word(const, i) + word(slopes, i) * n_rows + word(offsets, word(owners, i)))
     return 0

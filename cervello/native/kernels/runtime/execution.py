@@ -58,7 +58,8 @@ def _read_clock(ctx):
 
 @noinline
 def _is_in_time(ctx, first, n_rows):
-    """Whether a chunk is expected to end before the deadline: by the measured time per row of this batch, if any, else by `row_ns`."""
+    """Whether a chunk that is not the first is expected to end before the deadline: by the measured time per row of this batch, if any,
+    else by `row_ns`. The first call also records the rows and the end time of the first chunk."""
     context, now = Context(ctx), _read_clock(ctx)
     if context.guaranteed_rows == 0:
         context.guaranteed_rows = first
