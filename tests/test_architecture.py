@@ -39,7 +39,7 @@ def _as_before() -> Iterator[None]:
 
 @functools.cache
 def defined(path: Path) -> set[str]:
-    """Names that a file, or any file of a folder, defines: functions, classes, methods as `Class.method`, variables."""
+    """Names that a file, or any file of a folder, defines: functions, classes, variables; methods and attributes as `Class.name`."""
     found = set()
     for source in [path] if path.is_file() else sorted(path.rglob("*.py")):
         for node in ast.parse(source.read_text(encoding="utf-8")).body:
@@ -47,6 +47,8 @@ def defined(path: Path) -> set[str]:
                 found.add(node.name)
             if isinstance(node, ast.ClassDef):
                 found |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+                found |= {f"{node.name}.{each.target.id}" for each in node.body
+                          if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)}
             if isinstance(node, ast.Assign | ast.AnnAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 found |= {each.id for each in targets if isinstance(each, ast.Name)}
