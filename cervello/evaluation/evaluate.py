@@ -192,6 +192,11 @@ def _kis(blocks: Blocks, k: int, scored: Scored, bandwidth: float | None, kernel
 
 def _notes(scored: Scored, wanted: tuple[str, ...], by: Behavior | Candidate | None, weights: str, n_policies: int) -> tuple[str, ...]:
     notes = []
+    n_steps = int(scored.length.sum())
+    if scored.n_certain == n_steps:
+        notes.append(f"all {n_steps:,} steps were taken deterministically, so this log has no exploration; record with actions that are "
+                     "drawn: cervello play --action with the output that holds the logits (spaces=Spaces(env, action=…)), and no "
+                     "--deterministic (deterministic=True)")
     if isinstance(by, Behavior):
         notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
     if (cut := int(scored.truncated.sum())) and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):

@@ -59,6 +59,12 @@ class Logged:
     def where(self) -> str:
         return f"episode {self.index}"
 
+    @property
+    def n_certain(self) -> int:
+        """Steps that were taken without a draw, or with a logged probability of 1."""
+        certain = np.zeros(self.length, np.bool_) if self.deterministic is None else self.deterministic
+        return int(np.count_nonzero(certain | (self.logp == 0) if self.discrete and self.logp is not None else certain))
+
 
 def episodes(dataset: Any) -> Iterator[Episode]:
     """The episodes of "minari:ID", a log's path, a Minari dataset's folder, a recording, or an iterable of episodes.

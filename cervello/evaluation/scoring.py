@@ -76,6 +76,7 @@ class Data:
 
     Attributes:
       rewards, logp, tick: [T] per episode, tick −1 where it is not known. actions: [T, …] as executed. sampled: as drawn.
+      n_certain: steps of all that were taken without exploration.
       terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
     """
 
@@ -91,6 +92,7 @@ class Data:
     match: list[Any] = field(default_factory=list)
     tick: list[Array] = field(default_factory=list)
     discrete: bool = True
+    n_certain: int = 0
 
     @property
     def n(self) -> int:
@@ -217,6 +219,7 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
     data.truncated.append(each.truncated)
     data.final_obs_missing.append(each.final_obs_missing)
     data.match.append(each.match)
+    data.n_certain += each.n_certain
     if needs.ticks:
         data.tick.append(ticks(each))
     if needs.values:
