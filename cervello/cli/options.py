@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -64,6 +66,26 @@ def new_file(text: str) -> Path:
 
 def seed(text: str) -> int:
     return whole(text, 0, _MOST_SEED)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def level(text: str) -> float:
+    """A number between 0 and 1."""
+    return _number(text, lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.95")
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
 
 
 def seconds(text: str) -> float:
@@ -140,8 +162,16 @@ def dim(text: str) -> tuple[str, int]:
     return name, int(size)
 
 
+def model_file(text: str) -> Path:
+    """The path of a model's file. A description is refused by the name of the file that it describes."""
+    path = Path(text)
+    if path.suffix.lower() == ".toml":
+        raise argparse.ArgumentTypeError(f"expected a model, got {text!r}, which is a description; name {str(path.with_suffix('.onnx'))!r}")
+    return path
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx, or .crvo with ONNX in it)")
+    parser.add_argument("model", metavar="MODEL", type=model_file, help="policy file (.onnx, or .crvo with ONNX in it)")
     add_dims(parser)
 
 

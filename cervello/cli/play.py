@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cervello.cli import compiling, options, pictures
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain, plural
-from cervello.errors import ConfigurationError
+from cervello.errors import CervelloError, ConfigurationError
 
 if TYPE_CHECKING:
     from cervello.agents import Policy
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="how float actions enter a bounded Box, which asks for it: clip for PPO and A2C, unscale for SAC, TD3, DDPG")
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values (default: the "
                         "only one, or the one called action, actions or logits)")
-    parser.add_argument("--greedy", metavar="EPSILON", type=float, help="the output holds values: the best action, with this "
+    parser.add_argument("--greedy", metavar="EPSILON", type=options.fraction, help="the output holds values: the best action, with this "
                         "probability, 0 to 1, any (default: no values)")
     pictures.add(parser, "the returns, of games the returns against each other", "--plot")
     parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log, after the episodes that it holds "
@@ -192,7 +192,12 @@ def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str,
 def _writer(arguments: argparse.Namespace) -> Writer | None:
     from cervello import recording
 
-    return None if arguments.record is None else recording.Writer(arguments.record, metadata={"environment": arguments.environment})
+    if arguments.record is None:
+        return None
+    try:
+        return recording.Writer(arguments.record, metadata={"environment": arguments.environment})
+    except CervelloError as error:
+        raise type(error)(f"play, --record: {error}") from error
 
 
 def _n_recorded(path: Path | None) -> int:

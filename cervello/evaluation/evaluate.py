@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import ConfigurationError, InputError, did_you_mean
 from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
@@ -216,7 +216,8 @@ def _names(estimators: Sequence[str]) -> tuple[str, ...]:
     names = (estimators,) if isinstance(estimators, str) else tuple(dict.fromkeys(estimators))
     for name in names:
         if name not in ESTIMATORS:
-            raise ConfigurationError(f"evaluation, estimators: expected some of {list(ESTIMATORS)}, got {name!r}")
+            raise ConfigurationError(f"evaluation, estimators: expected some of {list(ESTIMATORS)}, got {name!r}"
+                                     + did_you_mean(name, ESTIMATORS))
     if not names:
         raise ConfigurationError("evaluation, estimators: expected at least one, got none; take 'pdis'")
     return names

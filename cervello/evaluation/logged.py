@@ -240,7 +240,8 @@ def _check_finite(rows: Any, where: str, column: str, path: Path = ()) -> None:
         return
     t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
     column = ".".join(filter(None, [column, named(path)]))
-    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode")
+    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode "
+                     "(--skip-nonfinite on the command line)")
 
 
 def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cervello.errors import ConfigurationError
+from cervello.errors import ConfigurationError, did_you_mean
 from cervello.spaces.kinds import is_space, kind
 
 BOXES = ("clip", "unscale")
@@ -36,7 +36,7 @@ class Spaces:
                  greedy: float | None = None, agent: Any = None):
         self.observation_space, self.action_space = _found(env, agent)
         if box is not None and box not in BOXES:
-            raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}")
+            raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}{did_you_mean(box, BOXES)}")
         if box is not None and kind(self.action_space) != "Box":
             raise ConfigurationError(f"spaces, box: expected none for {self.action_space}, which is no Box, got {box!r}; leave it out "
                                      "(--box on the command line)")
