@@ -38,7 +38,7 @@ class _Estimators:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", nargs="?", help="minari:ID, the folder of a Minari dataset, or a recording")
-    parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files")
+    parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files, or descriptions of them (.toml)")
     parser.add_argument("--head", metavar="KIND:OUTPUT", type=_head,
                         help=f"the distribution of actions: {_HEADS} (default: what the file's names say)")
     parser.add_argument("--behavior", metavar="WHAT", default="logged",

@@ -162,16 +162,8 @@ def dim(text: str) -> tuple[str, int]:
     return name, int(size)
 
 
-def model_file(text: str) -> Path:
-    """The path of a model's file. A description is refused by the name of the file that it describes."""
-    path = Path(text)
-    if path.suffix.lower() == ".toml":
-        raise argparse.ArgumentTypeError(f"expected a model, got {text!r}, which is a description; name {str(path.with_suffix('.onnx'))!r}")
-    return path
-
-
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=model_file, help="policy file (.onnx, or .crvo with ONNX in it)")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx, or .crvo with ONNX in it)")
     add_dims(parser)
 
 

@@ -158,10 +158,10 @@ def test_a_description_may_stand_for_its_policy(played: tuple[Path, ...], cervel
     described.write_text('wrappers = [{ kind = "Sample", head = { kind = "Categorical", logits = "logits" } }]\n', encoding="utf-8")
     by_file, by_description = (json.loads(cervello("evaluate", log, each, "--json").out) for each in (old, described))
     assert by_description["policies"][str(described)]["estimates"] == by_file["policies"][str(old)]["estimates"]
-    for command in ("api", "run"):
-        said = cervello(command, described)
+    for arguments in (("api", described), ("run", described), ("describe", described), ("package", described, "out.crvo")):
+        said = cervello(*arguments)
         assert said.status == 2
-        assert f"expected a model, got {str(described)!r}, which is a description; name {str(old)!r}" in said.err
+        assert f"model {str(described)!r}: expected an ONNX file, got a description; name {str(old)!r}" in said.err
 
 
 def test_a_damaged_log_is_evaluated_up_to_the_damage_where_asked(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:

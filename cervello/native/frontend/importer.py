@@ -66,7 +66,7 @@ def read_bytes(path: Path) -> bytes:
       MissingFileError, FormatError: no file, or one that cannot be read.
     """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError as error:
         hint = "" if path.is_absolute() else f", the working folder is {str(Path.cwd())!r}"
         raise MissingFileError(f"model {str(path)!r}: expected a file, found none; check the path{hint}") from error
@@ -76,6 +76,9 @@ def read_bytes(path: Path) -> bytes:
         raise FormatError(f"model {str(path)!r}: expected a file that can be read, got permission denied; check its permissions") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise FormatError(f"model {str(path)!r}: expected a file that can be read, got {error}; check the path") from error
+    if path.suffix.lower() == ".toml":
+        raise FormatError(f"model {str(path)!r}: expected an ONNX file, got a description; name {str(path.with_suffix('.onnx'))!r}")
+    return data
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:
