@@ -63,8 +63,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     names = _names(arguments.policies)
     with compiling.shown(terminal):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-    before = _n_recorded(arguments.record)
-    writer = _writer(arguments)
+    writer, before = _writer(arguments)
     total = arguments.episodes * len(policies)
     results: list[envs.PlayResult] = []
     try:
@@ -153,8 +152,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         names = _names(arguments.policies)
         with compiling.shown(terminal):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-        before = _n_recorded(arguments.record)
-        writer = _writer(arguments)
+        writer, before = _writer(arguments)
         if writer is not None:
             game = envs.Recorder(env, writer)
         with terminal.bar("playing") as bar:
@@ -189,13 +187,15 @@ def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str,
     return found
 
 
-def _writer(arguments: argparse.Namespace) -> Writer | None:
+def _writer(arguments: argparse.Namespace) -> tuple[Writer | None, int]:
+    """The writer of --record, and how many episodes its file has held before."""
     from cervello import recording
 
     if arguments.record is None:
-        return None
+        return None, 0
     try:
-        return recording.Writer(arguments.record, metadata={"environment": arguments.environment})
+        before = _n_recorded(arguments.record)
+        return recording.Writer(arguments.record, metadata={"environment": arguments.environment}), before
     except CervelloError as error:
         raise type(error)(f"play, --record: {error}") from error
 

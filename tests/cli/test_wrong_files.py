@@ -58,6 +58,7 @@ def test_what_is_no_policy_is_refused_with_a_remedy(command: str, what: str, fol
     (("package", "missing.onnx", "out.crvo"), "model 'missing.onnx': expected a file, found none; check the path"),
     (("unpack", "missing.crvo", "out.onnx"), "model 'missing.crvo': expected a file, found none; check the path"),
     (("api", "policies"), "model 'policies': expected a file, got a folder; name a file in it"),
+    (("play", "CartPole-v1", "decides.onnx", "--record", "good.onnx"), "play, --record: recording 'good.onnx': expected bytes that begin"),
     (("play", "CartPole-v1", "decides.onnx", "--record", "nowhere/x.log"),
      "play, --record: recording 'nowhere/x.log': expected a file that can be written, got No such file or directory; check its folder"),
     (("package", "policies", "out.crvo"), "'policies': expected a file, got a folder; name a file in it"),
