@@ -68,7 +68,7 @@ def cut(client: bridge.Client, running: Running) -> None:
 
 TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("no file", lambda: cervello.load("nowhere.onnx"), errors.MissingFileError, "model .nowhere.onnx.: expected a file, found none"),
-    ("a folder", lambda: cervello.load(Path(__file__).parent), errors.FormatError, "expected a file that can be read"),
+    ("a folder", lambda: cervello.load(Path(__file__).parent), errors.FormatError, "expected a file, got a folder; name a file"),
     ("no bytes", lambda: cervello.load(b""), errors.FormatError, "model .*: expected an ONNX file, got 0 bytes"),
     ("a file that is not ONNX", lambda: cervello.load(b"<html>not a policy</html>" * 9), errors.FormatError, "model .*: expected"),
     ("half a file", lambda: cervello.load(truncated()), errors.FormatError, "model .*: expected"),

@@ -53,7 +53,7 @@ from cervello.cli import (
 )
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import one_line
-from cervello.errors import CervelloError
+from cervello.errors import CervelloError, did_you_mean
 
 __all__ = ["main"]
 
@@ -108,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     try:
-        options = parser.parse_args(argv)
+        options, unknown = parser.parse_known_args(argv)
+        if unknown:
+            return _complain(_unknown(parser, options.command, unknown), _FAILED)
     except _UsageError as error:
         return _complain(str(error), _FAILED)
     except SystemExit as stop:  # --help and --version
@@ -122,6 +124,14 @@ def _run(argv: Sequence[str] | None) -> int:
         status = _COMMANDS[options.command].execute(options, terminal)
     sys.stdout.flush()
     return status or 0
+
+
+def _unknown(parser: argparse.ArgumentParser, command: str | None, unknown: Sequence[str]) -> str:
+    """The message about arguments that a command does not have."""
+    children = next(each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    options = (children[command] if command is not None else parser)._option_string_actions
+    return (f"unrecognized arguments: {' '.join(unknown)}; see {' '.join(filter(None, [parser.prog, command]))} --help"
+            f"{did_you_mean(unknown[0].partition('=')[0], options)}")
 
 
 def _complain(message: str, status: int) -> int:
@@ -147,6 +157,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError(f"{message}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(each) for each in action.choices]
+            near = did_you_mean(value, names)
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}, expected one of {', '.join(names)}{near}")
 
 
 class _Version(argparse.Action):

@@ -259,6 +259,10 @@ class Head:
         spec = given.get(name)
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {name!r}")
+        if spec.dtype.kind in "iu":
+            raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}; an output of integers is the "
+                                     "action itself: name the logits, or the mean, that it was made of, or take heads.Deterministic "
+                                     f"(--head deterministic:{name})")
         if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
             raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}")
         return spec
