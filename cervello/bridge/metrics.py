@@ -119,5 +119,5 @@ def _client() -> Any:
         import prometheus_client
         import prometheus_client.core
     except ImportError as error:
-        raise ConfigurationError("metrics: expected the package prometheus-client, found none; pip install 'cervello[serve]'") from error
+        raise ConfigurationError("metrics: expected the package prometheus-client, found none; install the extra 'serve'") from error
     return prometheus_client

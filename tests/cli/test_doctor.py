@@ -29,7 +29,7 @@ def test_the_machine_is_described(cervello: Callable[..., Any]) -> None:
     said = cervello("doctor")
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith("nothing needs attention\n")
-    for word in (cache.cpu()[0], "16 of float32", "within what was run", str(cache.folder()), "trusted", "BLAS", "cervello[serve]"):
+    for word in (cache.cpu()[0], "16 of float32", "within what was run", str(cache.folder()), "trusted", "BLAS", "the extra 'serve'"):
         assert word in said.out
 
 
