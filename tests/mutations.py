@@ -510,7 +510,7 @@ MUTATIONS = [
              '        if os.name == "posix":  # reuses', '        if os.name == "none":  # reuses',
              f"{BRIDGE}/test_processes.py::test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors"),
     Mutation("bridge: a busy port is not named", "bridge/server.py",
-             'f"listen {address}: expected a free address, got {error.strerror or error}"',
+             'f"listen {address}: expected a free address, got {error.strerror or error}; {_remedy(error)}"',
              '"listen: expected a free address"',
              f"{BRIDGE}/test_processes.py::test_a_busy_port_is_named_and_options_that_make_no_sense_are_refused"),
     Mutation("bridge: memory grows with every episode", "bridge/hosted.py", "            self._numbers.pop(key, None)\n",
