@@ -517,7 +517,7 @@ MUTATIONS = [
              "            pass\n",
              f"{BRIDGE}/test_agents.py::test_ten_thousand_episodes_leave_nothing_behind"),
     Mutation("bridge: an episode without an action is an error", "bridge/agent_methods.py",
-             "    job.link.crowd(hosted.name).find(ids)\n    terminated",
+             '    job.link.crowd(hosted.name).find(ids, "they have ended already, or never begun; leave them out")\n    terminated',
              "    assert all(member.n_steps + len(member.ticks) for member in job.link.crowd(hosted.name).find(ids))\n    terminated",
              f"{BRIDGE}/test_lives.py::test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64[False]"),
     Mutation("bridge: an episode without an action is recorded", "recording/assembly.py", "        if life.n_steps:\n",

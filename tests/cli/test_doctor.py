@@ -88,16 +88,18 @@ def test_a_cold_cache_is_a_hint(cold: Path, cervello: Callable[..., Any]) -> Non
 def test_a_cache_that_others_can_write_to_needs_attention(cold: Path, cervello: Callable[..., Any]) -> None:
     cold.mkdir(mode=0o777)
     cold.chmod(0o777)
-    said = cervello("doctor")
+    with pytest.warns(RuntimeWarning, match="CERVELLO_CACHE_DIR"):
+        said = cervello("doctor")
     assert said.status == 1
-    assert f"the cache folder {cold} is not used: others than its user can write there" in said.out
+    assert f"the cache folder {cold} is not used: other users can write there" in said.out
 
 
 def test_no_cache_at_all_needs_attention(cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_usable", lambda root: (root, "Read-only file system"))
     cache.folder.cache_clear()
     try:
-        said = cervello("doctor")
+        with pytest.warns(RuntimeWarning, match="kernels will not be kept"):
+            said = cervello("doctor")
     finally:
         monkeypatch.undo()
         cache.folder.cache_clear()
