@@ -107,7 +107,8 @@ def folder() -> Path | None:
         skipped[str(root)] = reason
     named = os.environ.get("CERVELLO_CACHE_DIR")
     if named and (why := skipped.get(str(Path(named)))):
-        instead = "will not be kept, and every process compiles them anew" if found is None else f"are kept in {str(found.parent)!r} instead"
+        instead = ("will not be kept, and every process compiles them anew" if found is None
+                   else f"are kept in {str(found.parent)!r} instead")
         warnings.warn(f"CERVELLO_CACHE_DIR {named!r}: expected a folder that only you can write to, got {why}; kernels {instead}",
                       RuntimeWarning, stacklevel=2)
     return found

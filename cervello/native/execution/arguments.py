@@ -18,7 +18,11 @@ _byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") 
 
 
 def check_names(where: str, specs: Specs, given: Mapping[str, Any], owner: str = "policy", kind: str = "") -> None:
-    """Raises InputError unless the names given are exactly those of the specs. owner: "model" or "policy"; kind: "outputs ", for messages."""
+    """Raises InputError unless the names given are exactly those of the specs.
+
+    Args:
+      owner: "model" or "policy"; kind: "outputs " for outputs. Both are for messages.
+    """
     check_mapping(where, given)
     array_like.check_names(f"{owner} {where!r}", specs, given, kind=kind)
 
