@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cervello.evaluation.registry import INFOS
 from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,10 +29,12 @@ ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer":
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """What an example registers is gone after it."""
-    before = dict(DECOMPOSITIONS)
+    tables: list[dict[Any, Any]] = [DECOMPOSITIONS, INFOS]
+    before = [dict(table) for table in tables]
     yield
-    DECOMPOSITIONS.clear()
-    DECOMPOSITIONS.update(before)
+    for table, was in zip(tables, before, strict=True):
+        table.clear()
+        table.update(was)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
 SUMMARY = "estimate the value of policies from logged episodes, with a verdict"
 EXAMPLES: tuple[str, ...] = ("cervello evaluate play.log old.onnx new.onnx --report evaluation.html",
                               "cervello evaluate minari:D4RL/door/human-v2 new.onnx --behavior fit")
-_ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")  # those of cervello.evaluation
 _HEADS = ("categorical:LOGITS, multidiscrete:LOGITS:SIZE,SIZE, bernoulli:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD, "
           "beta:ALPHA:BETA or deterministic:ACTION")
 _STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
+
+
+class _Estimators:
+    """Names of all estimators. `cervello.evaluation` is imported when they are read, which other commands never do."""
+
+    def __iter__(self) -> Iterator[str]:
+        from cervello.evaluation import ESTIMATORS
+
+        return iter(ESTIMATORS)
+
+    def __contains__(self, names: list[str]) -> bool:
+        return set(names).issubset(self)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--behavior", metavar="WHAT", default="logged",
                         help="where propensities come from: logged, fit (logistic regression, by scikit-learn), or the file of the policy "
                              "that logged the data (default: logged)")
-    parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"],
-                        help=f"by comma, of {', '.join(_ESTIMATORS)} (default: pdis,wis,cwpdis)")
+    parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"], choices=_Estimators(),
+                        help="by comma, of %(choices)s (default: pdis,wis,cwpdis)")
     parser.add_argument("--gamma", type=float, default=1.0, help="discount (default: 1)")
     parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
     parser.add_argument("--level", type=float, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
@@ -120,10 +132,10 @@ def _classifier() -> Any:
 
 
 def _names(text: str) -> list[str]:
-    names = text.split(",")
+    names, known = text.split(","), _Estimators()
     for name in names:
-        if name not in _ESTIMATORS:
-            raise argparse.ArgumentTypeError(f"expected names among {', '.join(_ESTIMATORS)}, got {name!r}")
+        if [name] not in known:
+            raise argparse.ArgumentTypeError(f"expected names among {', '.join(known)}, got {name!r}")
     return names
 
 

@@ -14,6 +14,7 @@ from cervello.agents.policy.core import core_of
 from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
+from cervello.evaluation.registry import alternatives, names_where
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
 from cervello.spec import Array, Specs, TensorSpec
@@ -60,14 +61,14 @@ class Candidate:
             policy = load(given, wrappers="auto")
         else:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
-        rest = [w for w in policy.wrappers if not isinstance(getattr(w, "head", None), Head)]
+        without_heads = [w for w in policy.wrappers if not isinstance(getattr(w, "head", None), Head)]
         own: list[Any] = [w for w in policy.wrappers if isinstance(getattr(w, "head", None), Head)]
         self.head = head if head is not None else own[0].head if own else self._missing_head(policy)
         # The previous action is the logged one, and not what the policy would have done.
         actions = {each.names.get("action") for each in own} | set(self.head.tensors if isinstance(self.head, Deterministic) else ())
-        self._previous = [w.key for w in rest if type(w).__name__ == "PreviousAction" and w.output in actions]  # type: ignore[attr-defined]
-        rest = [w for w in rest if getattr(w, "key", None) not in self._previous or type(w).__name__ != "PreviousAction"]
-        for wrapper in rest:
+        self._previous = [w.key for w in without_heads if type(w).__name__ == "PreviousAction" and w.output in actions]  # type: ignore[attr-defined]
+        without_heads = [w for w in without_heads if getattr(w, "key", None) not in self._previous or type(w).__name__ != "PreviousAction"]
+        for wrapper in without_heads:
             kind = type(wrapper).__name__
             if kind == "Epsilon":
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
@@ -88,7 +89,7 @@ class Candidate:
             except GraphError as error:
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensors {missing} in the file, got outputs "
                                          f"{list(model.outputs)}; name one of them in head= (--head on the command line)") from error
-        self._policy = Policy(model, wrappers=rest, inferer="memoizing", threads=threads)
+        self._policy = Policy(model, wrappers=without_heads, inferer="memoizing", threads=threads)
         self._binding = core_of(policy).binding if policy.spaces is not None else None
         for tensor in self.head.tensors:
             if tensor not in self._policy.outputs and tensor not in self._policy.constants:
@@ -100,11 +101,11 @@ class Candidate:
         self.deterministic = isinstance(self.head, Deterministic)
         self.n_actions = (self.head.mask_width(given_specs) if isinstance(self.head, Categorical) else None)
         self._sizes = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions or 0])
-        self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
+        self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in without_heads)
         self._n_begun = 0
         ports = (*policy.model.inputs.values(), *policy.model.outputs.values())
         # A graph that runs by itself takes one thread.
-        self._is_graph = not rest and threads == 1 and all(port.batch_axis == 0 for port in ports)
+        self._is_graph = not without_heads and threads == 1 and all(port.batch_axis == 0 for port in ports)
         self.space = None if policy.spaces is None else policy.spaces.action_space
         self._fingerprint = policy.model.fingerprint
 
@@ -276,7 +277,8 @@ class Candidate:
             return logs
         if not self.discrete:
             raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with "
-                                     "continuous actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")
+                                     "continuous actions, which has no density; take estimators "
+                                     f"{alternatives(names_where(lambda info: 'ratios' not in info.needs))}")
         same = (self.modes(columns).reshape(len(sampled), -1) == sampled.reshape(len(sampled), -1)).all(1)
         return np.where(same, 0.0, -np.inf)
 
@@ -322,5 +324,3 @@ def features(observations: Tree) -> Array:
     """[N, d] float64 of a tree of observations, its arrays side by side."""
     rows = [np.asarray(array, np.float64) for _, array in leaves(observations) if array is not None]
     return np.concatenate([each.reshape(len(each), -1) for each in rows], 1)
-
-

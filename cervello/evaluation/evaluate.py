@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +12,30 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.diagnostics import UNSUPPORTED, Diagnostics, diagnose, judge
+from cervello.evaluation.chunk import Needs
+from cervello.evaluation.diagnostics import Diagnostics, diagnose
+from cervello.evaluation.estimators import check_ends
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
-from cervello.evaluation.intervals import BOUNDED, IntervalOptions, prepare, value_bounds
-from cervello.evaluation.judging import estimate
+from cervello.evaluation.intervals import IntervalOptions, check_kind, prepare, value_bounds
 from cervello.evaluation.layout import alike
 from cervello.evaluation.logged import enumerated, open_dataset
+from cervello.evaluation.make_estimate import make_estimate
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, names_where
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
-from cervello.evaluation.scoring import Needs, Progress, score
-from cervello.evaluation.table import AnyTable
-from cervello.evaluation.tables import AGENT, JOINT, Blocks, Rows
+from cervello.evaluation.scoring import Progress, score
+from cervello.evaluation.tables import AGENT, JOINT, Blocks
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
 from cervello.native.execution.counts import thread_count
 from cervello.spec import Array
 
-ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
+ESTIMATORS = tuple(INFOS)
 """Names of all estimators, as `evaluate` takes them; docs/evaluation.md says what each is."""
-WEIGHTED = ("is", "pdis", "wis", "cwpdis", "dr", "wdr", "magic", "mis")  # by ratios of probabilities
-BY_VALUES = ("fqe", "dm", "dr", "wdr", "magic")
-BOOTSTRAPPED = ("dr", "wdr", "magic", "fqe", "dm", "mis")  # go on after a truncation
-_PLAIN: dict[str, Callable[[AnyTable], Moments]] = {
-    "is": library.importance_sampling, "pdis": library.pdis, "wis": library.wis, "dm": library.dm, "fqe": library.dm, "dr": library.dr,
-    "wdr": library.wdr}
-_ENDING = ("is", "pdis", "wis", "cwpdis", "kis")
 
 
 def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | None = None, behavior: Any = "logged",
@@ -61,7 +53,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       policies: {name: path or Policy}, a list of paths, or one of them.
       head: the distribution of actions that the policies' outputs describe, for all or by name; None for the one of the policy's `Sample`.
       behavior: "logged" propensities, a `fit_behavior`, or the policy (path or Policy, with `head`) that logged the data.
-      estimators: of is, pdis, wis, cwpdis, fqe, dm, dr, wdr, magic, mis, kis, agreement.
+      estimators: names among `ESTIMATORS`.
       gamma: discount; γ⁰ multiplies the first reward.
       horizon: steps after which episodes are cut.
       interval: "default" (BCa below 1,000 units, Student's t from there), "bca", "percentile", "calibrated", "student-t", "hoeffding",
@@ -91,11 +83,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     source = open_dataset(dataset)
     candidates = _candidates(policies, head, threads if ray is None else 1)  # each policy gets its share of them
     by = _behavior(behavior, head)
-    valued, given = any(name in BY_VALUES for name in wanted), _is_function(q)
-    held = valued and not (given and all(each.n_actions is not None for each in candidates))
-    needs = Needs(propensities=any(name in WEIGHTED or name == "kis" for name in wanted),
-                  ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted, matches="agreement" in wanted, values=valued,
-                  trees=valued and given, features="mis" in wanted or (valued and not given), held=held, ticks=weights == JOINT)
+    infos = [INFOS[name] for name in wanted]
+    needs = _needs(infos, _is_function(q), candidates, weights)
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
@@ -106,43 +95,55 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         if needs.held:
             _check_room(scored, candidates, q, memory_bytes)
     scored.check(by)
-    for name in wanted:
-        if name in BOOTSTRAPPED:
-            scored.check_final_observations(name)
+    for info in infos:
+        if info.continues:
+            scored.check_final_observations(info.name)
     fits: list[Fit | None] = [None] * len(candidates)
     if needs.held:
         fits = _fit(q, candidates, scored, gamma, horizon)
     blocks = Blocks(scored, gamma, weights)
-    if "mis" in wanted:
-        library.check_ends(gamma, scored.truncated)
+    if any("features" in info.needs for info in infos):
+        check_ends(gamma, scored.truncated)
     fitted = isinstance(by, Behavior)
 
     def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
         table = tables[k]
         diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
-        special: dict[str, Callable[[], Moments]] = {
-            "cwpdis": partial(library.cwpdis, table, ragged), "magic": partial(library.magic, table, seed),
-            "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
-            "agreement": partial(_agreement, table, blocks, k, scored)}
-        return {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted if name != "mis"}, diagnostics, bounds
+        inputs = EstimatorInputs(table, blocks, k, blocks.by_unit(scored.closeness(k)) if needs.matches else np.zeros(0), scored.n,
+                                 scored.discrete, ragged, seed, bandwidth, kernel)
+        return {info.name: info.function(inputs) for info in infos if info.function is not None}, diagnostics, bounds
 
     with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
         tables = list(pool.map(blocks.table, range(len(candidates))))
         running = [pool.submit(judged_by, k) for k in range(len(candidates))]
-        visits = library.mis_of_all(tables, blocks.features, threads, pool) if "mis" in wanted else []
+        together = {info.name: info.function_of_all(tables, blocks, threads, pool) for info in infos if info.function_of_all is not None}
         judged = [each.result() for each in running]
-    for (moments, *_), its in zip(judged, visits, strict=bool(visits)):
-        moments["mis"] = its
+    for k, (moments, *_) in enumerate(judged):
+        moments.update({name: found[k] for name, found in together.items()})
     prepare([each for moments, *_ in judged for each in moments.values()], options)
     reports = {}
     for candidate, fit, (moments, diagnostics, bounds) in zip(candidates, fits, judged, strict=True):
-        estimates = {name: estimate(name, moments[name], diagnostics, fit, fitted, options, bounds, ragged) for name in wanted}
+        estimates = {info.name: make_estimate(info, moments[info.name], diagnostics, fit, fitted, options, bounds, ragged)
+                     for info in infos}
         reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
             "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
     propensities = "fitted" if fitted else "of a policy" if by is not None else "logged" if needs.propensities else "not used"
     return Report(reports, wanted, scored.n, int(scored.length.sum()), tables[0].n_units, gamma, horizon, options, propensities,
-                  _notes(scored, wanted, by, weights, len(candidates)))
+                  _notes(scored, infos, by, weights, len(candidates)))
+
+
+def _needs(infos: Sequence[EstimatorInfo], given: bool, candidates: Sequence[Candidate], weights: str) -> Needs:
+    """What the pass over the data has to keep.
+
+    Args:
+      given: whether the value function is the user's own, so that nothing is fitted.
+    """
+    asked = frozenset[str]().union(*(info.needs for info in infos))
+    valued = "values" in asked
+    return Needs(propensities="propensities" in asked, ratios="ratios" in asked, modes="modes" in asked, matches="matches" in asked,
+                 values=valued, trees=valued and given, features="features" in asked or (valued and not given),
+                 held=valued and not (given and all(each.n_actions is not None for each in candidates)), ticks=weights == JOINT)
 
 
 def _check_room(scored: Scored, candidates: Sequence[Candidate], q: Any, memory_bytes: int) -> None:
@@ -169,34 +170,16 @@ def _fit(q: Any, candidates: Sequence[Candidate], scored: Scored, gamma: float, 
     return fits
 
 
-def _agreement(table: AnyTable, blocks: Blocks, k: int, scored: Scored) -> Moments:
-    return library.agreement(table, blocks.by_unit(scored.closeness(k)))
-
-
-def _kis(blocks: Blocks, k: int, scored: Scored, bandwidth: float | None, kernel: str) -> Moments:
-    if scored.discrete:
-        raise ConfigurationError("evaluation, kis: expected continuous actions, got discrete ones; take 'pdis' or 'cwpdis'")
-    library.check_kernel(kernel, bandwidth)
-    width = library.bandwidths(blocks.deviation("sampled"), scored.n, bandwidth)
-
-    def log_ratio(rows: Rows) -> Array:
-        taken, own = (rows(name).astype(np.float64) for name in ("sampled", ("mode", k)))
-        return library.kernel_ratios(taken, own, rows("logp"), width)
-
-    table = blocks.table(k, log_ratio)
-    found, judged = library.cwpdis(table), judge(diagnose(table))
-    if judged.name == UNSUPPORTED:
-        return replace(found, unsupported=f"{judged.reason}, or give another bandwidth=")
-    return found
-
-
-def _notes(scored: Scored, wanted: tuple[str, ...], by: Behavior | Candidate | None, weights: str, n_policies: int) -> tuple[str, ...]:
+def _notes(scored: Scored, infos: Sequence[EstimatorInfo], by: Behavior | Candidate | None, weights: str,
+           n_policies: int) -> tuple[str, ...]:
     notes = []
     if isinstance(by, Behavior):
         notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
-    if (cut := int(scored.truncated.sum())) and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):
-        notes.append(f"{cut} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the "
-                     "return that goes on after them, the others the return up to there: different quantities")
+    go_on = [info.name for info in infos if info.continues]
+    ends = [info.name for info in infos if info.continues is False]
+    if (cut := int(scored.truncated.sum())) and go_on and ends:
+        notes.append(f"{cut} episodes are truncated before the horizon: {', '.join(go_on)} estimate the return that goes on after them, "
+                     f"{', '.join(ends)} the return up to there: different quantities")
     if scored.unit is not None and weights == AGENT:
         notes.append(f"several agents share a match: {scored.n_units} matches are what is resampled and counted")
     if n_policies > 1:
@@ -210,8 +193,8 @@ def _notes(scored: Scored, wanted: tuple[str, ...], by: Behavior | Candidate | N
 def _names(estimators: Sequence[str]) -> tuple[str, ...]:
     names = (estimators,) if isinstance(estimators, str) else tuple(dict.fromkeys(estimators))
     for name in names:
-        if name not in ESTIMATORS:
-            raise ConfigurationError(f"evaluation, estimators: expected some of {list(ESTIMATORS)}, got {name!r}")
+        if name not in INFOS:
+            raise ConfigurationError(f"evaluation, estimators: expected some of {list(INFOS)}, got {name!r}")
     if not names:
         raise ConfigurationError("evaluation, estimators: expected at least one, got none; take 'pdis'")
     return names
@@ -226,12 +209,11 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
         raise ConfigurationError(f"evaluation, ragged: expected {CARRY!r} or {ALIVE!r}, got {ragged!r}")
     if weights not in (AGENT, JOINT):
         raise ConfigurationError(f"evaluation, weights: expected {AGENT!r} or {JOINT!r}, got {weights!r}")
-    if weights == JOINT and (other := [name for name in wanted if name not in ("is", "pdis", "wis", "cwpdis")]):
-        raise ConfigurationError(f"evaluation, weights='joint': expected estimators among is, pdis, wis and cwpdis, got {other}; take "
-                                 "weights='agent' for them")
-    if options.kind in ("hoeffding", "empirical-bernstein") and (other := [name for name in wanted if name not in BOUNDED]):
-        raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected estimators among {list(BOUNDED)}, got {other}; take "
-                                 "interval='bca' for them")
+    if weights == JOINT and (other := [name for name in wanted if not INFOS[name].joint]):
+        raise ConfigurationError(f"evaluation, weights='joint': expected estimators among {names_where(lambda info: info.joint)}, got "
+                                 f"{other}; take weights='agent' for them")
+    for name in wanted:
+        check_kind(options.kind, name)
     if options.kind in ("hoeffding", "empirical-bernstein") and weights == JOINT:
         raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected weights='agent', got 'joint': reward_range= is of one "
                                  "agent, and a match may have any number; take interval='bca'")

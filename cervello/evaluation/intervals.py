@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.evaluation.moments import Moments, resample
+from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
@@ -16,8 +17,8 @@ from cervello.statistics.bootstrap import bca_levels, interval_of
 from cervello.statistics.samples import FEWEST
 
 Interval = tuple[float, float]
-KINDS = ("default", "bca", "percentile", "calibrated", "student-t", "hoeffding", "empirical-bernstein")
-BOUNDED = ("is", "pdis")  # estimators that concentration bounds hold for
+KINDS = ("default", *EVERY_KIND)
+CONCENTRATION = ("hoeffding", "empirical-bernstein")
 _LARGE = 1000  # units, from which Student's t is the default
 
 
@@ -49,7 +50,7 @@ class IntervalOptions:
             raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
         if self.reward_range is not None and not self.reward_range[0] <= self.reward_range[1]:
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
-        if self.kind in ("hoeffding", "empirical-bernstein"):
+        if self.kind in CONCENTRATION:
             for name in ("reward_range", "max_weight"):
                 if getattr(self, name) is None:
                     raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected {name}=, got none; give the bounds that hold "
@@ -70,10 +71,8 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
     kind = kind_of(moments, options)
     if moments.value is None:
         return None, kind
-    if kind in ("hoeffding", "empirical-bernstein"):
-        if estimator not in BOUNDED:
-            raise ConfigurationError(f"evaluation, interval={kind!r}: expected estimators among {list(BOUNDED)}, got {estimator!r}; take "
-                                     "interval='bca' for it")
+    if kind in CONCENTRATION:
+        check_kind(kind, estimator)
         assert bounds is not None
         assert isinstance(moments.columns, np.ndarray)
         sums, lives = moments.columns.T
@@ -95,6 +94,13 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
         return bca_levels(found, point, moments.without(), tails) if kind == "bca" else tails
 
     return interval_of(found, point, level, levels), kind
+
+
+def check_kind(kind: str, estimator: str) -> None:
+    """Raises ConfigurationError for a concentration bound of an estimator that it does not hold for."""
+    if kind in CONCENTRATION and kind not in INFOS[estimator].intervals:
+        raise ConfigurationError(f"evaluation, interval={kind!r}: expected estimators among "
+                                 f"{names_where(lambda info: kind in info.intervals)}, got {estimator!r}; take interval='bca' for it")
 
 
 def prepare(some: Sequence[Moments], options: IntervalOptions) -> None:

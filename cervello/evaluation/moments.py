@@ -112,8 +112,8 @@ class Moments:
         found = []
         for block, first, last in zip(self._small_blocks(), before, behind, strict=True):
             ahead = np.concatenate([none, np.cumsum(block, 0)[:-1]])
-            rest = np.concatenate([np.cumsum(block[::-1], 0)[::-1][1:], none])
-            found.append(self._of_sums(first + ahead + rest + last))
+            later = np.concatenate([np.cumsum(block[::-1], 0)[::-1][1:], none])
+            found.append(self._of_sums(first + ahead + later + last))
         return np.concatenate(found)
 
     def _small_blocks(self) -> Iterator[Array]:

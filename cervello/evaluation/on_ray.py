@@ -18,7 +18,8 @@ import numpy as np
 from cervello.errors import CervelloError, ConfigurationError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.scoring import Chunk, Needs, Progress, score
+from cervello.evaluation.chunk import Chunk, Needs
+from cervello.evaluation.scoring import Progress, score
 from cervello.recording import Episode
 from cervello.spec import Array
 

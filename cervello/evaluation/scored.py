@@ -12,7 +12,8 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.scoring import Data, Needs, Scores
+from cervello.evaluation.chunk import Data, Needs, Scores
+from cervello.evaluation.registry import alternatives, names_where
 from cervello.evaluation.spool import Spool
 from cervello.evaluation.values import Values
 from cervello.recording.trees import Tree, leaves
@@ -105,7 +106,7 @@ class Scored:
             i = int(np.argmax(lacking))
             raise InputError(f"episode {i}, step {self._lengths[i]}, observations: expected the final observation of a truncated "
                              f"episode for {estimator!r}, got none; log it, cut with horizon= (--horizon on the command line), or take "
-                             "'is', 'pdis', 'wis' or 'cwpdis'")
+                             f"{alternatives(names_where(lambda info: info.continues is False))}")
 
     # Per episode ----------------------------------------------------------------------------------------------------------
 

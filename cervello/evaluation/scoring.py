@@ -4,128 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
-from cervello.evaluation.candidates import Candidate, Decided, features, joined
+from cervello.evaluation.candidates import Candidate, Decided, features
+from cervello.evaluation.chunk import Chunk, Data, Joined, Needs, Scores
 from cervello.evaluation.logged import Logged, checked
 from cervello.evaluation.logged_columns import logged_distribution, ticks
 from cervello.evaluation.recorded import check_recorded
+from cervello.evaluation.registry import alternatives, names_where
 from cervello.recording import Episode
-from cervello.recording.trees import Tree
 from cervello.spec import Array
 
 _ROWS = 1 << 15  # observations held at a time
 _SUPPORT = 1e-6
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What the estimators ask for.
-
-    Attributes:
-      propensities: the behaviour's probabilities. ratios: the candidates' too.
-      modes: the candidates' own actions. matches: their agreement with the logged ones.
-      values: the distributions at every observation, and the actions. trees: the observations. features: numbers of them.
-      held: whether all of these stay in memory, for value functions that are fitted after the pass.
-      ticks: when each step was decided, of several agents.
-    """
-
-    propensities: bool
-    ratios: bool
-    modes: bool
-    matches: bool
-    values: bool = False
-    trees: bool = False
-    features: bool = False
-    held: bool = False
-    ticks: bool = False
-
-
-@dataclass(eq=False)
-class Scores:
-    """Of one candidate in some episodes: arrays of rows, episode by episode, which follow each other.
-
-    Attributes:
-      log_ratio: [steps]. modes: [steps, …]. matches: [episodes] sums over steps.
-      every: [observations, K] probabilities of all actions. columns: the head's tensors at all observations, T + 1 of each episode.
-      violations: steps where it puts weight on what the behaviour never does; None as long as that is not observable.
-    """
-
-    log_ratio: list[Array] = field(default_factory=list)
-    modes: list[Array] = field(default_factory=list)
-    matches: list[Array] = field(default_factory=list)
-    every: list[Array] = field(default_factory=list)
-    columns: list[dict[str, Array]] = field(default_factory=list)
-    violations: int | None = None
-    ties: int = 0
-    deterministic: bool = True
-
-
-@dataclass(eq=False)
-class Data:
-    """What all candidates share in some episodes.
-
-    Attributes:
-      rewards, logp, tick: [T] per episode, tick −1 where it is not known. actions: [T, …] as executed. sampled: as drawn.
-      terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
-    """
-
-    rewards: list[Array] = field(default_factory=list)
-    logp: list[Array] = field(default_factory=list)
-    actions: list[Array] = field(default_factory=list)
-    sampled: list[Array] = field(default_factory=list)
-    terminated: list[bool] = field(default_factory=list)
-    truncated: list[bool] = field(default_factory=list)
-    final_obs_missing: list[bool] = field(default_factory=list)
-    trees: list[Tree] = field(default_factory=list)
-    features: list[Array] = field(default_factory=list)
-    match: list[Any] = field(default_factory=list)
-    tick: list[Array] = field(default_factory=list)
-    discrete: bool = True
-
-    @property
-    def n(self) -> int:
-        return len(self.rewards)
-
-
-Chunk = tuple[Data, list[Scores]]
-
-
-class _Together:
-    """Some episodes one after the other, as all candidates see them. Immutable.
-
-    Attributes:
-      episodes: [n] of them. tree: their observations, T + 1 of each. lengths: [n] steps. stops: [n] ends among the steps.
-      rows: [steps] rows of logged steps among the observations. sampled: [steps, …].
-    """
-
-    def __init__(self, some: Sequence[Logged]):
-        self.episodes = some
-        self.tree = joined([each.observations for each in some])
-        self.lengths = np.array([each.length for each in some])
-        self.stops = np.cumsum(self.lengths)
-        self.rows = np.arange(int(self.stops[-1])) + np.repeat(np.arange(len(some)), self.lengths)
-        self.sampled = np.concatenate([each.sampled for each in some])
-
-    @cached_property
-    def pre_tanh(self) -> Array | None:
-        """[steps, …] before squashing; None where an episode lacks it."""
-        parts = [each.pre_tanh for each in self.episodes if each.pre_tanh is not None]
-        return np.concatenate(parts) if len(parts) == len(self.episodes) else None
-
-    @cached_property
-    def choices(self) -> Array:
-        """[steps] int64, what was drawn, where actions are single numbers."""
-        return self.sampled.reshape(-1).astype(np.int64)
 
 
 def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
@@ -144,7 +42,7 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     """
     locks = [Lock() for _ in candidates]  # a policy runs some episodes at a time
 
-    def scored(k: int, some: _Together, logp: Array | None, every_logged: Sequence[Array | None]) -> Scores:
+    def scored(k: int, some: Joined, logp: Array | None, every_logged: Sequence[Array | None]) -> Scores:
         with locks[k]:
             decided = candidates[k].decide(some.episodes, some.tree)
         return _score(candidates[k], decided, some, logp, every_logged, needs, bounds)
@@ -157,7 +55,7 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
                 for candidate in candidates if not fits else ():
                     candidate.check(each)
                 _keep(data, each, behavior, needs)
-            together = _Together(some)
+            together = Joined(some)
             if needs.trees:
                 data.trees.append(together.tree)
             if needs.features:
@@ -227,7 +125,8 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
         return
     if not each.discrete and each.deterministic is not None and each.deterministic.any():
         raise InputError(f"{each.where}, step {int(np.argmax(each.deterministic))}, deterministic: expected an action that was drawn, got "
-                         "one that was not, which has no density; log with exploration, or take estimators 'fqe', 'dm' or 'agreement'")
+                         "one that was not, which has no density; log with exploration, or take estimators "
+                         f"{alternatives(names_where(lambda info: 'propensities' not in info.needs))}")
     if isinstance(behavior, Behavior):
         data.logp.append(behavior.log_prob(each))
     elif behavior is None:
@@ -245,7 +144,7 @@ def _logged(each: Logged) -> Array:
     return each.logp
 
 
-def _behavior_everywhere(together: _Together, behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
+def _behavior_everywhere(together: Joined, behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
     """[T, K] the behaviour's logarithms of all actions of each episode, where they are known; appends a candidate's propensities."""
     some = together.episodes
     if not needs.propensities:
@@ -270,7 +169,7 @@ def _behavior_everywhere(together: _Together, behavior: Behavior | Candidate | N
     return found
 
 
-def _score(candidate: Candidate, decided: Decided, some: _Together, logp: Array | None, every_logged: Sequence[Array | None],
+def _score(candidate: Candidate, decided: Decided, some: Joined, logp: Array | None, every_logged: Sequence[Array | None],
            needs: Needs, bounds: tuple[Array, Array] | None) -> Scores:
     """What a candidate says about some episodes. Heads see all steps at once.
 

@@ -202,7 +202,12 @@ AnyTable = Table | Tables
 
 def per_unit(table: AnyTable, values: Callable[[Table], Array]) -> Array:
     """[U, …] of all blocks, of a function of one."""
-    return np.concatenate([values(block) for block in table.blocks()])
+    return np.concatenate([_owned(values(block)) for block in table.blocks()])
+
+
+def _owned(rows: Array) -> Array:
+    """A copy of a view, which would keep its whole block in memory."""
+    return rows if rows.base is None else rows.copy()
 
 
 def largest_log_weight(table: AnyTable) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.candidates import Candidate, joined
-from cervello.evaluation.scoring import Data, Scores
+from cervello.evaluation.chunk import Data, Scores
 from cervello.spec import Array
 
 _FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16

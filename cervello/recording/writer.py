@@ -13,15 +13,14 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.doors import Schema, check_infos, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
-from cervello.recording.lanes import DECISIONS, SAME_ROWS, STEPS, Lanes
+from cervello.recording.doors import count_rows, decision, handles_of, scalars
+from cervello.recording.lanes import DECISIONS, STEPS, Lanes
 from cervello.recording.log_file import LogFile
 from cervello.recording.records import Kind, pack
+from cervello.recording.schemas import Columns, Schemas
 from cervello.recording.spaces import describe
-from cervello.recording.trees import Path, Tree, columns, named
+from cervello.recording.trees import Tree, columns
 from cervello.spec import AgentId, Array
-
-_Columns = dict[Path, Array]
 
 
 class Writer:
@@ -77,8 +76,7 @@ class Writer:
         self._durable = durable
         self._lock = threading.Lock()
         self._lanes = Lanes()
-        self._schemas: dict[Any, int] = {}
-        self._infos: dict[Path, tuple[str, tuple[int, ...]]] = {}
+        self._schemas = Schemas(self._lanes, self._where)
         self._file: LogFile | None = LogFile(self.path)
         self.cut_bytes = self._file.cut_bytes
         try:
@@ -106,7 +104,7 @@ class Writer:
         """
         if n is None:
             n = count_rows(observation)
-        found: _Columns = {}
+        found: Columns = {}
         if observation is not None:
             found |= columns(observation, n, ("observation",))
         for name, value in (("agent", agent), ("match", match), ("seed", seed)):
@@ -115,11 +113,11 @@ class Writer:
         found |= columns(infos, n, ("infos",)) if infos else {}
         with self._lock:
             handles = self._lanes.next(n)
-            schemas = self._checked(found, None)
+            checked = self._schemas.check(found, None)
             if n:
                 self._write(Kind.BEGIN, handles, found)
             self._lanes.begin(handles, DECISIONS if observation is None else STEPS)
-            self._keep(handles & 0xFFFFFFFF, schemas)
+            self._schemas.keep(handles & 0xFFFFFFFF, checked)
             self.n_episodes += n
         return handles
 
@@ -188,7 +186,7 @@ class Writer:
         """
         handles = handles_of(episodes)
         n = len(handles)
-        found: _Columns = {}
+        found: Columns = {}
         if reward is not None:
             found["reward",] = scalars("reward", reward, n, np.float64)
         if action is not None:
@@ -203,7 +201,7 @@ class Writer:
                 raise InputError(f"{self._where}, 'step': expected a step below {steps[i]}, got {chosen[i]}; record the step first")
             found["step",] = chosen
             if action is not None:
-                self._check_action(found, lanes)
+                self._schemas.check_action(found, lanes)
             if n and len(found) > 1:
                 self._write(Kind.OUTCOME, handles, found)
 
@@ -221,7 +219,7 @@ class Writer:
         """
         handles = handles_of(episodes)
         n = len(handles)
-        found: _Columns = {("terminated",): scalars("terminated", terminated, n, np.bool_),
+        found: Columns = {("terminated",): scalars("terminated", terminated, n, np.bool_),
                            ("truncated",): scalars("truncated", truncated, n, np.bool_)}
         if not (found["terminated",] | found["truncated",]).all():
             raise InputError("recording, end: expected each episode to be terminated or truncated, got neither; say which")
@@ -264,10 +262,10 @@ class Writer:
             raise RecordingError(f"{self._where}: expected a writer that is open, got one that was closed; open another one")
         return self._file
 
-    def _write(self, kind: Kind, handles: Array, found: _Columns) -> None:
+    def _write(self, kind: Kind, handles: Array, found: Columns) -> None:
         self._open().write(pack(kind, {("episode",): handles, **found}))
 
-    def _record(self, kind: Kind, handles: Array, found: _Columns, phase: int | None, ends: Array | None = None) -> None:
+    def _record(self, kind: Kind, handles: Array, found: Columns, phase: int | None, ends: Array | None = None) -> None:
         """Checks and writes a record of episodes in a phase, then updates their state."""
         with self._lock:
             lanes = self._lanes.find(handles, self._where)
@@ -275,10 +273,10 @@ class Writer:
                 wrong = int(handles[self._lanes.phase[lanes] != phase][0])
                 raise AgentError(f"{self._where}: expected episodes begun {'with' if phase == STEPS else 'without'} an observation for "
                                  f"{kind.name.lower()}, got episode {wrong}; record an episode by step, or by decide and end")
-            schemas = self._checked(found, lanes)
+            checked = self._schemas.check(found, lanes)
             if len(lanes):
                 self._write(kind, handles, found)
-            self._keep(lanes, schemas)
+            self._schemas.keep(lanes, checked)
             if kind in (Kind.STEP, Kind.DECIDE):
                 self._lanes.n_steps[lanes] += 1
                 self.n_steps += len(lanes)
@@ -288,45 +286,6 @@ class Writer:
                 self._lanes.end(over)
                 if self._durable:
                     self._open().sync()
-
-    def _checked(self, found: _Columns, lanes: Array | None) -> tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]:
-        """Numbers of the schemas of observations and actions, and rows of infos, for `_keep`. Both must equal the earlier ones."""
-        schemas: dict[str, int] = {}
-        for name in SAME_ROWS:
-            rows: Schema = tuple((path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == name)
-            if not rows:
-                continue
-            schemas[name] = self._schemas.setdefault(frozenset(rows), len(self._schemas))
-            had = self._lanes.schemas[name][lanes] if lanes is not None else np.zeros(0, np.int64) - 1
-            differs = (had >= 0) & (had != schemas[name])
-            if differs.any():
-                of = next(key for key, number in self._schemas.items() if number == had[differs][0])
-                raise InputError(f"{self._where}, {name!r}: expected rows as the episode's earlier ones, {shown(of)}, got {shown(rows)}")
-        infos = {}
-        for path, array in found.items():
-            if path[0] == "infos":
-                infos[path] = rough_kind(array), array.shape[1:]
-                kind, shape = self._infos.get(path, infos[path])
-                if (kind, shape) != infos[path]:
-                    raise InputError(f"{self._where}, {named(path)!r}: expected rows of {shape} {kind} as before, got {array.shape[1:]} "
-                                     f"{infos[path][0]}; leave it out or name it otherwise")
-        if infos:
-            check_infos(self._infos, infos, self._where)
-        return schemas, infos
-
-    def _check_action(self, found: _Columns, lanes: Array) -> None:
-        """Raises InputError unless the leaves of an action are leaves of the actions that the episodes have."""
-        given = {(path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == "action"}
-        for number in np.unique(self._lanes.schemas["action"][lanes]):
-            had = next(rows for rows, known in self._schemas.items() if known == number)
-            if not given <= had:
-                raise InputError(f"{self._where}, 'action': expected leaves of the episode's actions, {shown(had)}, got {shown(given)}")
-
-    def _keep(self, lanes: Array, schemas: tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]) -> None:
-        """Updates the state of episodes after a write."""
-        for name, number in schemas[0].items():
-            self._lanes.schemas[name][lanes] = number
-        self._infos |= schemas[1]
 
 
 def _described(policy: Any) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Game:
             before = self.n_looked_up
             return self.step() and self.n_looked_up == before
 
-        for _ in range(TRIES):
+        for _ in range(4 * TRIES):  # cold code on a busy machine takes many
             if ready():
                 return
         raise AssertionError("no request was answered by a compiled call")
@@ -115,7 +115,7 @@ def test_a_proof_of_a_larger_size_that_is_revoked_on_the_thread_ends_nothing(gam
 
 def test_a_table_that_grows_between_two_answers_is_looked_up_again(game: Game) -> None:
     """Slots, step counters, noise keys and the rows of the state move to other memory."""
-    for n_agents in (100, 1000, 10_000):
+    for n_agents in (5, 100, 1000, 10_000):  # the first few need no other memory
         def grow_and_step(n_agents: int = n_agents) -> bool:
             game.until_ready()
             before, steps = game.n_looked_up, game.core.table.steps.ctypes.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from cervello import evaluation, heads, recording
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation import scored, scoring, spool, tables
 from cervello.evaluation.moments import Columns
+from cervello.evaluation.registry import INFOS, EstimatorInputs
 from cervello.evaluation.spool import Spool
+from cervello.evaluation.table import Table, Tables
 from cervello.recording import Episode
 from cervello.statistics import resampling
 
@@ -175,6 +178,42 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
     (few, n_few), (many, n_many) = peak(20_000), peak(200_000)
     per_episode = (many - few) / (n_many - n_few)
     assert per_episode < 1200, f"{few:,} bytes for {n_few} episodes, {many:,} for {n_many}"  # one episode's columns alone are 10,000
+
+
+@pytest.mark.parametrize("name", ["is", "pdis", "wis", "cwpdis", "dm", "fqe", "dr", "wdr", "magic"])
+def test_no_estimate_keeps_a_block(name: str) -> None:
+    info, blocks = INFOS[name], list[weakref.ref]()
+
+    def make() -> Iterator[Table]:
+        for seed in range(6):
+            gc.collect()
+            assert sum(each() is not None for each in blocks) <= 6  # all arrays of one block: the one that the caller just had
+            block = random_table(seed)
+            blocks.extend(weakref.ref(array) for array in (block, block.log_ratio, block.reward, block.length, block.q, block.v))
+            yield block
+            del block
+
+    moments = info.function(EstimatorInputs(Tables(make, 24, 24, 9, 0.9, np.arange(24)), None, 0, np.zeros(0), 24, True))
+    assert moments.value is not None
+    gc.collect()
+    assert [each() for each in blocks if each() is not None] == []
+
+
+@pytest.mark.parametrize("name", ["is", "pdis", "wis", "cwpdis", "dm", "fqe", "dr", "wdr", "magic"])
+def test_no_estimate_keeps_a_table_that_is_in_memory_as_a_whole(name: str) -> None:
+    table = random_table(0)
+    kept = weakref.ref(table)
+    moments = INFOS[name].function(EstimatorInputs(table, None, 0, np.zeros(0), 4, True))
+    del table
+    gc.collect()
+    assert kept() is None
+    assert moments.value is not None
+
+
+def random_table(seed: int, n: int = 4, L: int = 9) -> Table:
+    rng = np.random.default_rng(seed)
+    return Table(0.1 * rng.normal(size=(n, L)), rng.normal(size=(n, L)), np.full(n, L), 0.9, q=rng.normal(size=(n, L)),
+                 v=np.concatenate([rng.normal(size=(n, L)), np.zeros((n, 1))], 1))
 
 
 def test_a_function_that_gives_episodes_is_a_data_set() -> None:

@@ -131,11 +131,11 @@ def test_nothing_is_best_where_nothing_is_supported() -> None:
 
 def test_ties_and_deterministic_policies_are_counted_and_said() -> None:
     tied = cervello.load(logs.logits_policy(np.zeros((1, 2)), [1.0, 1.0]))
-    sure = cervello.load(logs.logits_policy(np.zeros((1, 2)), [0.0, -np.inf]))
-    report = evaluation.evaluate(logs.bandit(40), {"tied": tied, "sure": sure}, head=HEAD, estimators=["agreement", "wis"])
+    certain = cervello.load(logs.logits_policy(np.zeros((1, 2)), [0.0, -np.inf]))
+    report = evaluation.evaluate(logs.bandit(40), {"tied": tied, "certain": certain}, head=HEAD, estimators=["agreement", "wis"])
     assert report["tied"]["agreement"].value == 0.5
     assert report["tied"].diagnostics.ties == 40
-    assert report["sure"].diagnostics.deterministic
+    assert report["certain"].diagnostics.deterministic
     assert not report["tied"].diagnostics.deterministic
     assert "deterministic" in str(report)
 

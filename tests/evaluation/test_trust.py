@@ -158,6 +158,7 @@ def test_no_estimate_is_without_an_interval() -> None:
         assert len(report["a"]) == len(report.estimators)
         for name, estimate in report["a"].items():
             assert estimate.value is not None, name
+            assert estimate.interval is not None, name
             low, high = estimate.interval
             assert low <= estimate.value <= high, name
             assert low < high, name
@@ -167,8 +168,10 @@ def test_no_estimate_is_without_an_interval() -> None:
 
 
 def test_the_report_has_one_verdict_which_is_the_worst() -> None:
-    report = evaluation.evaluate(logs.walks(60), {"near": policy(), "far": policy(8.0)}, head=HEAD, estimators=["wis", "fqe"], gamma=0.9)
-    order = ["reliable", "weak", "unsupported"]
-    every = [estimate.verdict for each in report.values() for estimate in each.values()]
-    assert report.verdict == max(every, key=order.index)
-    assert str(report).startswith(report.verdict)
+    same, never = policy(), cervello.load(logs.logits_policy(np.zeros((3, 3)), [-np.inf, -np.inf, 0.0]))
+    report = evaluation.evaluate(logs.walks(60), {"same": same, "never": never}, head=HEAD, estimators=["wis", "agreement"],
+                                 gamma=0.9)
+    assert {name: [estimate.verdict for estimate in each.values()] for name, each in report.items()} == {
+        "same": ["weak", "reliable"], "never": ["unsupported", "reliable"]}
+    assert (report["same"].verdict, report["never"].verdict, report.verdict) == ("weak", "unsupported", "unsupported")
+    assert str(report).startswith("unsupported")

@@ -228,8 +228,8 @@ def test_an_impossible_action_has_no_probability() -> None:
 
 
 @pytest.mark.parametrize(("head", "where"), [
-    (Categorical("logits", "mask"), "got row 3, which allows none; mend"), (MultiDiscrete("logits", SIZES, "mask"),
-                                                                            "got row 3, which allows none in choice 1; mend")])
+    (Categorical("logits", "mask"), "got row 3, which allows none; correct"), (MultiDiscrete("logits", SIZES, "mask"),
+                                                                            "got row 3, which allows none in choice 1; correct")])
 def test_a_row_that_allows_nothing_is_refused(head: Head, where: str) -> None:
     columns = given(5)
     columns["mask"][:] = True

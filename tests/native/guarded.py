@@ -87,7 +87,7 @@ class Guarded:
 
 
 class _Run(ExecutionContext):
-    """A run whose arena buffers lie anywhere: places are addresses."""
+    """A run whose arena buffers lie anywhere: offsets are addresses."""
 
     def arena_view(self, tensor: Tensor, offset: int, n_rows: int) -> Array:
         shape = tuple(at(d, n_rows) for d in tensor.shape)
@@ -99,10 +99,10 @@ class _Run(ExecutionContext):
 
 def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
     """The program resolved for n_rows rows, over constants and arena buffers between guards."""
-    places = np.array([0, *(memory.take(at(life.buffer.n_bytes, n_rows)).ctypes.data for life in program.layout.lifetimes)], np.int64)
+    offsets = np.array([0, *(memory.take(at(life.buffer.n_bytes, n_rows)).ctypes.data for life in program.layout.lifetimes)], np.int64)
     constants = {array.ctypes.data: memory.copy(array).ctypes.data for array in program.keepalive}
     words = memory.empty(program.const.shape, np.dtype(np.int64))
-    words[...] = program.const + program.slopes * n_rows + places[program.owners]
+    words[...] = program.const + program.slopes * n_rows + offsets[program.owners]
     for first, step in zip(program.offsets, (step for step in program.steps if step.fallback is None), strict=True):
         for i, tensor in enumerate(step.operands):
             if tensor.buffer.space is Space.CONSTANT:
@@ -113,7 +113,7 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
                 words[i] = constants[word.array.ctypes.data]
     plan = program.resolve(n_rows)
     plan.header[abi.PLAN.index.program], plan.header[abi.PLAN.index.end] = words.ctypes.data, words.ctypes.data + words.nbytes
-    return replace(plan, words=words, places=places)
+    return replace(plan, words=words, buffer_offsets=offsets)
 
 
 def execute_guarded(model: Model, given: Mapping[str, Array], n_rows: int, at_end: bool, program: Program | None = None,

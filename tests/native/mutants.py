@@ -47,7 +47,7 @@ def mutants(program: Program, count: int, chance: random.Random) -> Iterator[tup
              if not isinstance(word, (Address, Jump, PackedWeight))]
     offsets = [(first, step, i) for first, step in places for i in range(len(step.operands))]
     for _ in range(count if words else 0):
-        const, by_row = program.const.copy(), program.slopes.copy()
+        const, slopes = program.const.copy(), program.slopes.copy()
         if offsets and chance.random() < 0.1:
             first, step, i = chance.choice(offsets)
             by = chance.choice((4, -4, 8, 64, -64))
@@ -60,8 +60,8 @@ def mutants(program: Program, count: int, chance: random.Random) -> Iterator[tup
         word = step.words[i]
         step.words[i] = new = wrong(word, chance)
         at = first + abi.STEP_OPERANDS + 2 * len(step.operands) + i
-        const[at], by_row[at] = parts(new)
-        yield f"{step.kernel}, word {i} of {len(step.words)}: {new} for {word}", replace(program, const=const, by_row=by_row)
+        const[at], slopes[at] = parts(new)
+        yield f"{step.kernel}, word {i} of {len(step.words)}: {new} for {word}", replace(program, const=const, slopes=slopes)
         step.words[i] = word
 
 

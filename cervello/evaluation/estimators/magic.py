@@ -24,12 +24,12 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     Source: P. Thomas, E. Brunskill, "Data-efficient off-policy policy evaluation for reinforcement learning", ICML 2016, section 6.
     """
     columns, total = parts(table)
-    L = table.n_steps
+    L, discount = table.n_steps, table.discount  # moments keep the discount, and not the table
     lengths = np.unique(np.linspace(-1, L - 1, min(L + 1, _MOST_LENGTHS)).round().astype(np.int64))
 
     def partial(sums: Array) -> Array:
         corrections, baselines = step_sums(sums, L)
-        return _by_length(corrections, baselines, table.discount, lengths)
+        return _by_length(corrections, baselines, discount, lengths)
 
     if (total <= 0).any():
         return Moments(columns, lambda sums: partial(sums)[:, -1], None, no_weight(total))
@@ -37,7 +37,7 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     sums = sum_of(columns)
     g = partial(sums[None])[0]
     weights = sums[2 * L + 1:3 * L + 1]
-    each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), table.discount,
+    each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), discount,
                                       lengths) for block in blocks_of(columns)])
     omega = np.zeros((len(g), len(g))) if n < 2 else n / (n - 1) * (each - each.mean(0)).T @ (each - each.mean(0))
     top = wdr(table)

@@ -119,7 +119,7 @@ class GraphBuilder:
         return self.add("Transpose", x, perm=order)
 
     def set_outputs(self, *results: str) -> None:
-        """Says which `infer_node`, by name, are the node's outputs."""
+        """Says which `results`, by name, are the node's outputs."""
         for name, result in zip(self.node.outputs, results, strict=False):
             if not name or not result:
                 continue

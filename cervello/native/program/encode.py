@@ -84,7 +84,7 @@ class Program:
     Attributes:
       const, slopes, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
       offsets: the word at which each step begins.
-      address: of const, by_row and owners, which are contiguous; table_address: of the layout table.
+      address: of const, slopes and owners, which are contiguous; table_address: of the layout table.
       keepalive: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
       bytes_per_row: approximate arena bytes per row.

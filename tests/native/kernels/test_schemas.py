@@ -137,7 +137,7 @@ def test_every_parameter_of_a_block_belongs_to_a_block_that_is_declared() -> Non
     assert set(PARAMETERS) <= set(BLOCKS)
     assert all(BLOCKS[name].parameters is words for name, words in PARAMETERS.items())
     with pytest.raises(PlanError, match="expected words mask times_scale, got mask"):
-        arrange("cervello.native.kernels.quantisation:snap_u8", mask=0)
+        arrange("cervello.native.kernels.quantisation:fake_quantize_u8", mask=0)
 
 
 def test_no_kernel_reads_a_numbered_word() -> None:
