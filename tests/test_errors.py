@@ -90,7 +90,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("a plan of less than nothing", lambda: arena_plan.plan([Step("k", (), (_LESS_THAN_NOTHING,), [], "op", "node")]), errors.PlanError,
      "memory plan: expected sizes of at least 0, got -1"),
     ("a missing input", lambda: policy().infer_batch([1], {}), errors.InputError,
-     r"policy 'model': expected \['obs'\], got \['obs'\] missing"),
+     r"policy 'model': expected inputs \['obs'\], got a dict in which input 'obs' is missing"),
     ("a wrong shape", lambda: policy().model.run({"obs": np.zeros((2, 5))}), errors.InputError,
      r"policy 'model', input 'obs': expected \(2, 6\) float32, got \(2, 5\) float64"),
     ("a wrong observation", lambda: policy().infer({1: {"obs": "left"}}), errors.InputError,

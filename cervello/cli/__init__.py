@@ -143,6 +143,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         said = next((said for kind, said in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
         return f"{os.fspath(error.filename)!r}: {said}"
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        return error.strerror
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     return str(error) or type(error).__name__

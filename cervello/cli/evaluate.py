@@ -164,8 +164,8 @@ def _classifier() -> Any:
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise ConfigurationError(f"evaluate, --behavior fit: expected the extra 'evaluation', got {error}; pip install "
-                                 "'cervello[evaluation]'") from error
+        raise ConfigurationError(f"evaluate, --behavior fit: expected the extra 'evaluation', got {error}; install the "
+                                 "extra 'evaluation'") from error
     return LogisticRegression(max_iter=1000)
 
 

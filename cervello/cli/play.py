@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello import envs
 
     if arguments.video is not None and importlib.util.find_spec("moviepy") is None:
-        raise ConfigurationError("play, --video: expected the package moviepy, got none; pip install 'cervello[video]', or leave it out")
+        raise ConfigurationError("play, --video: expected the package moviepy, got none; install the extra 'video', or leave it out")
     game = _game(arguments)
     if game is not None:
         _games(game, arguments, terminal)

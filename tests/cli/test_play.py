@@ -172,7 +172,7 @@ def test_films_need_moviepy(two: list[Path], tmp_path: Path, cervello: Callable[
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "moviepy" else find(name, *rest))
     said = cervello("play", "CartPole-v1", two[0], "--video", tmp_path / "films")
     assert said.status == 2
-    assert "--video: expected the package moviepy, got none; pip install 'cervello[video]'" in said.err
+    assert "--video: expected the package moviepy, got none; install the extra 'video'" in said.err
 
 
 @pytest.mark.filterwarnings("ignore")  # of moviepy and pygame

@@ -145,9 +145,9 @@ def test_ratings_without_their_extra_are_refused_by_name(players: dict[str, Path
         return imported(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigurationError, match=r"ratings: expected the extra 'league', got .*; pip install 'cervello\[league\]'"):
+    with pytest.raises(ConfigurationError, match=r"ratings: expected the extra 'league', got .*; install the extra 'league'"):
         result.ratings  # noqa: B018
-    assert "ratings: none, since openskill is missing; pip install 'cervello[league]'" in str(result)
+    assert "ratings: none, since openskill is missing; install the extra 'league'" in str(result)
     assert json.loads(result.to_json())["cross_play"]["ratings"] is None
 
 
