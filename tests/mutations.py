@@ -590,7 +590,7 @@ MUTATIONS = [
              "return plan if call_c_1(r.dict_size, r.holder) == 0 else 0", "return plan",
              f"{BRIDGE}/test_compiled_answers.py::test_while_another_thread_has_the_exclusive_lock_the_general_path_answers"),
     Mutation("bridge: compiled code decides with the engine of before a swap", "agents/policy/core.py",
-             "            old.fast_path.invalidate()  # another", "            pass  # another",
+             "            old.fast_path.invalidate()  # first", "            pass  # first",
              f"{BRIDGE}/test_compiled_answers.py::test_the_first_answer_after_a_swap_is_the_new_version_s[replace]"),
     # Offline evaluation: what misled users of other libraries
     Mutation("evaluation: propensities that nobody logged are 1", "evaluation/scoring.py", "    if each.logp is None:\n",

@@ -25,7 +25,7 @@ _STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
 
 
 class _Estimators:
-    """Names of all estimators. `cervello.evaluation` is imported when they are read, which other commands never do."""
+    """Names of all estimators. `cervello.evaluation` is imported when they are read: up to Python 3.13, by this command only."""
 
     def __iter__(self) -> Iterator[str]:
         from cervello.evaluation import ESTIMATORS

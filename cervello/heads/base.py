@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -43,18 +42,6 @@ class Head:
     noise: str | None = None
     supports: tuple[str, ...] = EVERYTHING
     extras: tuple[str, ...] = ()
-
-    def __init_subclass__(cls) -> None:
-        """Reads the former name of `supports` in subclasses written for it."""
-        if isinstance(given := cls.__dict__.get("offers"), tuple):
-            _warn_offers()
-            cls.supports = given
-
-    @property
-    def offers(self) -> tuple[str, ...]:
-        """Deprecated: the former name of `supports`."""
-        _warn_offers()
-        return self.supports
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.tensors))})"
@@ -287,10 +274,6 @@ class Head:
         if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
             raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}")
         return spec
-
-
-def _warn_offers() -> None:
-    warnings.warn("heads.Head.offers: expected the new name supports, got offers; rename it", DeprecationWarning, stacklevel=3)
 
 
 def scalars(action: TensorSpec, supported: tuple[str, ...]) -> Specs:
