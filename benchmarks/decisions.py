@@ -3,7 +3,7 @@
     python benchmarks/decisions.py [--models FOLDER] [--output FILE]
 
 One thread; contenders in alternation, 16 inputs in rotation, medians of several rounds, three runs of each table (the medians of the runs
-are printed; times vary with the machine, ratios less). Needs onnxruntime (`pip install cervello[test]`).
+are printed; times vary with the machine, ratios less). Needs onnxruntime (`pip install '.[test]'`).
 """
 
 from __future__ import annotations

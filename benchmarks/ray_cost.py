@@ -1,6 +1,6 @@
 """What evaluation on Ray costs: a model of the time, fitted at two sizes and one and two workers, and checked at a third size.
 
-    pip install "cervello[ray]"
+    pip install ".[ray]"
     python benchmarks/ray_cost.py [--steps 100000] [--rounds 3] [--output FILE]
 
     seconds = workers · start + transitions · (driver + actor / workers)

@@ -15,7 +15,12 @@ Array = np.ndarray[Any, Any]
 def check_names(where: str, wanted: Collection[str], given: Collection[str], optional: Container[str] = (), kind: str = "") -> None:
     """Raises InputError unless arrays of exactly these names are given; `optional` ones may be missing. kind: "inputs " in messages."""
     missing, unknown = [n for n in wanted if n not in given and n not in optional], [n for n in given if n not in wanted]
-    if missing or unknown:
+    if missing and not unknown:
+        noun, required = kind.strip() or "inputs", [n for n in wanted if n not in optional]
+        one = len(missing) == 1
+        named = f"{noun.removesuffix('s') if one else noun} {', '.join(map(repr, missing))} {'is' if one else 'are'} missing"
+        raise InputError(f"{where}: expected {noun} {required}, got a dict in which {named}; give all of them")
+    if unknown:
         problem = "; ".join([f"{missing} missing"] * bool(missing) + [f"{unknown} unknown"] * bool(unknown))
         raise InputError(f"{where}: expected {kind}{list(wanted)}, got {problem}; give exactly these names")
 

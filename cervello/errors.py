@@ -27,6 +27,8 @@ Messages read *where: expected X, got Y; remedy.*
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "AgentError",
     "AgentsLostError",
@@ -178,3 +180,11 @@ class ExecutionError(CervelloError):
 
 class CompilationError(CervelloError):
     """Machine code could not be produced or loaded."""
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known one that is nearest to it; nothing where none is near."""
+    import difflib  # few programs end with an error
+
+    near = difflib.get_close_matches(given, list(known), 1) if isinstance(given, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""

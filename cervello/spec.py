@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from cervello.errors import ConfigurationError
+
 Array = np.ndarray[Any, Any]
 AgentId = int | str
 _FLOAT64 = np.dtype(np.float64)
@@ -21,7 +23,7 @@ class TensorSpec:
     Attributes:
       name: as in the file, or as `rename=` has it.
       shape: one agent's row, without the batch axis; () is a scalar.
-      dtype: element type.
+      dtype: element type; what numpy takes for one (`np.int64`, "float32") becomes a dtype.
       batch_axis: axis of the rows in a batch; 0 except for a few exporters. None: the value has no rows, all agents share it.
       default: the row used if the input is omitted; None means it is required.
       is_mask: whether it marks what is allowed: bools, integers and floats 0 and 1 are accepted then, whatever the dtype.
@@ -29,6 +31,9 @@ class TensorSpec:
         may have others. Empty for nearly all policies.
       wide: whether a wrapper computes with the float64 observations of this float32 input, which are not cast before then, and with
         integers of 32 bits and more as float64.
+
+    Raises:
+      ConfigurationError: the dtype is none.
     """
 
     name: str
@@ -43,6 +48,19 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if type(self.name) is str:  # interned, as literal keys are: the compiled argument check then finds it by identity
             object.__setattr__(self, "name", sys.intern(self.name))
+        if not isinstance(self.dtype, np.dtype):
+            object.__setattr__(self, "dtype", self._as_dtype(self.dtype))
+
+    def _as_dtype(self, given: Any) -> np.dtype[Any]:
+        wrong = ConfigurationError(f"TensorSpec {self.name!r}, dtype: expected a numpy dtype, got {given!r}; give np.dtype(np.float32), "
+                                   "for example")
+        if given is None:  # float64 for numpy
+            raise wrong
+        try:
+            found: np.dtype[Any] = np.dtype(given)
+        except (TypeError, ValueError, SyntaxError):
+            raise wrong from None
+        return found
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
         """The shape of n_rows rows."""

@@ -1,6 +1,6 @@
 """A policy of Stable-Baselines3 plays Blackjack into a Minari dataset; three ONNX policies are evaluated on it, and the best is swapped in.
 
-    pip install 'cervello[envs-test]' && python examples/evaluate_minari.py [HANDS]
+    pip install '.[envs-test]' && python examples/evaluate_minari.py [HANDS]
 
 The dataset is written by Minari's own DataCollector. Its infos hold the propensity of each action, `behavior_logp`, as the library computes
 it when it draws: without it nothing could be said of other policies. The candidates are younger and older than the policy that played

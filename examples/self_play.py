@@ -1,6 +1,6 @@
 """Self-play: a learner of Stable-Baselines3 plays rock, paper, scissors against a growing pool of its own past.
 
-    pip install 'cervello[envs-test]' && python examples/self_play.py
+    pip install '.[envs-test]' && python examples/self_play.py
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Proximal policy optimisation, the learner in torch and the actor in Cervello: CartPole at a mean return of 475 in minutes of one CPU.
 
-    pip install 'cervello[envs-test]' && python examples/train_ppo.py [--steps N] [--actor cervello|torch|both]
+    pip install '.[envs-test]' && python examples/train_ppo.py [--steps N] [--actor cervello|torch|both]
 
 The network is exported to ONNX once; between two batches of experience the policy gets the learner's weights by their names. With
 `--actor both` the batches are collected in turn by Cervello and by torch, each in environments of its own, and the shares of time that

@@ -1,6 +1,6 @@
 """A policy in Ray actors: pickled by the file's name, a hash and the agents' state, it decides there what it decides here.
 
-    pip install "cervello[ray]"
+    pip install ".[ray]"
     python scripts/ray_actors.py
 """
 

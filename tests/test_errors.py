@@ -68,7 +68,7 @@ def cut(client: bridge.Client, running: Running) -> None:
 
 TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("no file", lambda: cervello.load("nowhere.onnx"), errors.MissingFileError, "model .nowhere.onnx.: expected a file, found none"),
-    ("a folder", lambda: cervello.load(Path(__file__).parent), errors.FormatError, "expected a file that can be read"),
+    ("a folder", lambda: cervello.load(Path(__file__).parent), errors.FormatError, "expected a file, got a folder; name a file"),
     ("no bytes", lambda: cervello.load(b""), errors.FormatError, "model .*: expected an ONNX file, got 0 bytes"),
     ("a file that is not ONNX", lambda: cervello.load(b"<html>not a policy</html>" * 9), errors.FormatError, "model .*: expected"),
     ("half a file", lambda: cervello.load(truncated()), errors.FormatError, "model .*: expected"),
@@ -90,7 +90,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("a plan of less than nothing", lambda: arena_plan.plan([Step("k", (), (_LESS_THAN_NOTHING,), [], "op", "node")]), errors.PlanError,
      "memory plan: expected sizes of at least 0, got -1"),
     ("a missing input", lambda: policy().infer_batch([1], {}), errors.InputError,
-     r"policy 'model': expected \['obs'\], got \['obs'\] missing"),
+     r"policy 'model': expected inputs \['obs'\], got a dict in which input 'obs' is missing"),
     ("a wrong shape", lambda: policy().model.run({"obs": np.zeros((2, 5))}), errors.InputError,
      r"policy 'model', input 'obs': expected \(2, 6\) float32, got \(2, 5\) float64"),
     ("a wrong observation", lambda: policy().infer({1: {"obs": "left"}}), errors.InputError,

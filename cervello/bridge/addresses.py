@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cervello.errors import ConfigurationError
+
+_HOST_AND_PORT = re.compile(r"(?!(?:tcp|ws|wss|http|https):)([\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]+")
+_OUTSIDE = re.compile(r"(?:tcp|ws)://[^/]+:([0-9]+)(?:/.*)?")  # of a text whose port Python refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ def parse(text: str) -> Address:
     Raises:
       ConfigurationError: the text is no address.
     """
-    wrong = ConfigurationError(f"address {text!r}: expected tcp://host:port, unix:/path or ws://host:port, got something else")
+    expected = f"address {text!r}: expected tcp://host:port, unix:/path or ws://host:port, got"
+    wrong = ConfigurationError(f"{expected} something else")
     if not isinstance(text, str):
         raise wrong
     if text.startswith("unix:"):
@@ -55,10 +60,14 @@ def parse(text: str) -> Address:
         if not path or "\0" in path:
             raise wrong
         return Address("unix", path=path)
+    if _HOST_AND_PORT.fullmatch(text):
+        raise ConfigurationError(f"{expected} no scheme; did you mean tcp://{text}?")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
+        if outside := _OUTSIDE.fullmatch(text):
+            raise ConfigurationError(f"address {text!r}, port: expected 0 to 65535, got {outside[1]}") from None
         raise wrong from None
     if parts.scheme not in ("tcp", "ws") or not parts.hostname or port is None or parts.username is not None or (
             parts.scheme == "tcp" and (parts.path not in ("", "/") or parts.query)):

@@ -100,7 +100,7 @@ def leave(hosted: Hosted, link: Link, ids: Sequence[int], observations: Mapping[
 def end(hosted: Hosted, job: Job) -> dict[str, Any]:
     """Ends agents and records their final observations."""
     ids = job.agents or []
-    job.link.crowd(hosted.name).find(ids)
+    job.link.crowd(hosted.name).find(ids, "they have ended already, or never begun; leave them out")
     terminated, truncated = (flags(name, job.params.get(name), len(ids)) for name in ("terminated", "truncated"))
     given = job.params.get("inputs")
     final = None if given is None else rows_of("inputs", hosted.ports.inputs, given, len(ids), complete=True)

@@ -101,9 +101,11 @@ class Crowd:
             member.ticks.extend(ticks)
             member.n_steps += len(ticks)
 
-    def find(self, ids: Sequence[int]) -> list[Member]:
+    def find(self, ids: Sequence[int], remedy: str = "begin them") -> list[Member]:
         """Finds agents that have begun.
 
+        Args:
+          remedy: in the refusal.
         Raises:
           Refusal: an agent has not begun.
         """
@@ -112,7 +114,7 @@ class Crowd:
         except KeyError:
             unknown = [agent for agent in ids if agent not in self.members]
             raise Refusal(Code.UNKNOWN_AGENT, f"agents: expected agents that have begun, got {len(unknown)} that have not, {unknown[0]} "
-                          "first; begin them", agents=unknown[:REPORTED]) from None
+                          f"first; {remedy}", agents=unknown[:REPORTED]) from None
 
     def check_absent(self, ids: Sequence[int]) -> None:
         """Raises Refusal when an agent has begun."""
@@ -138,5 +140,5 @@ def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | No
     if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):
         raise bad("agents", "expected ids 0 ≤ id < 2⁵³, got another value")
     if len(set(ids)) != len(ids):
-        raise bad("agents", "expected distinct ids, got one twice")
+        raise bad("agents", "expected distinct ids, got one twice; name each agent once")
     return ids

@@ -93,14 +93,14 @@ class Request:
         """Whether the reply is within the limit for every id, tick and version.
 
         Raises:
-          Refusal: it would be too long with no agent skipped.
+          Refusal: it would be too long with no agent skipped, from the version now or from the next one, which a swap before the run makes.
         """
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
         if roughly <= most:
             return True
-        reply = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
+        reply = self._result(dict.fromkeys(bins, b""), hosted.policy.version + 1, self.ids, [], bytes(8 * n_rows))
         total = sum(bins.values())
         exact = len(answer(self.job.id or 0, reply)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
         if total > most or exact > most:

@@ -43,7 +43,8 @@ class Metrics:
         try:
             found._server = await asyncio.start_server(found._answer, host.strip("[]"), int(port), limit=_REQUEST_BYTES)
         except OSError as error:
-            raise OSError(error.errno, f"metrics {where}: expected a free address, got {error.strerror or error}") from error
+            raise OSError(error.errno, f"metrics {where}: expected a free address, got {error.strerror or error}; take another "
+                          "port (0 takes a free one)") from error
         found.address = f"http://{host}:{found._server.sockets[0].getsockname()[1]}"
         return found
 
@@ -119,5 +120,5 @@ def _client() -> Any:
         import prometheus_client
         import prometheus_client.core
     except ImportError as error:
-        raise ConfigurationError("metrics: expected the package prometheus-client, found none; pip install 'cervello[serve]'") from error
+        raise ConfigurationError("metrics: expected the package prometheus-client, found none; install the extra 'serve'") from error
     return prometheus_client

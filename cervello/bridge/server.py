@@ -136,14 +136,19 @@ class Server:
 
         if address.scheme == "unix":
             _replace_dead(address)
-            server: Any = await loop.create_unix_server(carrier, address.path, backlog=_BACKLOG)
+            try:
+                server: Any = await loop.create_unix_server(carrier, address.path, backlog=_BACKLOG)
+            except OSError as error:
+                raise OSError(error.errno, f"listen {address}: expected a path for a socket file, got "
+                              f"{os.strerror(error.errno) if error.errno else error}; name another one") from error
             self._servers.append(server)
             self._unix.append((address.path, os.stat(address.path).st_ino))
             return address
         try:
             sock = _bound(address)
         except OSError as error:
-            raise OSError(error.errno, f"listen {address}: expected a free address, got {error.strerror or error}") from error
+            raise OSError(error.errno,
+                          f"listen {address}: expected a free address, got {error.strerror or error}; {_remedy(error)}") from error
         port = sock.getsockname()[1]
         if address.scheme == "ws":
             server = await websocket_carrier.listen(self.core, self._carriers, self.options.allow_origin, sock=sock)
@@ -234,19 +239,31 @@ def _bound(address: Address) -> socket.socket:
     return sock
 
 
+def _remedy(error: OSError) -> str:
+    """What to do when an address cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return "end the other server, or take another port (0 takes a free one)"
+    if error.errno == errno.EACCES:
+        return "take a port of 1024 or more (0 takes a free one)"
+    return "name an address of this machine"
+
+
 def _replace_dead(address: Address) -> None:
     """Removes a socket file without a listening server.
 
     Raises:
-      OSError: a server listens there, or the file is no socket.
+      ConfigurationError: its folder does not exist. OSError: a server listens there, or the file is no socket.
     """
     try:
         mode = os.stat(address.path).st_mode
     except FileNotFoundError:
+        if not os.path.isdir(folder := os.path.dirname(address.path) or "."):
+            raise ConfigurationError(f"listen {address}: expected a folder {folder!r}, found none; make it") from None
         return
-    busy = OSError(errno.EADDRINUSE, f"listen {address}: expected a free address, got one that is in use")
+    busy = OSError(errno.EADDRINUSE, f"listen {address}: expected a free address, got one that is in use; end the other server, or take "
+                   "another path")
     if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, f"listen {address}: expected a socket file or nothing, got another file")
+        raise OSError(errno.EEXIST, f"listen {address}: expected a socket file or nothing, got another file; take another path")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(1.0)
     try:

@@ -30,10 +30,16 @@ class Tokens:
         self._known: list[tuple[bytes, tuple[str, ...]]] | None = None
         if path is None:
             return
+        where = f"token file {str(path)!r}"
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"token file {str(path)!r}: expected a text file, got {error}") from error
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"{where}: expected a file, found none; write one with a token a line, and its roles after it if it "
+                                     "has not all") from error
+        except OSError as error:
+            raise ConfigurationError(f"{where}: expected a text file, got {error.strerror or error}; name another one") from error
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{where}: expected a text file, got {error}; write it in UTF-8") from error
         self._known = []
         for number, line in enumerate(lines, 1):
             words = line.split()
@@ -41,11 +47,11 @@ class Tokens:
                 continue
             roles = tuple(words[1].split(",")) if len(words) > 1 else ROLES
             if len(words) > 2 or not set(roles) <= set(ROLES):
-                raise ConfigurationError(f"token file {str(path)!r}, line {number}: expected a token and roles among {','.join(ROLES)}, "
+                raise ConfigurationError(f"{where}, line {number}: expected a token and roles among {','.join(ROLES)}, "
                                          "got something else")
             self._known.append((_digest(words[0]), tuple(role for role in ROLES if role in roles)))
         if not self._known:
-            raise ConfigurationError(f"token file {str(path)!r}: expected a token, got none")
+            raise ConfigurationError(f"{where}: expected a token, got none; write one into it")
 
     def roles(self, token: Any) -> tuple[str, ...] | None:
         """The roles of a token; None for an unknown token. Takes the same time for every token."""

@@ -138,7 +138,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
       ConfigurationError: the package `websockets` is not installed. OSError: the address is not available.
     """
     if serve is None:
-        raise ConfigurationError("listen ws://: expected the package websockets, found none; pip install 'cervello[serve]'")
+        raise ConfigurationError("listen ws://: expected the package websockets, found none; install the extra 'serve'")
 
     received = np.zeros(LENGTH.size + MOST_BYTES + 8, np.uint8)  # compiled code reads up to a multiple of 8
 

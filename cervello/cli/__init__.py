@@ -53,7 +53,7 @@ from cervello.cli import (
 )
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import one_line
-from cervello.errors import CervelloError
+from cervello.errors import CervelloError, did_you_mean
 
 __all__ = ["main"]
 
@@ -108,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     try:
-        options = parser.parse_args(argv)
+        options, unknown = parser.parse_known_args(argv)
+        if unknown:
+            return _complain(_unknown(parser, options.command, unknown), _FAILED)
     except _UsageError as error:
         return _complain(str(error), _FAILED)
     except SystemExit as stop:  # --help and --version
@@ -124,6 +126,14 @@ def _run(argv: Sequence[str] | None) -> int:
     return status or 0
 
 
+def _unknown(parser: argparse.ArgumentParser, command: str | None, unknown: Sequence[str]) -> str:
+    """The message about arguments that a command does not have."""
+    children = next(each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    options = (children[command] if command is not None else parser)._option_string_actions
+    return (f"unrecognized arguments: {' '.join(unknown)}; see {' '.join(filter(None, [parser.prog, command]))} --help"
+            f"{did_you_mean(unknown[0].partition('=')[0], options)}")
+
+
 def _complain(message: str, status: int) -> int:
     print(f"cervello: {one_line(message)}", file=sys.stderr)
     return status
@@ -133,6 +143,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         said = next((said for kind, said in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
         return f"{os.fspath(error.filename)!r}: {said}"
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        return error.strerror
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     return str(error) or type(error).__name__
@@ -147,6 +159,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError(f"{message}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(each) for each in action.choices]
+            near = did_you_mean(value, names)
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}, expected one of {', '.join(names)}{near}")
 
 
 class _Version(argparse.Action):

@@ -15,14 +15,19 @@ from cervello.cli.wording import plural, size
 
 _PATIENCE_S = 1.0
 _LOOK_S = 0.2
+_COUNT_S = 2.0
 
 
 @contextmanager
-def shown(terminal: Terminal, patience_s: float = _PATIENCE_S) -> Iterator[Watch]:
-    """Shows compilation inside the block; yields the watch, which knows how many kernels were compiled."""
+def shown(terminal: Terminal, patience_s: float = _PATIENCE_S, counts: bool = False) -> Iterator[Watch]:
+    """Shows compilation inside the block; yields the watch, which knows how many kernels were compiled.
+
+    Args:
+      counts: say every two seconds how many kernels are done, where there is no terminal for a bar.
+    """
     from cervello.codegen import linker
 
-    watch = Watch(terminal, patience_s)
+    watch = Watch(terminal, patience_s, counts)
     try:
         with linker.progress(watch.report), _postponed_interrupts(watch):
             yield watch
@@ -58,8 +63,8 @@ class Watch:
       interrupted: set to stop before the next kernel.
     """
 
-    def __init__(self, terminal: Terminal, patience_s: float) -> None:
-        self._terminal, self._patience_s = terminal, patience_s
+    def __init__(self, terminal: Terminal, patience_s: float, counts: bool) -> None:
+        self._terminal, self._patience_s, self._counts = terminal, patience_s, counts
         self._latest: tuple[int, int, str] | None = None  # None while nothing compiles
         self._began_s = 0.0
         self._closed = threading.Event()
@@ -89,11 +94,17 @@ class Watch:
             self._thread.join()
 
     def _draw(self) -> None:
-        while self._latest is None or time.monotonic() - self._began_s < self._patience_s:
+        while (latest := self._latest) is None or time.monotonic() - self._began_s < self._patience_s:
             if self._closed.wait(_LOOK_S):
                 return
         if not self._terminal.draws_bars:
             self._terminal.remark(f"compiling kernels for this machine, once{_kept()}")
+            while self._counts:
+                if latest is not None:
+                    self._terminal.remark(f"compiling kernels for this machine: {latest[0]} of {latest[1]} done")
+                if self._closed.wait(_COUNT_S):
+                    return
+                latest = self._latest
             return
         with self._terminal.bar("compiling for this machine, once") as bar:
             while not self._closed.wait(_LOOK_S):

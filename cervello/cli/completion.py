@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     try:
         import shtab
     except ImportError as error:
-        raise ConfigurationError(f"completion: expected the package shtab, got {error}; pip install 'cervello[completion]'") from error
+        raise ConfigurationError(f"completion: expected the package shtab, got {error}; install the extra 'completion'") from error
     for action in _actions(arguments.parser):
         if action.type in (Path, picture_file):
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # the attribute that shtab reads

@@ -19,10 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native.frontend import crvo
-    from cervello.native.frontend.importer import read
+    from cervello.native.frontend.importer import read, read_bytes
 
     path: Path = arguments.file
-    data = path.read_bytes()
+    data = read_bytes(path)
     if crvo.is_crvo(data):
         container, holds = "crvo", crvo.kind(path.name, data)
         said = f"a native cervo file containing {holds} data"

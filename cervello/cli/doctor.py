@@ -75,7 +75,7 @@ def _print(facts: Mapping[str, Any], terminal: Terminal) -> None:
     for extra, packages in facts["extras"].items():
         there = [f"{package} {version}" for package, version in packages.items() if version is not None]
         absent = [package for package, version in packages.items() if version is None]
-        parts = [", ".join(there), f"no {' and no '.join(absent)}; pip install 'cervello[{extra}]'" if absent else ""]
+        parts = [", ".join(there), f"no {' and no '.join(absent)}; install the extra '{extra}'" if absent else ""]
         grid.add_row(extra, "; ".join(filter(None, parts)), style="dim" if not there else None)
     terminal.print(grid)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain
-from cervello.errors import ConfigurationError
+from cervello.cli.wording import plain, plural
+from cervello.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from cervello.evaluation import Report
@@ -24,7 +25,7 @@ _STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
 
 
 class _Estimators:
-    """Names of all estimators. `cervello.evaluation` is imported when they are read, which other commands never do."""
+    """Names of all estimators. `cervello.evaluation` is imported when they are read: up to Python 3.13, by this command only."""
 
     def __iter__(self) -> Iterator[str]:
         from cervello.evaluation import ESTIMATORS
@@ -37,7 +38,7 @@ class _Estimators:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", nargs="?", help="minari:ID, the folder of a Minari dataset, or a recording")
-    parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files")
+    parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files, or descriptions of them (.toml)")
     parser.add_argument("--head", metavar="KIND:OUTPUT", type=_head,
                         help=f"the distribution of actions: {_HEADS} (default: what the file's names say)")
     parser.add_argument("--behavior", metavar="WHAT", default="logged",
@@ -45,9 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "that logged the data (default: logged)")
     parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"], choices=_Estimators(),
                         help="by comma, of %(choices)s (default: pdis,wis,cwpdis)")
-    parser.add_argument("--gamma", type=float, default=1.0, help="discount (default: 1)")
+    parser.add_argument("--gamma", type=options.fraction, default=1.0, help="discount (default: 1)")
     parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
-    parser.add_argument("--level", type=float, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
+    parser.add_argument("--level", type=options.level, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
     options.add_seed(parser, "of the resamples")
     parser.add_argument("--threads", metavar="N", type=options.calls, default=1, help="that the evaluation may use (default: 1)")
     parser.add_argument("--memory-bytes", metavar="SIZE", type=options.size_bytes, default=4 << 30,
@@ -58,6 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     parser.add_argument("--ray", metavar="WORKERS", type=options.calls,
                         help="run the policies by so many actors on Ray (default: in this process)")
+    parser.add_argument("--until-damage", action="store_true", help="evaluate what a damaged recording holds before the damage")
+    parser.add_argument("--skip-nonfinite", action="store_true",
+                        help="leave out episodes with a NaN or an infinity, and say how many; values shift where they differ from others")
     parser.add_argument("--certify", action="store_true",
                         help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
 
@@ -67,20 +71,24 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     if arguments.certify:
         return _certify(arguments.json, terminal)
-    if arguments.dataset is None or not arguments.policies:
-        raise ConfigurationError("evaluate: expected DATASET and at least one POLICY, got none; see cervello evaluate --help")
+    dataset = _dataset(arguments)
     with compiling.shown(terminal), terminal.bar("episodes") as bar:
         behavior: Any = arguments.behavior
         if behavior == "fit":
-            behavior = evaluation.fit_behavior(arguments.dataset, _classifier())
+            behavior = evaluation.fit_behavior(dataset, _classifier())
         report = evaluation.evaluate(
-            arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
+            dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
             gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
             progress=bar.show, memory_bytes=arguments.memory_bytes, threads=arguments.threads)
     if arguments.json:
         terminal.write(report.to_json(indent=2))
     else:
         _show(report, terminal)
+    if arguments.until_damage and dataset.damage is not None:
+        terminal.remark(f"note: only what is before the damage is evaluated: {plain(dataset.damage.partition(';')[0])}")
+    if arguments.skip_nonfinite and dataset.n_left_out:
+        terminal.remark(f"note: {plural(dataset.n_left_out, 'episode')} with numbers that are not finite left out; where they differ from "
+                        "the others, values shift")
     if arguments.report is not None:
         report.to_html(arguments.report)
         terminal.remark(f"written to {arguments.report}")
@@ -88,6 +96,36 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         pictures.write(report.to_svg(), arguments.picture, arguments)
         pictures.remark(arguments.picture, terminal)
     return 0
+
+
+def _dataset(arguments: argparse.Namespace) -> Any:
+    """The data set, opened where options are about its episodes.
+
+    Raises:
+      ConfigurationError: no data set or policy, a policy in the place of the data set, or a folder of logs.
+    """
+    from cervello import recording
+    from cervello.evaluation.logged import open_dataset
+    from cervello.recording.finite import FiniteEpisodes
+
+    given: str | None = arguments.dataset
+    if given is None:
+        raise ConfigurationError("evaluate: expected DATASET and at least one POLICY, got none; see cervello evaluate --help")
+    path = Path(given)
+    if path.is_file() and path.suffix.lower() in (".onnx", ".crvo", ".toml"):
+        raise ConfigurationError(f"evaluate, DATASET: expected a recording, got the policy {given!r}; the first argument is the log, "
+                                 "policies come after it")
+    is_minari = (path / "metadata.json").is_file() or (path / "data" / "metadata.json").is_file()
+    logs = sorted(each.name for each in path.glob("*.log")) if path.is_dir() and not is_minari else []
+    if logs:
+        raise ConfigurationError(f"evaluate, DATASET: expected a recording, got the folder {given!r}; it holds {', '.join(logs)}: name one")
+    if not arguments.policies:
+        raise ConfigurationError(f"evaluate, POLICY: expected at least one policy after the data {given!r}, got none; name the ONNX files "
+                                 "whose value is to be estimated")
+    if arguments.until_damage and (given.startswith("minari:") or path.is_dir()):
+        raise ConfigurationError(f"evaluate, --until-damage: expected a recording in one file, got {given!r}; leave it out")
+    found: Any = recording.read(given, until_damage=True) if arguments.until_damage else given
+    return FiniteEpisodes(open_dataset(found), arguments.horizon) if arguments.skip_nonfinite else found
 
 
 def _show(report: Report, terminal: Terminal) -> None:
@@ -126,8 +164,8 @@ def _classifier() -> Any:
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise ConfigurationError(f"evaluate, --behavior fit: expected the extra 'evaluation', got {error}; pip install "
-                                 "'cervello[evaluation]'") from error
+        raise ConfigurationError(f"evaluate, --behavior fit: expected the extra 'evaluation', got {error}; install the "
+                                 "extra 'evaluation'") from error
     return LogisticRegression(max_iter=1000)
 
 
@@ -135,7 +173,7 @@ def _names(text: str) -> list[str]:
     names, known = text.split(","), _Estimators()
     for name in names:
         if [name] not in known:
-            raise argparse.ArgumentTypeError(f"expected names among {', '.join(known)}, got {name!r}")
+            raise argparse.ArgumentTypeError(f"expected names among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
     return names
 
 

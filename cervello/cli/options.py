@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -64,6 +66,26 @@ def new_file(text: str) -> Path:
 
 def seed(text: str) -> int:
     return whole(text, 0, _MOST_SEED)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def level(text: str) -> float:
+    """A number between 0 and 1."""
+    return _number(text, lambda value: 0 < value < 1, "a number between 0 and 1, such as 0.95")
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
 
 
 def seconds(text: str) -> float:

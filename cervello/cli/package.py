@@ -20,10 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.errors import FormatError, UnsupportedError
     from cervello.native.frontend import crvo
-    from cervello.native.frontend.importer import read
+    from cervello.native.frontend.importer import read, read_bytes
 
     source: Path = arguments.infile
-    data = source.read_bytes()
+    data = read_bytes(source)
     if source.name.endswith(".nnef.tar") or crvo.is_crvo(data):
         got = "a container already" if crvo.is_crvo(data) else "NNEF"
         raise UnsupportedError(f"model {source.name!r}: expected an ONNX file, got {got}; package the ONNX file that it was made of")

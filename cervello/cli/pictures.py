@@ -46,7 +46,7 @@ def picture_file(text: str) -> Path:
     if path.suffix.lower() not in (".svg", ".png"):
         raise argparse.ArgumentTypeError(f"expected a file that ends in .svg or .png, got {text!r}")
     if path.suffix.lower() == ".png" and importlib.util.find_spec("cairosvg") is None:
-        raise argparse.ArgumentTypeError("expected the extra 'png' for a PNG, got no cairosvg; pip install 'cervello[png]', or ask for "
+        raise argparse.ArgumentTypeError("expected the extra 'png' for a PNG, got no cairosvg; install the extra 'png', or ask for "
                                          "an .svg")
     return options.new_file(text)
 

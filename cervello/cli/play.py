@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain
-from cervello.errors import ConfigurationError
+from cervello.cli.wording import plain, plural
+from cervello.errors import CervelloError, ConfigurationError
 
 if TYPE_CHECKING:
     from cervello.agents import Policy
@@ -40,10 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="how float actions enter a bounded Box, which asks for it: clip for PPO and A2C, unscale for SAC, TD3, DDPG")
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values (default: the "
                         "only one, or the one called action, actions or logits)")
-    parser.add_argument("--greedy", metavar="EPSILON", type=float, help="the output holds values: the best action, with this "
+    parser.add_argument("--greedy", metavar="EPSILON", type=options.fraction, help="the output holds values: the best action, with this "
                         "probability, 0 to 1, any (default: no values)")
     pictures.add(parser, "the returns, of games the returns against each other", "--plot")
-    parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log; see recording.read")
+    parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log, after the episodes that it holds "
+                        "already; `cervello evaluate` reads it, and needs actions that are drawn (--action with the output of the logits)")
     parser.add_argument("--video", metavar="DIR", type=Path, help="also film every episode with Gymnasium's recorder; needs moviepy")
     options.add_json(parser)
 
@@ -52,7 +53,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello import envs
 
     if arguments.video is not None and importlib.util.find_spec("moviepy") is None:
-        raise ConfigurationError("play, --video: expected the package moviepy, got none; pip install 'cervello[video]', or leave it out")
+        raise ConfigurationError("play, --video: expected the package moviepy, got none; install the extra 'video', or leave it out")
     game = _game(arguments)
     if game is not None:
         _games(game, arguments, terminal)
@@ -62,7 +63,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     names = _names(arguments.policies)
     with compiling.shown(terminal):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-    writer = _writer(arguments)
+    writer, before = _writer(arguments)
     total = arguments.episodes * len(policies)
     results: list[envs.PlayResult] = []
     try:
@@ -79,19 +80,27 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             writer.close()
     result = dataclasses.replace(results[0], title=arguments.environment, policies={
         name: returns for each in results for name, returns in each.items()})
-    _report(result, arguments, terminal)
+    _report(result, arguments, terminal, before)
 
 
-def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal) -> None:
+def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal, n_before: int) -> None:
+    """Prints and draws the result.
+
+    Args:
+      n_before: episodes that the log of --record held before.
+    """
     if arguments.json:
         terminal.write(result.to_json())
     else:
         _print(result, terminal)
     if arguments.picture is not None:
         pictures.write(result.to_svg(), arguments.picture, arguments)
-    for what, path in (("picture", arguments.picture), ("record", arguments.record), ("films", arguments.video)):
+    record = arguments.record
+    n_added = _n_recorded(record) - n_before
+    added = f"{plural(n_added, 'episode')}" + (f" added to {n_before:,}" if n_before else "")
+    for what, path, more in (("picture", arguments.picture, ""), ("record", record, f" ({added})"), ("films", arguments.video, "")):
         if path is not None:
-            terminal.remark(f"{what}: {plain(str(path))}")
+            terminal.remark(f"{what}: {plain(str(path))}{more}")
 
 
 def _print(result: PlayResult, terminal: Terminal) -> None:
@@ -135,7 +144,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
     """Policies against each other."""
     from cervello import envs
 
-    game, writer = env, None
+    game, writer, before = env, None, 0
     try:
         for name, given, most in (("--video", arguments.video, None), ("--n-envs", arguments.n_envs, 1)):
             if given != most:
@@ -143,7 +152,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         names = _names(arguments.policies)
         with compiling.shown(terminal):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-        writer = _writer(arguments)
+        writer, before = _writer(arguments)
         if writer is not None:
             game = envs.Recorder(env, writer)
         with terminal.bar("playing") as bar:
@@ -154,29 +163,48 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         game.close()
         if writer is not None:
             writer.close()
-    _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal)
+    _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal, before)
 
 
 def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str, Policy]:
     """The policy by seat, loaded once for equal spaces."""
+    import gymnasium
+
     from cervello import envs, load
     from cervello.envs.cross_play import seat_spaces
 
     loaded: dict[str, Policy] = {}
     found = {}
-    for seat, agents in seat_spaces(env, arguments.seat, arguments.seed).items():
+    seats = seat_spaces(env, arguments.seat, arguments.seed)
+    boxes = any(isinstance(agents[0][1][1], gymnasium.spaces.Box) for agents in seats.values())  # --box is for those seats
+    for seat, agents in seats.items():
         _, spaces = agents[0]
+        box = arguments.box if isinstance(spaces[1], gymnasium.spaces.Box) or not boxes else None
         if repr(spaces) not in loaded:
             loaded[repr(spaces)] = load(path, wrappers="auto", seed=arguments.seed, spaces=envs.Spaces(
-                spaces, box=arguments.box, action=arguments.action, greedy=arguments.greedy))
+                spaces, box=box, action=arguments.action, greedy=arguments.greedy))
         found[seat] = loaded[repr(spaces)]
     return found
 
 
-def _writer(arguments: argparse.Namespace) -> Writer | None:
+def _writer(arguments: argparse.Namespace) -> tuple[Writer | None, int]:
+    """The writer of --record, and how many episodes its file has held before."""
     from cervello import recording
 
-    return None if arguments.record is None else recording.Writer(arguments.record, metadata={"environment": arguments.environment})
+    if arguments.record is None:
+        return None, 0
+    try:
+        before = _n_recorded(arguments.record)
+        return recording.Writer(arguments.record, metadata={"environment": arguments.environment}), before
+    except CervelloError as error:
+        raise type(error)(f"play, --record: {error}") from error
+
+
+def _n_recorded(path: Path | None) -> int:
+    """Episodes in a log, which may not be there yet."""
+    from cervello import recording
+
+    return sum(1 for _ in recording.read(path)) if path is not None and path.is_file() else 0
 
 
 def _loaded(path: Path, arguments: argparse.Namespace) -> Policy:

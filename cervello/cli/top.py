@@ -10,7 +10,7 @@ from typing import Any
 
 from cervello.cli import options
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain
+from cervello.cli.wording import plain, plural
 
 SUMMARY = "watch a server: policies, agents, requests, latencies"
 EXAMPLES: tuple[str, ...] = ("cervello top tcp://127.0.0.1:5577 --interval 2",)
@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
                 terminal.write(json.dumps(stats, allow_nan=False))
                 sys.stdout.flush()  # each reading at once, also into a pipe
             else:
-                terminal.print(f"{plain(arguments.address)}: {stats['connections']} connections")
+                terminal.print(f"{plain(arguments.address)}: {plural(stats['connections'], 'connection')}")
                 terminal.print(_table(terminal, stats["policies"], before, now - looked_s))
             before, looked_s, shown = stats["policies"], now, shown + 1
             if arguments.count is not None and shown >= arguments.count:

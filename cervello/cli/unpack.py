@@ -19,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native.frontend import crvo
+    from cervello.native.frontend.importer import read_bytes
 
     source: Path = arguments.infile
-    arguments.outfile.write_bytes(crvo.unpacked(source.name, source.read_bytes()))
+    arguments.outfile.write_bytes(crvo.unpacked(source.name, read_bytes(source)))
     terminal.remark(f"written: {plain(str(arguments.outfile))}")

@@ -21,6 +21,7 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -97,11 +98,20 @@ def _candidates() -> Iterator[Path]:
 @lru_cache(maxsize=1)
 def folder() -> Path | None:
     """The folder for this key, private to the user; None when nothing is writable."""
+    found, skipped = None, {}
     for root in _candidates():
         path, reason = _usable(root)
         if not reason:
-            return path
-    return None
+            found = path
+            break
+        skipped[str(root)] = reason
+    named = os.environ.get("CERVELLO_CACHE_DIR")
+    if named and (why := skipped.get(str(Path(named)))):
+        instead = ("will not be kept, and every process compiles them anew" if found is None
+                   else f"are kept in {str(found.parent)!r} instead")
+        warnings.warn(f"CERVELLO_CACHE_DIR {named!r}: expected a folder that only you can write to, got {why}; kernels {instead}",
+                      RuntimeWarning, stacklevel=2)
+    return found
 
 
 def refused() -> dict[str, str]:

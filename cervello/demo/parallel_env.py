@@ -3,7 +3,7 @@
     from cervello.demo.parallel_env import ArenaEnv
     crowd = envs.Crowd(ArenaEnv(max_ticks=200), {"grazer_*": "grazer.onnx", "hunter_*": "hunter.onnx", "scout_*": "scout.onnx"})
 
-Needs `pip install cervello[pettingzoo]`.
+Needs the extra `pettingzoo`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.envs.cross_play_result import CrossPlay, Game
+from cervello.envs.decision import takes_draws
 from cervello.envs.multiagent.asking import Answer, Asking, Question, answered
 from cervello.envs.multiagent.casting import Casting, Library
 from cervello.envs.multiagent.making import Match, make_match
@@ -20,6 +21,7 @@ from cervello.envs.multiagent.parallel_match import Seen
 from cervello.envs.play_result import Returns
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
+from cervello.recording.finite import is_finite
 
 Progress = Callable[[int, int, str], None]
 Lineup = dict[str, str]
@@ -136,11 +138,13 @@ def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequen
 
 @dataclass(slots=True)
 class _Clock:
-    """Seconds, and empty masks, of one policy's games. Mutable."""
+    """Seconds, empty masks, draws and observations that are not finite, of one policy's games. Mutable."""
 
     environment_s: float = 0.0
     policy_s: float = 0.0
     empty_masks: int = 0
+    drawn: bool = False
+    not_finite: int = 0
 
 
 class _Table:
@@ -208,6 +212,9 @@ class _Table:
             for name in owners:
                 clocks[name].policy_s += spent / len(owners)
             clocks[owners[0]].empty_masks += sum(answer.empty_masks for answer in found)
+            clocks[owners[0]].not_finite += sum(not is_finite(each) for i in places for each in questions[i].observations)
+            for name in owners:
+                clocks[name].drawn |= not questions[places[0]].deterministic and takes_draws(questions[places[0]].policy)
             for i, answer in zip(places, found, strict=True):
                 answers[i] = answer
         return answers  # type: ignore[return-value]
@@ -233,4 +240,4 @@ def _returns(name: str, games: Sequence[Game], episodes: int, clock: _Clock) -> 
     return Returns(name, np.array([np.mean([game.returns[name] for game in each]) for each in by_episode]),
                    np.array([np.mean([game.length for game in each]) for each in by_episode]),
                    np.array([all(game.terminated for game in each) for each in by_episode]), clock.environment_s, clock.policy_s,
-                   clock.empty_masks)
+                   clock.empty_masks, clock.drawn, clock.not_finite)

@@ -144,6 +144,6 @@ class CrossPlay:
         """Strengths, the strongest first, or why there are none."""
         ratings = self.known_ratings
         if ratings is None:
-            return "ratings: none, since openskill is missing; pip install 'cervello[league]'"
+            return "ratings: none, since openskill is missing; install the extra 'league'"
         order = sorted(ratings, key=lambda name: -ratings[name].ordinal)
         return "ratings (mu ± sigma): " + ", ".join(f"{name} {ratings[name].mu:.1f} ± {ratings[name].sigma:.1f}" for name in order)

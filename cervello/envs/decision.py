@@ -77,6 +77,12 @@ def draws_of_its_own(policy: Policy) -> bool:
     return bool(policy.model.random_nodes) or any(isinstance(wrapper, Epsilon) for wrapper in policy.wrappers)
 
 
+def takes_draws(policy: Policy) -> bool:
+    """Whether a policy draws its actions where noise is allowed: from the distribution of a head, or within the model."""
+    binding = core_of(policy).binding
+    return draws_of_its_own(policy) or (not binding.model_decides and binding.spaces.greedy != 0)
+
+
 def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0, stream: int | None = None) -> Decision:
     """The decision that a policy's outputs are.
 

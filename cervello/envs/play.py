@@ -13,11 +13,13 @@ import numpy as np
 from cervello.agents import Policy, load
 from cervello.envs.actor import Actor, checked_policy
 from cervello.envs.cross_play import cross_play
+from cervello.envs.decision import takes_draws
 from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
 from cervello.errors import ConfigurationError
+from cervello.recording.finite import finite_rows, is_finite
 from cervello.spaces import Spaces
 from cervello.spec import Array
 
@@ -142,7 +144,8 @@ class _Play:
         self._returns, self._steps = np.zeros(episodes), np.zeros(episodes, np.int64)
         self._terminated = np.zeros(episodes, np.bool_)
         self._done = 0
-        self._empty_masks = 0
+        self._empty_masks = self._not_finite = 0
+        self._drawn = not deterministic and takes_draws(policy)
         self._times = {"environment": 0.0, "policy": 0.0}
 
     def run(self) -> Returns:
@@ -154,11 +157,13 @@ class _Play:
         finally:
             self._actor.close()
         return Returns(self._name, self._returns, self._steps, self._terminated, self._times["environment"], self._times["policy"],
-                       self._empty_masks)
+                       self._empty_masks, self._drawn, self._not_finite)
 
     def _step(self, arrived: Arrived) -> Arrived:
         decision = self._timed("policy", lambda: self._actor.decide(arrived))
         self._empty_masks += decision.empty_masks
+        if not is_finite(arrived.observation):
+            self._not_finite += int((arrived.acts & ~finite_rows(arrived.observation, len(arrived.rows))).sum())
         actions = self._actor.actions(arrived, decision)
         self._source.tell(arrived.rows, decision)
         after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))

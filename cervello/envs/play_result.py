@@ -35,12 +35,15 @@ class Returns:
       terminated: [E] bool; the other episodes were truncated.
       environment_s, policy_s: seconds spent in either.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
+      drawn: whether actions were drawn; False where the model's outputs are the actions, or without noise.
+      not_finite: observations with a NaN or an infinity that the policy was given.
     """
 
     def __init__(self, name: str, returns: Array, lengths: Array, terminated: Array, environment_s: float, policy_s: float,
-                 empty_masks: int):
+                 empty_masks: int, drawn: bool = True, not_finite: int = 0):
         self.name, self.returns, self.lengths, self.terminated = name, returns, lengths, terminated
         self.environment_s, self.policy_s, self.empty_masks = environment_s, policy_s, empty_masks
+        self.drawn, self.not_finite = drawn, not_finite
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -73,7 +76,7 @@ class Returns:
         return {"mean": self.mean, "interval": self.interval, "interquartile_mean": self.interquartile_mean,
                 "interquartile_mean_interval": self.interquartile_mean_interval, "returns": self.returns.tolist(),
                 "lengths": self.lengths.tolist(), "terminated": self.terminated.tolist(), "environment_s": self.environment_s,
-                "policy_s": self.policy_s, "empty_masks": self.empty_masks}
+                "policy_s": self.policy_s, "empty_masks": self.empty_masks, "drawn": self.drawn, "not_finite": self.not_finite}
 
 
 @dataclass(frozen=True)
@@ -194,10 +197,11 @@ class PlayResult(Mapping[str, Returns]):
         return found
 
     def remarks(self) -> list[str]:
-        """What stands below the tables: differences to the first policy, or ratings."""
+        """What stands below the tables: differences to the first policy, or ratings; before them observations that are not finite."""
+        lines = [f"{name}: {each.not_finite:,} observation{'s' * (each.not_finite > 1)} not finite"
+                 for name, each in self.policies.items() if each.not_finite]
         if self.cross_play is not None:
-            return [self.cross_play.rating_line()]
-        lines = []
+            return [*lines, self.cross_play.rating_line()]
         names = list(self.policies)
         for other in names[1:]:
             found = self.difference(names[0], other)
@@ -217,7 +221,7 @@ class PlayResult(Mapping[str, Returns]):
 
     def notes(self) -> str:
         """What the numbers are."""
-        notes = ["without noise" if self.deterministic else "actions are drawn", f"seed {self.seed}"]
+        notes = [self._drawing(), f"seed {self.seed}"]
         if self.cross_play is not None:
             notes.append(f"{len(self.cross_play.games)} games in the seats {' and '.join(self.cross_play.seats)}")
         notes.append("the environment's own rewards, within all wrappers" if not self.reward_note else
@@ -227,6 +231,17 @@ class PlayResult(Mapping[str, Returns]):
         if self.empty_masks:
             notes.append(f"{self.empty_masks} masks allowed nothing")
         return ", ".join(notes)
+
+    def _drawing(self) -> str:
+        """Whether actions were drawn."""
+        if self.deterministic:
+            return "without noise"
+        undrawn = [name for name, each in self.policies.items() if not each.drawn]
+        if not undrawn:
+            return "actions are drawn"
+        if len(undrawn) == len(self):
+            return "no action is drawn, since the outputs are the actions"
+        return f"actions are drawn, except those of {', '.join(undrawn)}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -38,7 +38,7 @@ def rated(names: Sequence[str], outcomes: Iterable[tuple[str, str, float]]) -> d
     try:
         from openskill.models import PlackettLuce
     except ImportError as error:
-        raise ConfigurationError(f"ratings: expected the extra 'league', got {error}; pip install 'cervello[league]'") from error
+        raise ConfigurationError(f"ratings: expected the extra 'league', got {error}; install the extra 'league'") from error
     model = PlackettLuce()
     players: dict[str, Any] = {name: model.rating(name=name) for name in names}
     for a, b, margin in outcomes:

@@ -181,6 +181,9 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
     deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a
     log-probability of NaN and the source "unknown".
 
+    Episodes are added to a log that exists already, also those of another environment or policy; give each run a file of its own to
+    evaluate it by itself.
+
     A step that cannot be recorded (the disk is full) raises; what was recorded before is whole. Its episode ends there, as truncated, and
     steps are refused until the next reset.
 

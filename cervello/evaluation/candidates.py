@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents import Policy, load
+from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.agents.policy.predictor import WITHOUT_STATE
+from cervello.description import load
 from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
 from cervello.evaluation.registry import alternatives, names_where
@@ -58,7 +59,8 @@ class Candidate:
             policy = given
         elif isinstance(given, str | os.PathLike):
             self.path = os.fspath(given)
-            policy = load(given, wrappers="auto")
+            # A description names its wrappers.
+            policy = load(given) if self.path.lower().endswith(".toml") else load(given, wrappers="auto")
         else:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
         without_heads = [w for w in policy.wrappers if not isinstance(getattr(w, "head", None), Head)]

@@ -64,6 +64,7 @@ class Data:
 
     Attributes:
       rewards, logp, tick: [T] per episode, tick −1 where it is not known. actions: [T, …] as executed. sampled: as drawn.
+      n_certain: steps of all that were taken without exploration.
       terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
     """
 
@@ -79,6 +80,7 @@ class Data:
     match: list[Any] = field(default_factory=list)
     tick: list[Array] = field(default_factory=list)
     discrete: bool = True
+    n_certain: int = 0
 
     @property
     def n(self) -> int:

@@ -124,7 +124,7 @@ def judge(found: Diagnostics) -> Verdict:
         what = f"log more, or try horizon={T} (--horizon {T} on the command line)" if T else "log more, or with more exploration"
         return Verdict(UNSUPPORTED, f"no logged episode is possible under the policy; {what}")
     if ess < 2:
-        return Verdict(UNSUPPORTED, f"the estimate rests on {ess:.1f} episode(s); log more, or shorten the horizon")
+        return Verdict(UNSUPPORTED, "the estimate rests on fewer than 2 episodes; log more, or shorten the horizon")
     n = found.n
     M = ceil(min(n / 5, 3 * sqrt(n)))
     k = found.pareto_k

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import ConfigurationError, InputError, did_you_mean
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Needs
@@ -173,6 +173,11 @@ def _fit(q: Any, candidates: Sequence[Candidate], scored: Scored, gamma: float, 
 def _notes(scored: Scored, infos: Sequence[EstimatorInfo], by: Behavior | Candidate | None, weights: str,
            n_policies: int) -> tuple[str, ...]:
     notes = []
+    n_steps = int(scored.length.sum())
+    if scored.n_certain == n_steps:
+        notes.append(f"all {n_steps:,} steps were taken deterministically, so this log has no exploration; record with actions that are "
+                     "drawn: cervello play --action with the output that holds the logits (spaces=Spaces(env, action=…)), and no "
+                     "--deterministic (deterministic=True)")
     if isinstance(by, Behavior):
         notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
     go_on = [info.name for info in infos if info.continues]
@@ -194,7 +199,7 @@ def _names(estimators: Sequence[str]) -> tuple[str, ...]:
     names = (estimators,) if isinstance(estimators, str) else tuple(dict.fromkeys(estimators))
     for name in names:
         if name not in INFOS:
-            raise ConfigurationError(f"evaluation, estimators: expected some of {list(INFOS)}, got {name!r}")
+            raise ConfigurationError(f"evaluation, estimators: expected some of {list(INFOS)}, got {name!r}{did_you_mean(name, INFOS)}")
     if not names:
         raise ConfigurationError("evaluation, estimators: expected at least one, got none; take 'pdis'")
     return names

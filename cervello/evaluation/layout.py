@@ -27,7 +27,7 @@ def alike(found: Iterable[tuple[int, Episode]]) -> Iterator[tuple[int, Episode]]
             first = own
         if own != first:
             raise InputError(f"episode {i}, observations: expected {_shown(first)} as in the first episode, got {_shown(own)}; the data "
-                             "are of more than one observation space")
+                             "are of more than one observation space; was the log written by several runs? record into a new file")
         yield i, episode
 
 

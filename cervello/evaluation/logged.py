@@ -59,6 +59,12 @@ class Logged:
     def where(self) -> str:
         return f"episode {self.index}"
 
+    @property
+    def n_certain(self) -> int:
+        """Steps that were taken without a draw, or with a logged probability of 1."""
+        certain = np.zeros(self.length, np.bool_) if self.deterministic is None else self.deterministic
+        return int(np.count_nonzero(certain | (self.logp == 0) if self.discrete and self.logp is not None else certain))
+
 
 def episodes(dataset: Any) -> Iterator[Episode]:
     """The episodes of "minari:ID", a log's path, a Minari dataset's folder, a recording, or an iterable of episodes.
@@ -234,7 +240,8 @@ def _check_finite(rows: Any, where: str, column: str, path: Path = ()) -> None:
         return
     t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
     column = ".".join(filter(None, [column, named(path)]))
-    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode")
+    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode "
+                     "(--skip-nonfinite on the command line)")
 
 
 def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:

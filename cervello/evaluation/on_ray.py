@@ -56,7 +56,7 @@ def score_on_ray(found: Iterable[tuple[int, Episode]], candidates: Sequence[Cand
         import ray
         import ray.data
     except ImportError as error:
-        raise ConfigurationError(f"evaluation, ray: expected the extra 'ray', got {error}; pip install 'cervello[ray]'") from error
+        raise ConfigurationError(f"evaluation, ray: expected the extra 'ray', got {error}; install the extra 'ray'") from error
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
     blocks = [ray.put(pyarrow.table({"index": [i for i, _ in some], "episode": [pickle.dumps(each) for _, each in some]}))

@@ -27,7 +27,7 @@ class Scored:
       spool: "reward", "tick", "logp", "sampled" and ("ratio", k), ("mode", k), ("q", k) with a row per step; "features" and ("v", k)
         with a row per observation, T + 1 of each episode.
       data, scores: what is held in memory for value functions that are fitted after the pass; empty otherwise.
-      n_rows: observations. held_bytes: of them that are held.
+      n_certain: steps without exploration. n_rows: observations. held_bytes: of them that are held.
       violations, ties, deterministic: [K], as in `Scores`. discrete: whether actions are integers.
     """
 
@@ -41,7 +41,7 @@ class Scored:
         self._terminated, self._truncated, self._blind, self._matched = array("b"), array("b"), array("b"), array("b")
         self._closeness = [array("d") for _ in range(n_candidates)]
         self._matches: dict[Any, int] = {}
-        self._n_units = self.n_rows = self.held_bytes = 0
+        self._n_units = self.n_rows = self.held_bytes = self.n_certain = 0
 
     def add(self, data: Data, scores: Sequence[Scores], values: Sequence[Values] = ()) -> None:
         """Adds what some episodes left; values of the candidates, where they are known already."""
@@ -51,6 +51,7 @@ class Scored:
         self.n_rows += sum(lengths) + len(lengths)
         self._terminated.extend(data.terminated)
         self._truncated.extend(data.truncated)
+        self.n_certain += data.n_certain
         self._blind.extend(data.final_obs_missing)
         for match in data.match:
             unit = self._n_units if match is None else self._matches.setdefault(match, self._n_units)

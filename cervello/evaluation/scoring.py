@@ -115,6 +115,7 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
     data.truncated.append(each.truncated)
     data.final_obs_missing.append(each.final_obs_missing)
     data.match.append(each.match)
+    data.n_certain += each.n_certain
     if needs.ticks:
         data.tick.append(ticks(each))
     if needs.values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -18,6 +17,8 @@ Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
 DRAWN = ("deterministic",)  # extras of every distribution
+_METHODS = {"specs": "specs(given)", "noise_width": "noise_width(given)", "mask_width": "mask_width(given)",
+            "act": "act(columns, noise, deterministic, wanted, rng)", "log_prob": "log_prob(columns, action)"}
 Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy loads its random module on first access
 NOISE, FLAGS = Feed("noise"), Feed("flags")
 
@@ -42,17 +43,8 @@ class Head:
     supports: tuple[str, ...] = EVERYTHING
     extras: tuple[str, ...] = ()
 
-    def __init_subclass__(cls) -> None:
-        """Reads the former name of `supports` in subclasses written for it."""
-        if isinstance(given := cls.__dict__.get("offers"), tuple):
-            _warn_offers()
-            cls.supports = given
-
-    @property
-    def offers(self) -> tuple[str, ...]:
-        """Deprecated: the former name of `supports`."""
-        _warn_offers()
-        return self.supports
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.tensors))})"
 
     # Implemented by each head --------------------------------------------------------------------------------------------
 
@@ -64,15 +56,15 @@ class Head:
         Raises:
           ConfigurationError: tensors that do not fit.
         """
-        raise NotImplementedError
+        raise self._not_written("specs")
 
     def noise_width(self, given: Specs) -> int:
         """Number of random numbers that a row's draw needs, for tensors of the specs `given`."""
-        raise NotImplementedError
+        raise self._not_written("noise_width")
 
     def mask_width(self, given: Specs) -> int:
         """Elements of a row's mask, for tensors of the specs `given`."""
-        raise NotImplementedError
+        raise self._not_written("mask_width")
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
@@ -91,7 +83,7 @@ class Head:
         Raises:
           InputError: arrays that do not fit.
         """
-        raise NotImplementedError
+        raise self._not_written("act")
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         """[N] float32, log-probability (or log-density) of given actions.
@@ -103,7 +95,7 @@ class Head:
           InputError: arrays that do not fit.
           ConfigurationError: the head has no probabilities.
         """
-        raise NotImplementedError
+        raise self._not_written("log_prob")
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         """The computation of `act` as graphs that run after a model's own in one compiled call; None if `act` is the only way.
@@ -152,6 +144,22 @@ class Head:
         every = {"deterministic": TensorSpec("deterministic", (), np.dtype(np.bool_)),
                  "pre_tanh": replace(self.specs(given)["action"], name="pre_tanh")}
         return Specs([every[name] for name in self.extras])
+
+    # Checks of the head itself --------------------------------------------------------------------------------------------
+
+    def check_methods(self) -> None:
+        """Checks that a class of one's own has the methods that draws need.
+
+        Raises:
+          ConfigurationError: one is missing.
+        """
+        needed = ["specs", *(["noise_width"] if self.noise else []), *(["mask_width"] if self.mask is not None else []), "act"]
+        for name in needed:
+            if getattr(type(self), name) is getattr(Head, name):
+                raise self._not_written(name)
+
+    def _not_written(self, name: str) -> ConfigurationError:
+        return ConfigurationError(f"head {type(self).__name__}: expected a method {_METHODS[name]}; see cervello.heads.Head")
 
     # Argument checks ------------------------------------------------------------------------------------------------------
 
@@ -259,13 +267,13 @@ class Head:
         spec = given.get(name)
         if spec is None:
             raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {name!r}")
+        if spec.dtype.kind in "iu":
+            raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}; an output of integers is the "
+                                     "action itself: name the logits, or the mean, that it was made of, or take heads.Deterministic "
+                                     f"(--head deterministic:{name})")
         if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
             raise ConfigurationError(f"head {self!r}: expected floats with the batch on axis 0, got {spec}")
         return spec
-
-
-def _warn_offers() -> None:
-    warnings.warn("heads.Head.offers: expected the new name supports, got offers; rename it", DeprecationWarning, stacklevel=3)
 
 
 def scalars(action: TensorSpec, supported: tuple[str, ...]) -> Specs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cervello.errors import ConfigurationError
+from cervello.errors import ConfigurationError, did_you_mean
 from cervello.inferers.base import ModelInferer
 from cervello.inferers.config import InfererConfig
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
@@ -29,7 +29,7 @@ def choose(wanted: str | InfererConfig | Inferer, model: Model, threads: int = 1
         "basic": Basic(), "fixed": Fixed(), "memoizing": Memoizing(), "dynamic": Dynamic()}
     if isinstance(wanted, str):
         if wanted not in named:
-            raise ConfigurationError(f"inferer: expected one of {sorted(named)}, got {wanted!r}")
+            raise ConfigurationError(f"inferer: expected one of {sorted(named)}, got {wanted!r}{did_you_mean(wanted, named)}")
         wanted = named[wanted]
     found = wanted.open(model, threads) if isinstance(wanted, InfererConfig) else wanted
     if not isinstance(found, Inferer) or isinstance(found, type):

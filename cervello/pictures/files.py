@@ -31,8 +31,8 @@ def png(svg: str, width: int = PNG_WIDTH, theme: str = "light") -> bytes:
         import cairosvg
     except (ImportError, OSError) as error:  # OSError: cairocffi finds no cairo
         got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ConfigurationError(f"picture: expected the extra 'png' for a PNG file, got {got}; pip install "
-                                 "'cervello[png]', which needs the library cairo, or write an .svg file") from error
+        raise ConfigurationError(f"picture: expected the extra 'png' for a PNG file, got {got}; install the "
+                                 "extra 'png', which needs the library cairo, or write an .svg file") from error
     found: bytes = cairosvg.svg2png(themed(svg, "light" if theme == "auto" else theme).encode(), output_width=width)
     return found
 

@@ -69,7 +69,7 @@ def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iter
             if _only_zeros(file, head):
                 return
             raise Damage(f"recording {str(path)!r}, byte {at}: expected the head of a record, got one whose checksum does not fit; "
-                         "read what is before it with until_damage=True")
+                         "read what is before it with until_damage=True (cervello evaluate --until-damage)")
         end = at + _HEAD.size + length
         if end > n_bytes:
             return
@@ -84,7 +84,7 @@ def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iter
                 if end == n_bytes:
                     return
                 raise Damage(f"recording {str(path)!r}, byte {at}: expected a record with the checksum {expected:#010x}, got "
-                             f"{zlib.crc32(body):#010x}; read what is before it with until_damage=True")
+                             f"{zlib.crc32(body):#010x}; read what is before it with until_damage=True (cervello evaluate --until-damage)")
         yield end, body
         at = end
 

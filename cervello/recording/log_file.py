@@ -30,7 +30,8 @@ class LogFile:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
-            raise RecordingError(f"recording {str(path)!r}: expected a file that can be written, got {error.strerror}") from error
+            raise RecordingError(f"recording {str(path)!r}: expected a file that can be written, got {error.strerror}; check its folder "
+                                 "and permissions, or record to another file") from error
         try:
             self._lock()
             self.n_bytes, self.cut_bytes = self._whole()

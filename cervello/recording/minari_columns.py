@@ -11,8 +11,8 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.recording.episode import Episode
-from cervello.recording.filling import nothing
-from cervello.recording.trees import Tree, leaves, map_tree
+from cervello.recording.filling import nothing, split_masks
+from cervello.recording.trees import Tree, from_leaves, leaves, map_tree
 
 STEP_COLUMNS = {  # field of Episode: key of infos
     "log_prob": "behavior_logp", "pre_tanh": "pre_tanh", "pre_clip": "pre_clip", "deterministic": "deterministic",
@@ -77,11 +77,14 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
     infos = _tuples(map_tree(_array, dict(getattr(given, "infos", None) or {})))
     columns: dict[str, Any] = {}
     for name, key in STEP_COLUMNS.items():
-        if key in infos:
-            columns[name] = map_tree(partial(_typed, name), _steps(infos.pop(key), T, f"{where}, infos {key!r}"))
+        column = _take_column(infos, key)
+        if column is not None:
+            columns[name] = map_tree(partial(_typed, name), _steps(column, T, f"{where}, infos {key!r}"))
     for name in ("agent", "match"):
         if name in infos and not isinstance(infos[name], Mapping | tuple) and np.ndim(infos[name]) == 1:
-            columns[name] = infos.pop(name)[-1].item()
+            column = _take_column(infos, name)
+            if column is not None:
+                columns[name] = column[-1].item()
     if "final_obs_missing" in infos:
         final_obs_missing |= bool(_rows(infos.pop("final_obs_missing"), T + 1, f"{where}, infos 'final_obs_missing'")[T])
     return Episode(
@@ -89,6 +92,23 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
         _rows(np.asarray(given.terminations, np.bool_), T, f"{where}, terminations"),
         _rows(np.asarray(given.truncations, np.bool_), T, f"{where}, truncations"), infos,
         final_obs_missing=final_obs_missing, seed=seed, **columns)
+
+
+def _take_column(infos: dict[str, Tree], key: str) -> Any:
+    """Removes a column from infos, with the masks that `InfoTree` puts beside one that only some episodes of a dataset have.
+
+    Returns:
+      the column; None if this episode has none.
+    """
+    if key not in infos:
+        return None
+    named = {name: infos.pop(name) for name in (key, f"_{key}") if name in infos}
+    masks, values = split_masks(dict(leaves(named)))
+    present = {path: value for path, value in values.items() if path not in masks or np.any(masks[path])}
+    infos.update({name: value for name, value in named.items() if name != key and (name,) in values})  # no mask: a key of its own
+    absent = (key,) in masks and not np.any(masks[(key,)])
+    found = from_leaves({path: value for path, value in present.items() if path[0] == key})
+    return None if absent or not found else found[key]
 
 
 def _observations(tree: Tree, T: int, where: str) -> tuple[Tree, bool]:

@@ -99,6 +99,6 @@ def minari_module() -> ModuleType:
         import h5py  # noqa: F401
         import minari
     except ImportError as error:
-        raise RecordingError(f"recording: expected the extra 'minari' for Minari datasets, got {error}; pip install 'cervello[minari]'"
+        raise RecordingError(f"recording: expected the extra 'minari' for Minari datasets, got {error}; install the extra 'minari'"
                              ) from error
     return minari  # type: ignore[no-any-return]

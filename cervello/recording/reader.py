@@ -103,7 +103,7 @@ class Log:
         if not isinstance(error, frames.Damage):
             cause = error
             error = frames.Damage(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got {cause}; "
-                                  "read what is before it with until_damage=True")
+                                  "read what is before it with until_damage=True (cervello evaluate --until-damage)")
             error.__cause__ = cause
         if not self._until_damage:
             raise error
@@ -115,7 +115,8 @@ class Log:
         except FileNotFoundError as error:
             raise MissingFileError(f"recording {str(self.path)!r}: expected a file or folder, found none; check the path") from error
         except OSError as error:
-            raise RecordingError(f"recording {str(self.path)!r}: expected a file that can be read, got {error.strerror}") from error
+            raise RecordingError(f"recording {str(self.path)!r}: expected a file that can be read, got {error.strerror}; check its "
+                                 "permissions") from error
 
     def _bodies(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         n_bytes = os.fstat(file.fileno()).st_size

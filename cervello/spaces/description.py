@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cervello.errors import ConfigurationError
-from cervello.spaces.kinds import is_space
+from cervello.errors import ConfigurationError, did_you_mean
+from cervello.spaces.kinds import is_space, kind
 
 BOXES = ("clip", "unscale")
 
@@ -18,7 +18,7 @@ class Spaces:
       env: a Gymnasium environment, a vector environment, a Stable-Baselines3 VecEnv, an EnvPool, a PettingZoo environment, or a pair
         (observation space, action space).
       box: how float actions enter a bounded Box: "clip" cuts them off at its bounds, as PPO and A2C do; "unscale" maps -1 to 1 onto
-        them, as SAC, TD3 and DDPG do. No file says which one its trainer used.
+        them, as SAC, TD3 and DDPG do. No file says which one its trainer used. Other action spaces refuse it.
       keys: {key of the observation: input of the file}; positions for a Tuple, None for a plain space. {key: None} leaves a key out.
       action: the output that is the action, or holds its logits or values. Default: the only output, else the one that is called
         action, actions or logits.
@@ -36,7 +36,10 @@ class Spaces:
                  greedy: float | None = None, agent: Any = None):
         self.observation_space, self.action_space = _found(env, agent)
         if box is not None and box not in BOXES:
-            raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}")
+            raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}{did_you_mean(box, BOXES)}")
+        if box is not None and kind(self.action_space) != "Box":
+            raise ConfigurationError(f"spaces, box: expected none for {self.action_space}, which is no Box, got {box!r}; leave it out "
+                                     "(--box on the command line)")
         if keys is not None and not (isinstance(keys, Mapping) and all(v is None or isinstance(v, str) for v in keys.values())):
             raise ConfigurationError(f"spaces, keys: expected {{key of the observation: input of the file, or None}}, got {keys!r}")
         if action is not None and not (isinstance(action, str) and action):

@@ -53,6 +53,10 @@ class Sample(Passive):
                  hide: bool = False, extra: Mapping[str, str] | None = None):
         if not isinstance(head, Head):
             raise WrapperError(f"Sample: expected a head, as cervello.heads.Categorical('logits'), got {head!r}")
+        try:
+            head.check_methods()
+        except ConfigurationError as error:
+            raise WrapperError(f"Sample: {error}") from error
         self.head, self.hide = head, hide
         self.names: dict[str, str] = {}
         for what, name in (("action", action), ("log_prob", log_prob), ("entropy", entropy)):

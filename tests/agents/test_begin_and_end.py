@@ -36,7 +36,7 @@ def test_agents_are_listed_oldest_first(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize(("ids", "message"), [
-    ([1, 2, 1], "begin: expected distinct agents, got 1 twice"),
+    ([1, 2, 1], "begin: expected distinct agents, got 1 twice; name each once"),
     ([1, "old"], "begin: expected an agent that has not begun, got 'old'; end it first or use restart_agents"),
     ([1, -1], "agent id: expected 0 ≤ id < 2⁶³, got -1"), ([1, 2**63], f"agent id: expected 0 ≤ id < 2⁶³, got {2**63}"),
     ([1, True], "agent id: expected an int (0 ≤ id < 2⁶³) or a string, got True"),

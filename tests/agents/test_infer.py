@@ -224,7 +224,7 @@ def test_a_deterministic_run_of_the_model_does_not_quieten_its_policies(inferer:
 
 
 @pytest.mark.parametrize(("inputs", "message"), [
-    ({}, "policy 'model': expected ['obs'], got ['obs'] missing; give exactly these names"),
+    ({}, "policy 'model': expected inputs ['obs'], got a dict in which input 'obs' is missing; give all of them"),
     ({"obs": np.zeros((2, 6)), "speed": np.zeros(2)}, "got ['speed'] unknown; give exactly these names"),
     ({"observation": np.zeros((2, 6))}, "got ['obs'] missing; ['observation'] unknown"),
     ({"obs": np.zeros((2, 5), np.float32)}, "policy 'model', input 'obs': expected (2, 6) float32, got (2, 5) float32; check the"),
@@ -265,7 +265,7 @@ def test_out_that_does_not_fit_is_refused_and_changes_nothing(out: Any, message:
 
 
 @pytest.mark.parametrize(("ids", "message"), [
-    ([1, 1], "agents: expected distinct agents, got 1 twice"),
+    ([1, 1], "agents: expected distinct agents, got 1 twice; name each once"),
     (["a", 1], "expected agents that have begun, got 'a'; call begin_agent('a')"),
     ([1, 77], "got 77; call begin_agent(77) first"), ([1, None], "got None"), ([1, [2]], "got [2]"), ([1, -1], "got -1"),
     ([1, 2**63], f"got {2**63}"), (np.array([1.0, 2.0]), "expected a vector of ints or strings, got float64 (2,)"),

@@ -14,6 +14,7 @@ from stacks import STACKS, Averaged, Pairwise, model
 
 import cervello
 from cervello import ConfigurationError, Epsilon, Fill, Policy, PreviousAction, Recurrent, WrapperError
+from cervello.inferers.fast_path import FastPath
 from cervello.inferers.testing import same_bits, sample_columns
 from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
 from cervello.wrappers import Passive, Slab
@@ -199,6 +200,27 @@ def test_batches_that_run_during_a_swap_keep_their_state() -> None:
         late.join()
         found = policy.infer_batch([3, 4], {"obs": np.ones((2, 1), np.float32)})
         assert found["action"].ravel().tolist() == [6, 1]
+
+
+def test_a_swap_that_is_interrupted_leaves_the_old_model_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [small_models.feed_forward(), small_models.scaled(small_models.feed_forward(), 0.5)]
+    policy = cervello.load(data[0])
+    policy.begin_agents(range(4))
+    expected = tick(policy, range(4), 0)
+    for _ in range(4):  # the last ones are prepared calls
+        tick(policy, range(4), 0)
+
+    def interrupt(fast_path: FastPath) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastPath, "invalidate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            policy.replace(data[1])
+    assert policy.version == 1
+    assert same_bits(tick(policy, range(4), 0)["action"], expected["action"])
+    policy.replace(data[1])
+    assert not same_bits(tick(policy, range(4), 0)["action"], expected["action"])
 
 
 def test_other_threads_infer_while_models_are_swapped() -> None:

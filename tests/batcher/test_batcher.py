@@ -70,7 +70,7 @@ def test_push_with_a_missing_key_is_refused_and_leaks_nothing(policy: Policy) ->
     batch = Batcher(two)
     batch.push(1, {"obs": rows(1)[0], "epsilon": np.ones(3, np.float32)})
     batch.execute()
-    with pytest.raises(InputError, match=r"agent 2: expected inputs \['obs', 'epsilon'\], got \['epsilon'\] missing"):
+    with pytest.raises(InputError, match=r"agent 2: expected inputs \['obs', 'epsilon'\], got a dict in which input 'epsilon' is missing"):
         batch.push(2, {"obs": rows(1)[0]})
     assert len(batch) == 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+import pytest
 import small_models
 from serving import Wire, served
 
@@ -50,6 +51,23 @@ def test_replies_as_long_as_the_client_takes_are_sent_and_one_byte_more_is_refus
             with Wire(running.address, {"client": "b", "frame_bytes": frame_bytes}) as wire:
                 wire.result("begin", {"policy": "sum", "agents": list(range(40))})
                 assert (wire.ask("snapshot", {"policy": "sum"})[2] is None) is fits
+
+
+@pytest.mark.parametrize("begin", [False, True])
+def test_an_answer_to_infer_as_long_as_the_client_takes_is_sent_and_one_byte_more_is_refused(begin: bool, tmp_path: Path) -> None:
+    ids = list(range(240))
+    asked: dict[str, Any] = {"policy": "sum", "agents": ids, "begin": begin, "inputs": {"obs": bytes(4 * len(ids))}, "tick": 300}
+    with served({"sum": brain()}, tmp_path) as running:
+        def answer(frame_bytes: int) -> Any:
+            with Wire(running.address, {"client": "c", "frame_bytes": frame_bytes}) as wire:
+                for at in range(0, len(ids) if not begin else 0, 60):
+                    wire.result("begin", {"policy": "sum", "agents": ids[at:at + 60]})
+                return wire.ask("infer", asked)
+
+        whole = len(msgpack.packb(answer(1 << 20)))
+        assert answer(whole)[3]["agents"] == ids
+        refused = answer(whole - 1)[2]
+        assert (refused[0], refused[2]) == (2, {"field": "frame_bytes"})
 
 
 def test_a_client_that_waits_for_a_slow_policy_is_not_idle(tmp_path: Path) -> None:

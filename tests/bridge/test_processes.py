@@ -106,8 +106,14 @@ def test_a_busy_port_is_named_and_options_that_make_no_sense_are_refused(brains:
 
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
-    assert f"127.0.0.1:{port}" in fails(str(brains), "--listen", f"tcp://127.0.0.1:{port}")
+    busy = fails(str(brains), "--listen", f"tcp://127.0.0.1:{port}")
+    assert busy == (f"cervello: listen tcp://127.0.0.1:{port}: expected a free address, got Address already in use; end the other "
+                    "server, or take another port (0 takes a free one)\n")
     taken.close()
+    missing = tmp_path / "missing"
+    nowhere = fails(str(brains), "--listen", f"unix:{missing}/s")
+    assert nowhere == f"cervello: listen unix:{missing}/s: expected a folder '{missing}', found none; make it\n"
+    assert "found none; write one with a token a line" in fails(str(brains), "--token-file", str(missing))
     assert "token file" in fails(str(brains), "--listen", "tcp://0.0.0.0:0")
     assert "expected tcp://" in fails(str(brains), "--listen", "http://127.0.0.1:0")
     config = tmp_path / "serve.toml"

@@ -70,8 +70,13 @@ def test_without_a_command_the_help_goes_to_stderr(cervello: Callable[..., Any])
     (("run", "x", "--seed", str(2**64)), f"argument --seed: expected a whole number from 0 to {2**64 - 1:,}"),
     (("run", "x", "-r", "h_in"), "argument -r/--recurrent: expected auto or IN:OUT,IN:OUT, got 'h_in'"),
     (("run", "x", "--inferer", "quick"), "argument --inferer: invalid choice: 'quick'"),
+    (("run", "x", "--inferer", "memoising"), "'memoising', expected one of basic, fixed, memoizing, dynamic; did you mean 'memoizing'?"),
+    (("plya", "x"), "completion; did you mean 'play'?"),
+    (("play", "x", "y", "--episodez", "3"), "unrecognized arguments: --episodez 3; see cervello play --help; did you mean '--episodes'?"),
+    (("play", "x", "y", "--box", "clib"), "did you mean 'clip'?"),
+    (("--nonsense",), "unrecognized arguments: --nonsense; see cervello --help"),
     (("demo", "--ticks", "0"), "argument --ticks: expected a whole number from 1 to 1,000,000, got '0'"),
-    (("api", "a", "b"), "unrecognized arguments: b; see cervello --help"),
+    (("api", "a", "b"), "unrecognized arguments: b; see cervello api --help"),
 ])
 def test_a_wrong_command_line_is_one_line_and_status_2(arguments: tuple[str, ...], message: str, cervello: Callable[..., Any]) -> None:
     said = cervello(*arguments)

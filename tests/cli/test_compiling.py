@@ -58,11 +58,11 @@ def test_long_compilation_is_a_bar_on_a_terminal(capfd: pytest.CaptureFixture[st
 
 
 def test_the_line_about_the_cache_says_what_the_package_carries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prebuilt, "carried", lambda: None)
+    monkeypatch.setattr(prebuilt, "bundled", lambda: None)
     without = compiling.cache_line()
     level = prebuilt.LEVELS[0]
     found = prebuilt.Prebuilt(Path("x86-64-v4.code"), level, "key", {"cervello.b:c": ("symbol", 2, 0, 5, "")}, {}, 0)
-    monkeypatch.setattr(prebuilt, "carried", lambda: found)
+    monkeypatch.setattr(prebuilt, "bundled", lambda: found)
     assert compiling.cache_line() == f"{without}; the package carries 1 kernel for x86-64-v4"
 
 

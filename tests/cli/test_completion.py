@@ -18,7 +18,7 @@ def test_without_the_extra_the_error_names_it(cervello: Callable[..., Any], monk
     said = cervello("completion", "bash")
     assert (said.status, said.out) == (2, "")
     assert said.err.startswith("cervello: completion: expected the package shtab, got ")
-    assert said.err.endswith("; pip install 'cervello[completion]'\n")
+    assert said.err.endswith("; install the extra 'completion'\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

@@ -134,6 +134,77 @@ def test_what_makes_no_sense_is_refused_in_one_line(played: tuple[Path, ...], ce
     assert said.err.count("\n") == 1
 
 
+def test_what_is_in_the_wrong_place_is_named(played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:
+    log, old, _ = played
+    (tmp_path / "recur.log").write_bytes(log.read_bytes())
+    for arguments, words in (
+            ((old, log), f"expected a recording, got the policy {str(old)!r}; the first argument is the log, policies come after it"),
+            ((tmp_path, old), f"got the folder {str(tmp_path)!r}; it holds play.log, recur.log: name one"),
+            ((tmp_path,), "it holds play.log"),
+            ((log,), f"evaluate, POLICY: expected at least one policy after the data {str(log)!r}, got none; name the ONNX files"),
+            ((log, old, "--gamma", "abc"), "argument --gamma: expected a number from 0 to 1, got 'abc'; see cervello evaluate --help"),
+            ((log, old, "--gamma", "1.5"), "argument --gamma: expected a number from 0 to 1, got '1.5'"),
+            ((log, old, "--level", "1"), "argument --level: expected a number between 0 and 1, such as 0.95, got '1'"),
+            ((log, old, "--estimators", "wsi"), "got 'wsi'; did you mean 'wis'?"),
+            (("minari:a/b-v0", old, "--until-damage"), "--until-damage: expected a recording in one file, got 'minari:a/b-v0'")):
+        said = cervello("evaluate", *arguments)
+        assert (said.status, said.out, said.err.count("\n")) == (2, "", 1)
+        assert words in said.err
+
+
+def test_a_description_may_stand_for_its_policy(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, _ = played
+    described = old.with_suffix(".toml")
+    described.write_text('wrappers = [{ kind = "Sample", head = { kind = "Categorical", logits = "logits" } }]\n', encoding="utf-8")
+    by_file, by_description = (json.loads(cervello("evaluate", log, each, "--json").out) for each in (old, described))
+    assert by_description["policies"][str(described)]["estimates"] == by_file["policies"][str(old)]["estimates"]
+    for arguments in (("api", described), ("run", described), ("describe", described), ("package", described, "out.crvo")):
+        said = cervello(*arguments)
+        assert said.status == 2
+        assert f"model {str(described)!r}: expected an ONNX file, got a description; name {str(old)!r}" in said.err
+
+
+def test_a_damaged_log_is_evaluated_up_to_the_damage_where_asked(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, _ = played
+    data = bytearray(log.read_bytes())
+    data[len(data) * 2 // 3] ^= 255
+    log.write_bytes(data)
+    said = cervello("evaluate", log, old)
+    assert (said.status, said.err.count("\n")) == (2, 1)
+    assert "read what is before it with until_damage=True (cervello evaluate --until-damage)" in said.err
+    for skip in ((), ("--skip-nonfinite",)):
+        said = cervello("evaluate", log, old, "--until-damage", "--json", *skip)
+        assert (said.status, 10 < json.loads(said.out)["n_episodes"] < 30) == (0, True)
+        assert "note: only what is before the damage is evaluated: recording" in said.err
+
+
+def test_episodes_that_are_not_finite_are_left_out_where_that_is_asked_for(cervello: Callable[..., Any], played: tuple[Path, ...]) -> None:
+    log, old, _ = played
+    with recording.Writer(log) as writer:
+        for at in (1, 3):
+            handle = writer.begin(observation=np.zeros((1, 3), np.float32))
+            for t in range(4):
+                seen = np.full((1, 3), np.nan if t + 1 == at else 0.5, np.float32)
+                writer.step(handle, seen, np.array([1]), np.array([1.0]), terminated=t == 3, log_prob=np.array([-1.0], np.float32))
+    said = cervello("evaluate", log, old)
+    assert said.status == 2
+    assert "episode 30, step 1, observations: expected finite numbers" in said.err
+    assert "mend or leave out the episode (--skip-nonfinite on the command line)" in said.err
+    said = cervello("evaluate", log, old, "--skip-nonfinite", "--json")
+    assert (said.status, json.loads(said.out)["n_episodes"]) == (0, 30)
+    assert "note: 2 episodes with numbers that are not finite left out" in said.err
+    said = cervello("evaluate", log, old, "--skip-nonfinite", "--horizon", 1, "--json")
+    assert json.loads(said.out)["n_episodes"] == 31  # what is after the horizon does not count
+    assert "note: 1 episode with" in said.err
+
+
+def test_an_action_in_the_place_of_logits_is_explained(cervello: Callable[..., Any], played: tuple[Path, ...]) -> None:
+    deciding = Path(__file__).parents[2] / "examples" / "cartpole.onnx"
+    said = cervello("evaluate", played[0], deciding, "--head", "categorical:action")
+    assert said.status == 2
+    assert "an output of integers is the action itself: name the logits" in said.err
+
+
 def test_a_guessed_behaviour_and_a_horizon_to_try_are_explained_in_words_of_the_command_line(
         played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:
     log, old, _ = played

@@ -107,15 +107,15 @@ ROWS = {
     "describe": Row(
         "racer.crvo", ("a native cervo file containing onnx data",), (),
         lambda found: (found["container"], found["holds"]) == ("crvo", "onnx"),
-        (("nobody.onnx", f"'nobody.onnx': {UNREADABLE}", "check its spelling"),
+        (("nobody.onnx", "model 'nobody.onnx': expected a file, found none", "check the path"),
          ("racer.onnx racer.crvo", "unrecognized arguments: racer.crvo", "see"))),
     "package": Row(
         "racer.onnx packed.crvo", (), ("packed.crvo",), "it writes a file and prints nothing",
-        (("nobody.onnx out.crvo", f"'nobody.onnx': {UNREADABLE}", "check its spelling"),
+        (("nobody.onnx out.crvo", "model 'nobody.onnx': expected a file, found none", "check the path"),
          ("racer.crvo out.crvo", "model 'racer.crvo': expected an ONNX file, got a container already", "package the ONNX file"))),
     "unpack": Row(
         "racer.crvo again.onnx", (), ("again.onnx",), "it writes a file and prints nothing",
-        (("nobody.crvo out.onnx", f"'nobody.crvo': {UNREADABLE}", "check its spelling"),
+        (("nobody.crvo out.onnx", "model 'nobody.crvo': expected a file, found none", "check the path"),
          ("racer.onnx out.onnx", "model 'racer.onnx': expected a container of cervo", "name a .crvo file"))),
     "completion": Row(
         "bash", ("_shtab_cervello", "--against", "onnxruntime"), (), "it prints a program for the shell",

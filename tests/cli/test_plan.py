@@ -75,4 +75,4 @@ def test_a_png_without_its_extra_is_refused_before_the_work(wanderer: Path, tmp_
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     said = cervello("plan", wanderer, "--picture", tmp_path / "arena.png")
     assert (said.status, said.out) == (2, "")
-    assert "pip install 'cervello[png]'" in said.err
+    assert "install the extra 'png'" in said.err

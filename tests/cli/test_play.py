@@ -32,7 +32,39 @@ def test_a_table_a_picture_and_a_record(two: list[Path], tmp_path: Path, cervell
     assert "old - new: " in said.out
     assert picture.read_text(encoding="utf-8").count("<circle") == 10
     assert len([episode for episode in recording.read(record) if len(episode)]) >= 10
-    assert f"record: {record}" in said.err
+    assert f"record: {record} (10 episodes)" in said.err
+
+
+DECIDING = Path(__file__).parents[2] / "examples" / "cartpole.onnx"  # outputs its best action, and logits
+
+
+def test_a_log_of_drawn_actions_gives_the_true_value_and_one_without_exploration_says_so(
+        tmp_path: Path, cervello: Callable[..., Any]) -> None:
+    drawn, certain = tmp_path / "drawn.log", tmp_path / "certain.log"
+    played = ("play", "CartPole-v1", DECIDING, "--episodes", 30, "--max-steps", 40)
+    judged = (DECIDING, "--head", "categorical:logits", "--json")
+    assert "actions are drawn, seed 0" in cervello(*played, "--action", "logits", "--record", drawn).out
+    report = json.loads(cervello("evaluate", drawn, *judged).out)
+    assert (report["verdict"], report["policies"][str(DECIDING)]["estimates"]["pdis"]["value"], report["notes"]) == ("reliable", 40.0, [])
+    assert "no action is drawn, since the outputs are the actions, seed 0" in cervello(*played, "--record", certain).out
+    [note] = json.loads(cervello("evaluate", certain, *judged).out)["notes"]
+    assert note.startswith("all 1,200 steps were taken deterministically, so this log has no exploration; record with")
+    assert "--action" in note
+    assert "note: all 1,200 steps were taken deterministically" in cervello("evaluate", certain, *judged[:-1]).err
+
+
+def test_a_second_run_says_that_it_adds_to_the_log(two: list[Path], tmp_path: Path, cervello: Callable[..., Any]) -> None:
+    log = tmp_path / "play.log"
+    run = ("play", "CartPole-v1", two[0], "--max-steps", 8, "--record", log, "--episodes")
+    assert f"record: {log} (3 episodes)\n" in cervello(*run, 3).err
+    assert f"record: {log} (2 episodes added to 3)\n" in cervello(*run, 2).err
+    assert "after the episodes that it holds" in " ".join(cervello("play", "--help").out.split())
+
+
+def test_a_box_option_without_a_box_is_refused(two: list[Path], cervello: Callable[..., Any]) -> None:
+    said = cervello("play", "CartPole-v1", two[0], "--box", "clip")
+    assert (said.status, said.out) == (2, "")
+    assert "box: expected none for Discrete(2), which is no Box, got 'clip'; leave it out (--box on the command line)" in said.err
 
 
 def test_json_has_the_numbers_that_play_gives(two: list[Path], cervello: Callable[..., Any]) -> None:
@@ -140,7 +172,7 @@ def test_films_need_moviepy(two: list[Path], tmp_path: Path, cervello: Callable[
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "moviepy" else find(name, *rest))
     said = cervello("play", "CartPole-v1", two[0], "--video", tmp_path / "films")
     assert said.status == 2
-    assert "--video: expected the package moviepy, got none; pip install 'cervello[video]'" in said.err
+    assert "--video: expected the package moviepy, got none; install the extra 'video'" in said.err
 
 
 @pytest.mark.filterwarnings("ignore")  # of moviepy and pygame

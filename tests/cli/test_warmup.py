@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def test_a_cold_cache_is_filled_once(wanderer: Path, tmp_path: Path) -> None:
     cold, warm = run(), run()
     assert cold.stdout.startswith("compiled ")
     assert cold.stderr.startswith(f"compiling kernels for this machine, once; kept in {tmp_path / 'cache'}")
+    done, total = map(int, re.findall(r"^compiling kernels for this machine: (\d+) of (\d+) done$", cold.stderr, re.MULTILINE)[0])
+    assert 0 <= done < total
     assert warm.stdout.startswith("nothing to compile")
     assert warm.stderr == ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,12 @@ def test_what_is_no_policy_is_refused_with_a_remedy(command: str, what: str, fol
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("package", "good.onnx", "nowhere/out.crvo"), "'nowhere/out.crvo': expected a path that is there, found none; check its spelling"),
+    (("package", "missing.onnx", "out.crvo"), "model 'missing.onnx': expected a file, found none; check the path"),
+    (("unpack", "missing.crvo", "out.onnx"), "model 'missing.crvo': expected a file, found none; check the path"),
+    (("api", "policies"), "model 'policies': expected a file, got a folder; name a file in it"),
+    (("play", "CartPole-v1", "decides.onnx", "--record", "good.onnx"), "play, --record: recording 'good.onnx': expected bytes that begin"),
+    (("play", "CartPole-v1", "decides.onnx", "--record", "nowhere/x.log"),
+     "play, --record: recording 'nowhere/x.log': expected a file that can be written, got No such file or directory; check its folder"),
     (("package", "policies", "out.crvo"), "'policies': expected a file, got a folder; name a file in it"),
     (("profile", "good.onnx", "--rounds", "1", "--trace", "policies"), "'policies': expected a file, got a folder"),
     (("serve", "good.onnx"), "expected a folder of policies, got the file 'good.onnx'; put it into a folder and name that"),
@@ -62,7 +70,30 @@ def test_what_is_no_policy_is_refused_with_a_remedy(command: str, what: str, fol
 def test_a_path_that_does_not_serve_is_named_with_a_remedy(arguments: tuple[str, ...], message: str, folder: Path, scout: Path,
                                                            cervello: Callable[..., Any]) -> None:
     (folder / "good.onnx").write_bytes(scout.read_bytes())
+    (folder / "decides.onnx").write_bytes((Path(__file__).parents[2] / "examples" / "cartpole.onnx").read_bytes())
     said = cervello("-q", *arguments)
     assert (said.status, said.out) == (2, "")
     assert message in said.err.splitlines()[-1]
     assert "Traceback" not in said.err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this kind are those of Unix")
+def test_a_file_that_may_not_be_read_names_its_permissions(folder: Path, scout: Path) -> None:
+    """As a user who may not read it, for root may read all."""
+    from cervello.errors import FormatError
+    from cervello.native.frontend.importer import read_bytes
+
+    secret = folder / "secret.onnx"
+    secret.write_bytes(scout.read_bytes())
+    secret.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(FormatError, match=r"secret.onnx': expected a file that can be read, got .*; check its permissions") as caught:
+            read_bytes(secret)
+    finally:
+        if user == 0:
+            os.seteuid(0)
+    assert isinstance(caught.value.__cause__, PermissionError)
+    assert caught.value.__cause__.errno == errno.EACCES

@@ -201,7 +201,9 @@ def test_a_cache_below_a_folder_that_others_can_write_is_not_used(tmp_path: Path
         assert cache.folder() == root.resolve() / cache.key()
         (root / cache.key(), root, tmp_path / "open")[depth].chmod(mode)
         cache.folder.cache_clear()
-        used = cache.folder()
+        with pytest.warns(RuntimeWarning, match="CERVELLO_CACHE_DIR .*: expected a folder that only you can write to, got other users .*; "
+                                                "kernels are kept in .* instead"):
+            used = cache.folder()
         assert used is not None
         assert used.is_relative_to((tmp_path / "instead").resolve())
     finally:
@@ -279,6 +281,13 @@ def test_without_a_writable_folder_code_stays_in_memory(tmp_path: Path) -> None:
                "from cervello.codegen import cache, linker\n"
                f"print(cache.folder(), linker.address({KERNEL!r}) != 0)")
     assert _fresh(program, blocked, **variables) == "None True"
+    one_warning = ("import warnings\nwith warnings.catch_warnings(record=True) as said:\n    warnings.simplefilter('always')\n"
+                   f"    import tempfile; tempfile.tempdir = {str(blocked)!r}\n    from cervello.codegen import cache\n"
+                   "    cache.folder(), cache.folder()\nprint(*(each.message for each in said))")
+    said = _fresh(one_warning, blocked, **variables)
+    assert said.startswith(f"CERVELLO_CACHE_DIR {str(blocked)!r}: expected a folder that only you can write to, got ")
+    assert said.endswith("; kernels will not be kept, and every process compiles them anew")
+    assert said.count("CERVELLO_CACHE_DIR") == 1
 
 
 def test_another_folder_serves_when_the_first_cannot_be_written(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import games
+import gymnasium
+import numpy as np
 import pytest
 
 import cervello
 from cervello import ConfigurationError, InputError, envs
 
-pytest.importorskip("pettingzoo")
+pettingzoo: Any = pytest.importorskip("pettingzoo")
 
 ORDERS = {"columns": list(range(9)), "diagonals": [4, 0, 8, 2, 6, 1, 3, 5, 7], "poor": [1, 3, 8, 2, 7, 0, 4, 5, 6]}
 """Orders in which cells of a tictactoe board are taken, as long as they are free. Cells count down columns."""
@@ -69,6 +71,41 @@ def test_a_cell_is_the_mean_of_separate_games_in_both_seats(players: dict[str, P
         assert result[name].mean == sum(result.matrix[name, other] for other in ORDERS if other != name) / 2
 
 
+class Blinding(pettingzoo.ParallelEnv):  # type: ignore[misc,name-defined]
+    """Three steps, before the last of which agent x sees NaN."""
+
+    def __init__(self) -> None:
+        self.metadata = {"name": "blinding"}
+        self.possible_agents = ["x", "y"]
+
+    def observation_space(self, agent: str) -> Any:
+        return gymnasium.spaces.Box(-1, 1, (2,))
+
+    def action_space(self, agent: str) -> Any:
+        return gymnasium.spaces.Discrete(2)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.agents, self.t = ["x", "y"], 0
+        return dict.fromkeys(self.agents, np.zeros(2, np.float32)), {agent: {} for agent in self.agents}
+
+    def step(self, actions: Any) -> Any:
+        self.t += 1
+        agents = self.agents
+        seen = {agent: np.full(2, np.nan if agent == "x" and self.t == 2 else 0.0, np.float32) for agent in agents}
+        self.agents = [] if self.t == 3 else agents
+        return seen, dict.fromkeys(agents, 1.0), dict.fromkeys(agents, self.t == 3), dict.fromkeys(agents, False), {a: {} for a in agents}
+
+
+def test_observations_that_are_not_finite_are_counted_and_draws_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "linear.onnx"
+    path.write_bytes(games.linear(2, 2))
+    result = envs.play(Blinding(), {"one": path, "other": path}, episodes=2)
+    assert sum(each.not_finite for each in result.values()) == 2 * 2  # games, each of which has one such observation
+    assert all(each.drawn for each in result.values())
+    assert any("not finite" in line for line in result.remarks())
+    assert not any(each.drawn for each in envs.play(Blinding(), {"one": path, "other": path}, episodes=1, deterministic=True).values())
+
+
 def test_other_entrants_change_no_cell(players: dict[str, Path]) -> None:
     """Noise depends on the episode and the seat, not on who else is compared."""
     all_three = envs.play(tictactoe(), players, episodes=4, seed=3)
@@ -108,9 +145,9 @@ def test_ratings_without_their_extra_are_refused_by_name(players: dict[str, Path
         return imported(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigurationError, match=r"ratings: expected the extra 'league', got .*; pip install 'cervello\[league\]'"):
+    with pytest.raises(ConfigurationError, match=r"ratings: expected the extra 'league', got .*; install the extra 'league'"):
         result.ratings  # noqa: B018
-    assert "ratings: none, since openskill is missing; pip install 'cervello[league]'" in str(result)
+    assert "ratings: none, since openskill is missing; install the extra 'league'" in str(result)
     assert json.loads(result.to_json())["cross_play"]["ratings"] is None
 
 

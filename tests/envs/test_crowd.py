@@ -29,6 +29,15 @@ def test_a_turn_based_game_is_played_to_its_end(tmp_path: Path) -> None:
     assert sum(step.rewards.get("player_1", 0) for step in steps) == 1.0
 
 
+def test_an_agent_that_no_pattern_matches_needs_a_policy(tmp_path: Path) -> None:
+    from cervello.demo.parallel_env import ArenaEnv
+
+    (tmp_path / "plain.onnx").write_bytes(games.linear(4, 2))
+    with pytest.raises(ConfigurationError, match=r"expected one pattern that matches agent 'grazer_0', got none of \['hunter_\*'\]; "
+                                                 "give it a policy$"):
+        envs.Crowd(ArenaEnv(5), {"hunter_*": tmp_path / "plain.onnx"}).reset()
+
+
 def test_a_policy_without_spaces_is_refused_where_it_would_play(tmp_path: Path) -> None:
     from cervello.demo.parallel_env import ArenaEnv
 

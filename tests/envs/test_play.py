@@ -13,6 +13,7 @@ import pytest
 from counting_game import CountingGame, drawing_policy, vector
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+import cervello
 from cervello import ConfigurationError, InputError, envs
 
 
@@ -160,6 +161,42 @@ def test_masks_that_allow_nothing_are_counted() -> None:
     result = envs.play(Stuck, drawing_policy(CountingGame()), episodes=4)
     assert result.empty_masks == 5 - 1  # each of the four episodes begins with one
     assert "4 masks allowed nothing" in str(result)
+
+
+def test_observations_that_are_not_finite_are_counted() -> None:
+    class Broken(gymnasium.Wrapper[Any, Any, Any, Any]):
+        n = 0
+
+        def step(self, action: Any) -> Any:
+            observation, *others = self.env.step(action)
+            self.n += 1
+            return (np.full_like(observation, [np.nan, np.inf][self.n % 2]) if self.n in (2, 3) else observation), *others
+
+    policies = {"whole": cartpole.policy(), "other": cartpole.policy()}
+    found = envs.play(Broken(gymnasium.make("CartPole-v1")), policies, episodes=1, max_steps=6)
+    assert (found["whole"].not_finite, found["other"].not_finite) == (2, 0)
+    assert found["whole"].to_dict()["not_finite"] == 2
+    assert found.remarks()[0] == "whole: 2 observations not finite"
+    assert "not finite" not in str(envs.play("CartPole-v1", cartpole.policy(), episodes=1))
+
+
+def test_the_table_says_whose_actions_are_drawn() -> None:
+    deciding = Path(__file__).parents[2] / "examples" / "cartpole.onnx"
+    game = gymnasium.make("CartPole-v1")
+
+    def loaded(**options: Any) -> cervello.Policy:
+        return cervello.load(deciding, wrappers="auto", spaces=envs.Spaces(game, **options))
+
+    def notes(**options: Any) -> str:
+        return envs.play(game, {"old": loaded(), "new": loaded(action="logits")}, episodes=1, max_steps=3, **options).notes()
+
+    assert notes().startswith("actions are drawn, except those of old, seed 0")
+    assert notes(deterministic=True).startswith("without noise, seed 0")
+    for policy in (loaded(), loaded(action="logits", greedy=0.0)):
+        found = envs.play(game, {"own": policy}, episodes=1, max_steps=3)
+        assert found.notes().startswith("no action is drawn, since the outputs are the actions")
+        assert found["own"].to_dict()["drawn"] is False
+    assert envs.play(game, loaded(action="logits", greedy=0.5), episodes=1, max_steps=3).notes().startswith("actions are drawn, seed 0")
 
 
 def test_paths_are_loaded_for_the_environment(tmp_path: Path) -> None:

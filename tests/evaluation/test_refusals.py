@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], str, str]] = {  # data, options, pla
     "a reward of NaN": (walks(rewards=at("rewards", 1, np.nan)), {}, "episode 3, step 1, rewards", "mend"),
     "an infinite observation": (walks(observations=at("observations", 1, np.inf)), {}, "episode 3, step 1, observations", "mend"),
     "another shape of observations": (walks(observations=lambda e: e.observations[:, :2]), {}, "episode 3, observations",
-                                      "observation space"),
+                                      "of more than one observation space; was the log written by several runs? record into a new file"),
     "observations without a key": (
         [replace(e, observations={"obs": e.observations, "hp": e.rewards[[0, 0, 1, 2, 3]]} if i < 5 else {"obs": e.observations})
          for i, e in enumerate(walks())], {}, "episode 5, observations", "observation space"),

@@ -26,6 +26,12 @@ def index_at_the_limit(n: int) -> float:
     return float((min(0.5, 1 - 1 / log10(n)) - 1.645 / sqrt(M)) / (1 + 1.645 / sqrt(M)))
 
 
+def test_an_estimate_on_nearly_two_episodes_says_fewer_than_two() -> None:
+    verdict = judge(replace(GOOD, ess=np.array([900.0, 1.99996])))
+    assert verdict.name == "unsupported"
+    assert verdict.reason.startswith("the estimate rests on fewer than 2 episodes; log more")
+
+
 def test_at_the_limits_the_weights_are_reliable_and_just_beyond_each_of_them_weak() -> None:
     assert judge(GOOD).name == "reliable"
     beyond: dict[str, Any] = {"weights average": {"mean_weight_error": 2.59}, "the estimate rests on": {"ess": np.array([900.0, 19.99])}}

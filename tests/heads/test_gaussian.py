@@ -200,13 +200,3 @@ def test_log_prob_takes_the_numbers_before_tanh_from_the_columns(mean: float) ->
     log_slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u))))
     expected = (-0.5 * ((u - mean) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi) - log_slope).sum(1)
     assert np.allclose(found["log_prob"], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_the_former_name_of_supported_results_works_with_a_warning() -> None:
-    with pytest.warns(DeprecationWarning, match="expected the new name supports, got offers"):
-        class Old(Deterministic):
-            offers = ("action", "entropy")
-
-    assert Old("a").supports == ("action", "entropy")
-    with pytest.warns(DeprecationWarning, match="rename it"):
-        assert Deterministic("a").offers == ("action",)

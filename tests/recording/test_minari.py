@@ -103,6 +103,18 @@ def test_every_column_pixel_and_string_comes_back_bit_for_bit() -> None:
             assert recording.same(ours, theirs), name
 
 
+def test_columns_that_only_some_episodes_have_come_back_as_they_were() -> None:
+    full, _, _ = everything()
+    full = replace(full, observations=np.zeros((6, 1)), actions=np.zeros(5), infos={}, pre_clip={"a": np.ones(5), "b": np.ones(5)})
+    given = [full, episode_of(id=1), episode_of(id=2, tick=np.array([3, 4]), match=0, pre_clip={"a": np.ones(2), "b": np.ones(2)})]
+    recording.to_minari(given, "aa/some-v0", **SPACES)
+    for ours, theirs in zip(given, recording.read(minari="aa/some-v0"), strict=True):
+        assert theirs.infos == {}
+        for name in ("log_prob", "deterministic", "pre_tanh", "pre_clip", "overridden", "version", "stream", "tick", "agent", "match"):
+            assert recording.same(getattr(ours, name), getattr(theirs, name)), (ours.id, name)
+        assert (theirs.source is None) == (ours.source is None)
+
+
 def test_infos_that_come_and_go_between_episodes_have_one_tree() -> None:
     def episode(number: int, infos: dict[str, Any]) -> recording.Episode:
         return recording.Episode(number, np.zeros((3, 1)), np.zeros(2), np.zeros(2), np.arange(2) == 1, np.zeros(2, np.bool_), infos)

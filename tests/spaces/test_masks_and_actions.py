@@ -61,6 +61,12 @@ def test_a_discrete_gets_its_start_back() -> None:
         acted(found, np.array([0, 3]))
 
 
+def test_a_box_option_is_refused_where_actions_are_no_box() -> None:
+    for space in (spaces.Discrete(2), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)):
+        with pytest.raises(ConfigurationError, match=r"spaces, box: expected none for .*, which is no Box, got 'unscale'; leave it out"):
+            Spaces((OBSERVATIONS, space), box="unscale")
+
+
 def test_a_box_is_clipped_or_unscaled_as_the_trainer_did() -> None:
     space = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32))
     raw = np.array([[-1.0, 3.0], [0.5, -1.0]], np.float32)

@@ -1,8 +1,9 @@
 """Exclusive access to the agents of a policy.
 
 Two kinds of work need it: a change of agents, and a compiled call that runs the wrappers' fused ops. The compiled call relies on slots that
-were looked up just before and on slabs that do not move. It acquires the lock only if it is free and never waits. A change waits for it: a
-microsecond for the fast path, up to the rest of a budget for a batch of a frame.
+were looked up just before and on slabs that do not move. It runs only if the lock is free, and never waits: it acquires the lock, or, if it
+holds the GIL from its check to its end, only checks that the lock is free. A change waits for it: a microsecond for the fast path, up to
+the rest of a budget for a batch of a frame.
 
 An interrupt (Ctrl-C) may be raised after any call, and the lock must still be released. It is therefore acquired by one atomic
 call inside the `try`, with a unique token. After an exception it is released by checking for that token without another

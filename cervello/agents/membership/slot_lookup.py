@@ -90,7 +90,7 @@ class SlotLookup:
             check_id_types(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
+            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice; name each once")
         slots.flags.writeable = False  # every wrapper gets it, and so does the next batch of the same agents
         return slots
 

@@ -99,7 +99,7 @@ class AgentTable(SlotLookup):
         """
         numbers = self.numbering(ids)
         if len(set(ids)) != len(ids):
-            raise AgentError(f"begin: expected distinct agents, got {first_duplicate(ids)!r} twice")
+            raise AgentError(f"begin: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
         if not self.slots.keys().isdisjoint(ids):
             there = next(agent for agent in ids if agent in self.slots)
             raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")

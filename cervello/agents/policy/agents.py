@@ -160,7 +160,7 @@ class PolicyAgents:
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError if an agent occurs twice in `ids`."""
         if len(set(ids)) != len(ids):
-            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice")
+            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
 
     def make_reader(self, specs: Specs) -> RowReader | None:
         """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can

@@ -75,10 +75,10 @@ class PolicyCore(PolicyAgents):
     def use(self, engine: Engine) -> None:
         """Decides with another engine from the next batch on; the caller holds the exclusive lock, or there are no agents."""
         call, old = PreparedCall.of(engine, self.table, self._holder), self.engine
-        self.engine = self.membership.engine = engine  # no call up to the last line: an interrupt comes before or after all of it
-        self._call, self._prepared = call, None
         if old.fast_path is not None:
-            old.fast_path.invalidate()  # another thread may be about to make its prepared call
+            old.fast_path.invalidate()  # first: compiled code that knows its plan asks no further; the lock keeps it invalid
+        self.engine = self.membership.engine = engine  # no call from here on: an interrupt comes before or after all of it
+        self._call, self._prepared = call, None
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 

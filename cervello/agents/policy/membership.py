@@ -87,7 +87,7 @@ class Membership:
         """
         check_id_types(names)
         if len(set(names)) != len(names):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
+            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice; name each once")
         generations = self._lock.read(self._table.generations, names)
         if self._lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
             for agent, generation in zip(names, generations, strict=True):

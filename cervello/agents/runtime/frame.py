@@ -26,6 +26,15 @@ class _PolicyResults:
         self.failed: dict[AgentId, Exception] = {}
 
 
+class FrameActions(Actions):
+    """Decisions of one policy in a frame, by agent. Another agent is an AgentError, which is a KeyError."""
+
+    def __missing__(self, agent: AgentId) -> Any:
+        failed = self.errors.get(agent)
+        why = "not pushed, or skipped" if failed is None else f"its policy failed: {failed}"
+        raise AgentError(f"agent {agent!r}: expected an agent that decided, got no decision in this frame ({why})")
+
+
 class Frame(Mapping[str, Actions]):
     """Decisions of all policies in one run: {policy: {agent: {output: row}}}. A policy without decisions is not among the keys, but
     `frame["npc"]` still returns empty results with its skipped agents. A name that no policy of the runtime has is an AgentError, which is
@@ -53,7 +62,7 @@ class Frame(Mapping[str, Actions]):
         made = self._by_agent.get(name)
         if made is None:
             self._check(name)
-            made = Actions()
+            made = FrameActions()
             made.skipped = self.skipped.get(name, ())
             decided = self._decided.get(name)
             if decided is not None:

@@ -26,6 +26,9 @@ class Port:
         self.dtype: np.dtype[Any] = np.dtype(spec["dtype"]).newbyteorder("<")
         self.optional = spec.get("default") is not None
 
+    def __repr__(self) -> str:
+        return f"{self.shape} {self.dtype.name}{', optional' if self.optional else ''}"
+
 
 class Columns:
     """Inputs and outputs of a policy, from the server's `spec`."""
@@ -35,6 +38,11 @@ class Columns:
         self.inputs, self.outputs = ({key: Port(each) for key, each in dict(spec[side]).items()} for side in ("inputs", "outputs"))
         self.constants = {key: np.frombuffer(each["value"], np.dtype(each["dtype"]).newbyteorder("<")).reshape(each["shape"])
                           for key, each in dict(spec["constants"]).items()}
+
+    def __repr__(self) -> str:
+        sides = (f"{side}={{{', '.join(f'{name}: {port!r}' for name, port in ports.items())}}}"
+                 for side, ports in (("inputs", self.inputs), ("outputs", self.outputs)))
+        return f"Columns({self.name!r}, {', '.join(sides)}, constants={list(self.constants)})"
 
     def packed(self, what: str, ports: Mapping[str, Port], given: Mapping[str, Any], n_rows: int) -> dict[str, bytes]:
         """Encodes columns as bins.

@@ -87,7 +87,8 @@ class Casting:
         found = [pattern for pattern in self.pools if fnmatch.fnmatchcase(str(agent), pattern)]
         if len(found) != 1:
             got = f"{found[0]!r} and {found[1]!r}" if found else f"none of {list(self.pools)}"
-            raise ConfigurationError(f"{self._where}, policies: expected one pattern that matches agent {agent!r}, got {got}")
+            raise ConfigurationError(f"{self._where}, policies: expected one pattern that matches agent {agent!r}, got {got}; "
+                                     f"{'let one of them match it' if found else 'give it a policy'}")
         return found[0]
 
     def pool(self, pattern: str) -> Pool:

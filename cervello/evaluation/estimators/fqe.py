@@ -10,7 +10,8 @@ from cervello.evaluation.table import AnyTable
 
 
 def fqe(table: AnyTable) -> Moments:
-    """The mean of V̂(s₀), with V̂ fitted to the log by `cervello.evaluation.values.fitted_values`. Resamples keep the fit.
+    """The mean of V̂(s₀), with V̂ fitted to the log by `cervello.evaluation.values.fitted_values`, or given as the function `q=`.
+    Resamples keep V̂.
 
     Source: H. Le, C. Voloshin, Y. Yue, "Batch policy learning under constraints", ICML 2019, algorithm 3.
     """

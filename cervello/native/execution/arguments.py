@@ -17,10 +17,14 @@ Array = np.ndarray[Any, Any]
 _byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # type: ignore[attr-defined]
 
 
-def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
-    """Raises InputError unless the names given are exactly those of the specs."""
+def check_names(where: str, specs: Specs, given: Mapping[str, Any], owner: str = "policy", kind: str = "") -> None:
+    """Raises InputError unless the names given are exactly those of the specs.
+
+    Args:
+      owner: "model" or "policy"; kind: "outputs " for outputs. Both are for messages.
+    """
     check_mapping(where, given)
-    array_like.check_names(f"policy {where!r}", specs, given)
+    array_like.check_names(f"{owner} {where!r}", specs, given, kind=kind)
 
 
 def check_mapping(where: str, given: Any) -> None:

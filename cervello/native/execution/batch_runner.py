@@ -101,10 +101,10 @@ class BatchRunner(Executable):
         try:
             arrays = [inputs[name] for name in specs]
         except KeyError:
-            check_names(self.name, specs, inputs)
+            check_names(self.name, specs, inputs, "model")
             raise
         if len(inputs) != len(arrays):
-            check_names(self.name, specs, inputs)
+            check_names(self.name, specs, inputs, "model")
         return arrays
 
     def _rows(self, arrays: Sequence[Any]) -> int:

@@ -30,8 +30,8 @@ class IOBinding:
     __slots__ = ("_address", "_arrays", "_call", "_model", "_plan", "_run", "n_rows")
 
     def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool, threads: int):
-        check_names(model.name, model.spec.inputs, inputs)
-        check_names(model.name, model.spec.outputs, out)
+        check_names(model.name, model.spec.inputs, inputs, "model")
+        check_names(model.name, model.spec.outputs, out, "model", "outputs ")
         if model.slow_nodes:
             raise ConfigurationError(f"model {model.name!r}, bind: expected every op on the planned tier, got {dict(model.slow_nodes)}")
         columns = [inputs[name] for name in model.spec.inputs]

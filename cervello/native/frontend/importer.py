@@ -47,7 +47,7 @@ def read(source: Source) -> Graph:
             raise FormatError(f"model: expected a path, the bytes of a file or a ModelProto, got {type(source).__name__}")
         else:
             path = Path(source)
-            data, name, folders = _bytes(path), path.stem, data_folders(path)
+            data, name, folders = read_bytes(path), path.stem, data_folders(path)
         model = _parse(crvo.unpacked(name, data) if crvo.is_crvo(data) else data, name)
     try:
         return _graph(model, name, folders)
@@ -59,14 +59,26 @@ def read(source: Source) -> Graph:
                          f"{type(error).__name__}: {error}; export the policy again") from error
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a policy's file.
+
+    Raises:
+      MissingFileError, FormatError: no file, or one that cannot be read.
+    """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError as error:
         hint = "" if path.is_absolute() else f", the working folder is {str(Path.cwd())!r}"
         raise MissingFileError(f"model {str(path)!r}: expected a file, found none; check the path{hint}") from error
+    except IsADirectoryError as error:
+        raise FormatError(f"model {str(path)!r}: expected a file, got a folder; name a file in it") from error
+    except PermissionError as error:
+        raise FormatError(f"model {str(path)!r}: expected a file that can be read, got permission denied; check its permissions") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise FormatError(f"model {str(path)!r}: expected a file that can be read, got {error}; check the path") from error
+    if path.suffix.lower() == ".toml":
+        raise FormatError(f"model {str(path)!r}: expected an ONNX file, got a description; name {str(path.with_suffix('.onnx'))!r}")
+    return data
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:

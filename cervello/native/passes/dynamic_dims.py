@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import ConfigurationError, InputError, did_you_mean
 from cervello.native.graph.graph import Graph
 
 _MOST_MODELS = 64  # models of other sizes; they share their weights
@@ -41,7 +41,9 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
     known = symbols(graph)
     for name, size in (dims or {}).items():
         if name not in known:
-            raise ConfigurationError(f"model {graph.name!r}, dims: expected symbols among {sorted(known)}, got {name!r}")
+            expected = f"symbols among {sorted(known)}" if known else "none, since the file leaves no size open beside the batch"
+            raise ConfigurationError(f"model {graph.name!r}, dims: expected {expected}, got {name!r}"
+                                     + (did_you_mean(name, known) or "; leave it out"))
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ConfigurationError(f"model {graph.name!r}, dims[{name!r}]: expected a whole number of at least 1, got {size!r}")
     return {name: int(size) for name, size in (dims or {}).items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import CervelloError, GraphError, UnsupportedError
+from cervello.errors import CervelloError, GraphError, UnsupportedError, shortened
 from cervello.native.frontend.opset_upgrade import upgrade_opset
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
 from cervello.native.graph.dims import Shape, product, rows_axis
@@ -87,6 +87,10 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
     try:
         with budget(graph.constants):
             return _built(graph, weights, outputs, shapes, dims or {}, batch_axis)
+    except UnsupportedError as error:
+        if str(error).startswith("node "):
+            error.args = shortened(f"model {graph.name!r}, {error}"), *error.args[1:]
+        raise
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

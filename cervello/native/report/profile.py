@@ -185,7 +185,7 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     if n_rows < 1 or (n_rows > 1 and not model.batched):
         raise ConfigurationError(f"model {model.name!r}, profile: expected {'at least 1 row' if model.batched else '1 row'}, got {n_rows}"
                                  + ("" if model.batched else "; rows run one after another"))
-    check_names(model.name, model.inputs, inputs)
+    check_names(model.name, model.inputs, inputs, "model")
     results = [np.empty(spec.batched(n_rows), spec.dtype) for spec in model.outputs.values()]
     columns, targets = model.fitted([inputs[name] for name in model.inputs], results, n_rows)
     run = model.acquire()

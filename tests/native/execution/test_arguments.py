@@ -97,7 +97,7 @@ def test_odd_outputs_receive_the_same_bits(model: Model, obs: Array, kind: str) 
 
 
 @pytest.mark.parametrize(("inputs", "message"), [
-    ({}, r"policy 'g': expected \['obs'\], got \['obs'\] missing; give exactly these names"),
+    ({}, r"^model 'g': expected inputs \['obs'\], got a dict in which input 'obs' is missing; give all of them$"),
     ({"observation": 0}, r"expected \['obs'\], got \['obs'\] missing; \['observation'\] unknown"),
     ({"obs": np.zeros((N, 4), np.float32), "extra": 0}, r"expected \['obs'\], got \['extra'\] unknown"),
     ({"obs": np.zeros((N, 5), np.float32)}, r"input 'obs': expected \(9, 4\) float32, got \(9, 5\) float32; check the environment"),
@@ -247,7 +247,7 @@ def test_bind_refuses_arrays_it_would_have_to_copy(model: Model, obs: Array, cha
 def test_bind_refuses_outputs_that_overlap_and_names_that_lack(model: Model, obs: Array) -> None:
     with pytest.raises(InputError, match=r"bind, 'action': .* overlaps another"):
         model.bind({"obs": obs}, {"action": obs.reshape(-1)[:2 * N].reshape(N, 2)})
-    with pytest.raises(InputError, match=r"\['action'\] missing"):
+    with pytest.raises(InputError, match=r"model 'g': expected outputs \['action'\], got a dict in which output 'action' is missing"):
         model.bind({"obs": obs}, {})
 
 

@@ -88,7 +88,8 @@ def _refusal(node: Node, reason: str) -> UnsupportedError:
     if not node.domain and not _has_tier(node):
         return UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the "
                                 "file?")
-    return UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
+    remedy = "" if not node.domain or node.domain.startswith("ai.onnx") else "; register one with cervello.ops (examples/own_ops.py)"
+    return UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason}){remedy}")
 
 
 def lower_fallback(lowering: Lowering, node: Node, reason: str) -> None:
