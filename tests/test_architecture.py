@@ -1,4 +1,4 @@
-"""docs/architecture.md does what it says: its paths and names exist, its picture is current, its examples run."""
+"""docs/architecture.md and docs/extending.md do what they say: paths and names exist, the picture is current, examples run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cervello.evaluation.registry import INFOS
 from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+TEXT = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "extending.md"))
 EXAMPLES = dict(re.findall(r"^<!-- example: (\w+) -->\n\n```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
 OTHER = {"cervello", "int64 kernel(step, ctx)", "session", "partial_s"}  # the package, a form, and attributes of `StreamCarrier`
