@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.recording.doors import Schema, check_infos, exact_kind, rough_kind, shown
+from cervello.recording.arguments import Schema, check_infos, exact_kind, rough_kind, shown
 from cervello.recording.lanes import SAME_ROWS, Lanes
 from cervello.recording.trees import Path, named
 from cervello.spec import Array

@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.doors import count_rows, decision, handles_of, scalars
+from cervello.recording.arguments import count_rows, decision, handles_of, scalars
 from cervello.recording.lanes import DECISIONS, STEPS, Lanes
 from cervello.recording.log_file import LogFile
 from cervello.recording.records import Kind, pack
