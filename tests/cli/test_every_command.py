@@ -97,7 +97,7 @@ ROWS = {
         (("nobody", "folder 'nobody': expected a folder of policies, found none", "check the path"),
          ("brains --drain-s -1", "argument --drain-s: expected seconds of at least 0", USAGE))),
     "top": Row(
-        "ADDRESS -n 1", ("connections", "policy", "agents", "p50 µs", "p99 µs", "errors", "racer"), (),
+        "ADDRESS -n 1", ("1 connection", "policy", "agents", "p50 µs", "p99 µs", "errors", "racer"), (),
         lambda found: list(found["policies"]) == ["a_policy_whose_file_has_a_name_that_no_column_of_a_table_can_hold", "racer"],
         (("unix:nobody.sock", "unix:nobody.sock", "is it running"),
          ("ADDRESS --interval -1", "argument --interval: expected seconds", USAGE))),
