@@ -180,6 +180,15 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
     assert per_episode < 1200, f"{few:,} bytes for {n_few} episodes, {many:,} for {n_many}"  # one episode's columns alone are 10,000
 
 
+@pytest.fixture
+def few_objects() -> Iterator[None]:
+    """Collections look at the test's own objects only; in a long session each would take half a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("name", ["is", "pdis", "wis", "cwpdis", "dm", "fqe", "dr", "wdr", "magic"])
 def test_no_estimate_keeps_a_block(name: str) -> None:
     info, blocks = INFOS[name], list[weakref.ref]()
@@ -199,6 +208,7 @@ def test_no_estimate_keeps_a_block(name: str) -> None:
     assert [each() for each in blocks if each() is not None] == []
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("name", ["is", "pdis", "wis", "cwpdis", "dm", "fqe", "dr", "wdr", "magic"])
 def test_no_estimate_keeps_a_table_that_is_in_memory_as_a_whole(name: str) -> None:
     table = random_table(0)
