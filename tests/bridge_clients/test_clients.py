@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from conftest import Build
 from golden import BAD_VALUES, DATA, FRAMES, KINDS, decode, dump, encode
 from languages import Language, run
 from responder import REPLIES, Responder
@@ -107,6 +108,17 @@ def test_a_hello_that_fails_says_so_within_its_time(driver: list[str], greeting:
     with Responder(greeting) as server:
         (line,) = run(driver, "connect", server.address)
     assert line.startswith(f"{kind}|{step}|{code}|{server.address}, {step}: ")
+
+
+@pytest.mark.parametrize("name", ["godot3", "godot4"])
+@pytest.mark.parametrize(("greeting", "policy", "answer"), [
+    ("silent", "", "waits"), ("reply", "silent", "waits"), ("reply", "half", "replied"), ("reply", "", "replied")])
+def test_poll_costs_a_game_no_frame(build: Build, name: str, greeting: str, policy: str, answer: str) -> None:
+    with Responder(greeting) as server:
+        (line,) = run(build(name), "frames", server.address, policy)
+    median_us, _, last = line.split()
+    assert int(median_us) < 4_000  # of the 16 ms of a frame
+    assert last == answer
 
 
 def test_nobody_listening_is_an_error_of_connect(driver: list[str]) -> None:

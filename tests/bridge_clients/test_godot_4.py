@@ -1,11 +1,14 @@
-"""The Godot 4 client: its scripts parsed, and run by the engine's web build, over WebSockets, as far as a page can run it."""
+"""The Godot 4 client beyond the tests of all clients: its scripts parsed, run by the engine's web build, and its example played."""
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from godot_project import write_project
 from golden import BAD_VALUES, CLIENTS, DATA, FRAMES, ROOT, decode, dump
-from languages import HERE, LANGUAGES
+from languages import ENGLISH, HERE, LANGUAGES, godot_4
 from real_server import TIME_LIMIT_S, brains, serving, started
 from responder import REPLIES, Responder
 from test_clients import VALUES
@@ -172,7 +176,7 @@ def test_a_server_that_drains_and_one_that_was_killed_are_told_apart(site: Site,
     assert re.match(rf"{kind}\|infer\|(11)?\|{re.escape(address)}, infer: ", line), line
 
 
-def test_the_example_plays_a_hundred_frames(site: Site, tmp_path: Path) -> None:
+def test_the_example_plays_a_hundred_frames_in_a_page(site: Site, tmp_path: Path) -> None:
     from engine_4 import running
 
     folder = tmp_path / "brains"
@@ -182,3 +186,25 @@ def test_the_example_plays_a_hundred_frames(site: Site, tmp_path: Path) -> None:
             running(site, CLIENTS / "godot4" / "example.gd", properties=f'address = "{address}"') as engine:
         engine.wait_for("window.printed && (printed.includes('100 frames') || failed.length)")
         assert engine.value("failed") == []
+
+
+def test_the_example_plays_a_hundred_frames_over_tcp(tmp_path: Path) -> None:
+    engine = godot_4()
+    folder, project = tmp_path / "brains", tmp_path / "project"
+    folder.mkdir()
+    project.mkdir()
+    shutil.copy(ROOT / "examples" / "cartpole.onnx", folder)
+    with serving(folder, "tcp") as (address,):
+        write_project(project, CLIENTS / "godot4" / "example.gd", f'address = "{address}"')
+        process = subprocess.Popen([*engine, "--path", str(project)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=os.environ | ENGLISH)
+        stopped = threading.Timer(TIME_LIMIT_S, process.kill)
+        stopped.start()
+        try:
+            assert process.stdout is not None
+            assert "100 frames\n" in iter(process.stdout.readline, "")
+        finally:
+            stopped.cancel()
+            process.terminate()  # a game goes on after the example's frames
+            _, complaints = process.communicate(timeout=TIME_LIMIT_S)
+        assert complaints == ""

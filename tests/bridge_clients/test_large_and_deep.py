@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small_models
 from golden import BOMB, dump
-from languages import ENGLISH, LANGUAGES, Language, run
+from languages import ENGLISH, LANGUAGES, Language, is_godot, run
 from real_server import serving
 
 import cervello
@@ -44,7 +44,7 @@ def peak_bytes(command: list[str], body: bytes, tmp_path: Path) -> int:
     """What a driver's process needs at most to refuse a body, the least of three times."""
     given = tmp_path / "body.hex"
     given.write_text(body.hex() + "\n")
-    godot = "--script" in command
+    godot = is_godot(command)
     found = []
     for _ in range(3):
         with given.open() as lines:

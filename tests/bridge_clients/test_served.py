@@ -91,24 +91,43 @@ def test_a_server_that_drains_and_one_that_was_killed_are_told_apart(build: Call
                                                                      kind: str) -> None:
     drivers = available(build)
     schemes = ("tcp", "unix", "ws") if find_spec("websockets") else ("tcp", "unix")
-    with started(brains(tmp_path / "brains", "hunter"), *schemes) as (process, found), ThreadPoolExecutor(len(drivers)) as threads:
+    with started(brains(tmp_path / "brains", "hunter"), *schemes) as (process, found), ThreadPoolExecutor(2 * len(drivers)) as threads:
         addresses = dict(zip(schemes, found, strict=True))
         plays = {}
         for name, driver in drivers.items():
-            address = addresses[next(scheme for scheme in reversed(LANGUAGES[name].schemes) if scheme in schemes)]
-            plays[name] = address, threads.submit(run, driver, "outlive", address, "hunter", str(WIDTHS["hunter"]))
+            for scheme in filter(addresses.__contains__, LANGUAGES[name].schemes):
+                address = addresses[scheme]
+                plays[name, scheme] = address, threads.submit(run, driver, "outlive", address, "hunter", str(WIDTHS["hunter"]))
         with Client(addresses["tcp"], connect_timeout_s=TIME_LIMIT_S) as watching:
             until = time.monotonic() + TIME_LIMIT_S / 2
-            while watching.stats()["policies"]["hunter"]["agents"] < 3 * len(drivers) and time.monotonic() < until:
+            while watching.stats()["policies"]["hunter"]["agents"] < 3 * len(plays) and time.monotonic() < until:
                 time.sleep(0.02)
             playing = watching.stats()["policies"]["hunter"]["agents"]
         process.send_signal(end)
-        for name, (address, play) in plays.items():
+        for client, (address, play) in plays.items():
             begun, line = play.result()
-            assert b"begun".hex() in begun, name
-            assert re.match(rf"{kind}\|infer\|(11)?\|{re.escape(address)}, infer: ", line), (name, line)
-        assert playing == 3 * len(drivers)
+            assert b"begun".hex() in begun, client
+            assert re.match(rf"{kind}\|infer\|(11)?\|{re.escape(address)}, infer: ", line), (client, line)
+        assert playing == 3 * len(plays)
         assert process.wait(TIME_LIMIT_S) == (0 if end == signal.SIGTERM else -end)
+
+
+@pytest.mark.parametrize("name", ["godot3", "godot4"])
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_calls_between_a_server_s_end_and_the_next_poll_name_the_end(build: Callable[[str], list[str]], tmp_path: Path, name: str,
+                                                                     scheme: str) -> None:
+    if scheme == "ws":
+        pytest.importorskip("websockets")
+    driver = build(name)
+    with started(brains(tmp_path / "brains", "hunter"), "tcp", scheme) as (process, (tcp, address)), ThreadPoolExecutor(1) as threads:
+        play = threads.submit(run, driver, "unpolled", address, "hunter", str(WIDTHS["hunter"]), "2000")
+        with Client(tcp, connect_timeout_s=TIME_LIMIT_S) as watching:
+            until = time.monotonic() + TIME_LIMIT_S / 2
+            while watching.stats()["policies"]["hunter"]["agents"] < 3 and time.monotonic() < until:
+                time.sleep(0.02)
+        process.kill()
+        line = play.result()[-1]
+    assert line.startswith(f"dead_server|infer||{address}, infer: ")
 
 
 def example(client: str, folder: Path) -> list[str]:

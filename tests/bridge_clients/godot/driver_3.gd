@@ -82,6 +82,21 @@ func _init():
 	quit()
 
 
+# How long `poll()` takes, in microseconds, median and longest, from the first handshake on; and whether the reply has come.
+func time_frames(hello, policy, row):
+	var took = []
+	var last = hello
+	for _frame in range(100):
+		var start = OS.get_ticks_usec()
+		client.poll()
+		took.append(OS.get_ticks_usec() - start)
+		if last == hello and client.is_ready():
+			last = client.infer(policy, [1], {"obs": row})
+		OS.delay_msec(2)
+	took.sort()
+	print("> %d %d %s" % [took[50], took[99], "replied" if last.done else "waits"])
+
+
 func play(scenario, address, policy, rest, steps):
 	if scenario == "codec":
 		read_codec(address)
@@ -93,6 +108,9 @@ func play(scenario, address, policy, rest, steps):
 	var hello = client.connect_to(address, "golden", null, 300 if scenario == "connect" else 2000)
 	if scenario == "connect":
 		told(hello)
+		return
+	if scenario == "frames":
+		time_frames(hello, policy, row)
 		return
 	while not hello.done:
 		client.poll()
@@ -133,6 +151,14 @@ func play(scenario, address, policy, rest, steps):
 			told(client.infer(policy, [1, 2], {"obs": obs}))
 		"play":
 			play_served(policy, int(rest), int(steps))
+		"unpolled": # calls on after the server has gone, without a poll in between
+			told(client.begin(policy, [1, 2, 3]))
+			OS.delay_msec(int(steps))
+			var last = null
+			for _call in range(3):
+				last = client.infer(policy, [1, 2, 3], grid(3, int(rest), 0))
+				OS.delay_msec(50)
+			told(last)
 		"outlive": # plays until the server has gone
 			told(client.begin(policy, [1, 2, 3]))
 			var last = null

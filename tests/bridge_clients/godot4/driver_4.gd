@@ -1,4 +1,5 @@
-# What the tests ask of the Godot 4 client; the page that runs the engine gives the arguments and takes the lines that begin with `> `.
+# What the tests ask of the Godot 4 client. A page has the arguments and the given lines in its pack; elsewhere DRIVER has the arguments,
+# and the last of them names the file of given lines. Lines of ours begin with `> `.
 extends Node
 
 const Client := preload("cervello_client_4.gd")
@@ -54,8 +55,12 @@ func replied(pending: Client.Pending) -> Variant:
 	return pending.result
 
 
-func read_codec() -> void:
-	for line in FileAccess.get_file_as_string("res://given.hex").trim_suffix("\n").split("\n"):
+func lines_of(path: String) -> PackedStringArray:
+	return FileAccess.get_file_as_string(path).trim_suffix("\n").split("\n")
+
+
+func read_codec(path: String) -> void:
+	for line in lines_of(path):
 		var value: Variant = codec.decode(bin(line))
 		if codec.error != "":
 			print("> ", codec.error)
@@ -64,11 +69,11 @@ func read_codec() -> void:
 
 
 # What TCP brings, without a socket: replies in pieces of 1 to 7 bytes, then a frame that is too long.
-func read_pieces() -> void:
+func read_pieces(path: String) -> void:
 	var frames: Array[PackedByteArray] = []
 	var pendings: Array[Client.Pending] = []
 	var bytes := PackedByteArray()
-	for line in FileAccess.get_file_as_string("res://given.hex").trim_suffix("\n").split("\n"):
+	for line in lines_of(path):
 		frames.append(bin(line))
 		bytes.append_array(bin(line))
 	client._tcp = StreamPeerTCP.new()
@@ -87,24 +92,46 @@ func read_pieces() -> void:
 
 
 func _ready() -> void:
-	var given := Array(FileAccess.get_file_as_string("res://arguments.txt").split(" "))
+	var is_page := OS.has_feature("web")
+	var text := FileAccess.get_file_as_string("res://arguments.txt") if is_page else OS.get_environment("DRIVER")
+	var given := Array(text.split(" "))
+	if is_page and given.size() == 1:
+		given.append("res://given.hex")
 	while given.size() < 5:
 		given.append("")
 	await play(given[0], given[1], given[2], given[3], given[4])
 	client.close()
-	print("> over")
+	if is_page:
+		print("> over")
+	else:
+		get_tree().quit()
 
 
 func _process(_delta: float) -> void:
 	client.poll()
 
 
+# How long `poll()` takes, in microseconds, median and longest, from the first handshake on; and whether the reply has come.
+func time_frames(hello: Client.Pending, policy: String, row: PackedByteArray) -> void:
+	var took: Array[int] = []
+	var last := hello
+	for _frame in range(100):
+		var start := Time.get_ticks_usec()
+		client.poll()
+		took.append(Time.get_ticks_usec() - start)
+		if last == hello and client.is_ready():
+			last = client.infer(policy, [1], {"obs": row})
+		OS.delay_msec(2)
+	took.sort()
+	print("> %d %d %s" % [took[50], took[99], "replied" if last.done else "waits"])
+
+
 func play(scenario: String, address: String, policy: String, rest: String, steps: String) -> void:
 	if scenario == "codec":
-		read_codec()
+		read_codec(address)
 		return
 	if scenario == "pieces":
-		read_pieces()
+		read_pieces(address)
 		return
 	var obs := codec.floats([0.5, -0.25, 0.125, 1.0, -1.0, 0.75, 0.0, 2.0])
 	var row := obs.slice(0, 16)
@@ -113,6 +140,9 @@ func play(scenario: String, address: String, policy: String, rest: String, steps
 	var hello := client.connect_to(address, "golden", null, 300 if scenario == "connect" else 20000)
 	if scenario == "connect":
 		await told(hello)
+		return
+	if scenario == "frames":
+		time_frames(hello, policy, row)
 		return
 	await hello.settled()
 	if hello.error != null:
@@ -153,6 +183,14 @@ func play(scenario: String, address: String, policy: String, rest: String, steps
 			await told(client.infer(policy, [1, 2], {"obs": obs}))
 		"play":
 			await play_served(policy, int(rest), int(steps))
+		"unpolled": # calls on after the server has gone, without a poll in between
+			await told(client.begin(policy, [1, 2, 3]))
+			OS.delay_msec(int(steps))
+			var last: Client.Pending = null
+			for _call in range(3):
+				last = client.infer(policy, [1, 2, 3], grid(3, int(rest), 0))
+				OS.delay_msec(50)
+			await told(last)
 		"outlive": # plays until the server has gone
 			await told(client.begin(policy, [1, 2, 3]))
 			var last: Client.Pending = null
