@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,10 @@ from golden import CLIENTS
 HERE = Path(__file__).resolve().parent
 TIME_LIMIT_S = 60
 ENGLISH = {"LC_ALL": "en_US", "LANG": "en_US", "LANGUAGE": "en"}  # Godot complains of others
+
+DOTNET_LIBRARIES = ("System.Private.CoreLib", "System.Runtime", "System.Collections", "System.Console", "System.IO.FileSystem",
+                    "System.Linq", "System.Net.NameResolution", "System.Net.Primitives", "System.Net.Sockets", "System.Runtime.Extensions",
+                    "System.Threading", "System.Threading.Tasks", "Microsoft.Win32.Primitives")
 
 
 def tool(*names: str) -> str:
@@ -127,18 +134,47 @@ def _luajit(folder: Path) -> list[str]:
     return _lua(folder, "luajit")
 
 
-def _csharp(folder: Path) -> list[str]:
+def _love(folder: Path) -> list[str]:
+    """LÖVE without a window, whose main.lua runs the same driver."""
+    unused = "".join(f"  conf.modules.{each} = false\n" for each in ("audio", "graphics", "joystick", "window"))
+    (folder / "conf.lua").write_text(f"function love.conf(conf)\n{unused}end\n")
+    (folder / "main.lua").write_text('arg = love.arg.parseGameArguments(arg)\ndofile(os.getenv("DRIVER_LUA"))\nos.exit(0)\n')
+    settings = {"CERVELLO_LUA": CLIENTS / "lua", "DRIVER_LUA": HERE / "lua" / "driver.lua", "SDL_VIDEODRIVER": "dummy",
+                "XDG_RUNTIME_DIR": folder}  # SDL complains without
+    return ["env", *(f"{name}={value}" for name, value in settings.items()), tool("love"), str(folder)]
+
+
+def _compiled_csharp(folder: Path, *options: str) -> str:
     made = folder / "Driver.exe"
     sources = [str(CLIENTS / "csharp" / "Cervello.cs"), str(HERE / "csharp" / "Driver.cs")]
-    runtime = tool("mono")
-    subprocess.run([tool("mcs"), "-langversion:7", "-warnaserror", f"-out:{made}", *sources], check=True, timeout=TIME_LIMIT_S)
-    return [runtime, str(made)]
+    subprocess.run([tool("mcs"), "-langversion:7", *options, f"-out:{made}", *sources], check=True, timeout=TIME_LIMIT_S)
+    return str(made)
+
+
+def _csharp(folder: Path) -> list[str]:
+    return [tool("mono"), _compiled_csharp(folder, "-warnaserror")]
+
+
+def _dotnet(folder: Path) -> list[str]:
+    """.NET, the machine's or that of PyPI's package dotnetcore2. Mono's compiler makes the program, against .NET's libraries."""
+    package = find_spec("dotnetcore2")
+    runtime = tool("dotnet", *(str(Path(place) / "bin" / "dotnet") for place in (package and package.submodule_search_locations) or ()))
+    listed = subprocess.run([runtime, "--list-runtimes"], capture_output=True, text=True, check=True, timeout=TIME_LIMIT_S).stdout
+    _, version, place = re.findall(r"^(Microsoft\.NETCore\.App) (\S+) \[(.*?)\]", listed, re.M)[-1]
+    settings = {"framework": {"name": "Microsoft.NETCore.App", "version": version},
+                "configProperties": {"System.Globalization.Invariant": True}}  # no ICU
+    (folder / "driver.json").write_text(json.dumps({"runtimeOptions": settings}))
+    references = [f"-r:{Path(place) / version / name}.dll" for name in DOTNET_LIBRARIES]
+    program = _compiled_csharp(folder, "-nostdlib", "-noconfig", "-sdk:none", "-nowarn:1702", *references)
+    return [runtime, "exec", "--runtimeconfig", str(folder / "driver.json"), program]
 
 
 LANGUAGES = {
     "javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
     "godot3": Language(_godot_3, schemes=("tcp", "ws")), "godot4": Language(_godot_4, schemes=("tcp", "ws")), "csharp": Language(_csharp),
+    "dotnet": Language(_dotnet),
     "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")),
-    "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
+    "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix")),
+    "love": Language(_love, strings_only=True, lists_only=True)}
 
 __all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "godot_4", "is_godot", "lua", "run", "tool"]
