@@ -23,10 +23,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Modules whose public functions are all compiled and called by reference; steps and blocks are listed where the verifier looks them up.
 MODULES = tuple(f"cervello.{name}" for name in (
-    "agents.membership.table_kernels", "native.kernels.roofline", "native.kernels.links", "native.kernels.observations",
-    "native.kernels.runtime.arena_layout", "native.kernels.runtime.control", "native.kernels.runtime.execution",
-    "native.kernels.runtime.frames", "native.kernels.runtime.thread_pool", "native.kernels.storing", "native.kernels.visit_flow",
-    "noise.arguments", "noise.kernels", "wrappers.kernels"))
+    "agents.membership.table_kernels", "native.kernels.roofline", "native.kernels.filling", "native.kernels.links",
+    "native.kernels.observations", "native.kernels.runtime.arena_layout", "native.kernels.runtime.control",
+    "native.kernels.runtime.execution", "native.kernels.runtime.frames", "native.kernels.runtime.thread_pool", "native.kernels.storing",
+    "native.kernels.visit_flow", "noise.arguments", "noise.kernels", "wrappers.kernels"))
 # What object code may refer to: names that every process has that loads it, whatever the versions of Python, numba and llvmlite.
 OUTSIDE = frozenset({"", "memcpy", "memset", "PyErr_Occurred", "PyErr_SetString", "cervello_type_error", "PyLong_AsLongLong",
                      "PyLong_FromLongLong", "PyTuple_GetItem"})

@@ -54,22 +54,22 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     Mutation("one row adds its segments in another order", "native/kernels/tiles.py",
-             "                total = builder.load(sums[0][j])\n                for s in range(1, segments):\n",
-             "                total = builder.load(sums[0][j])\n                for s in reversed(range(1, segments)):\n",
+             "            total = builder.load(sums[0][j])\n            for s in range(1, segments):\n",
+             "            total = builder.load(sums[0][j])\n            for s in reversed(range(1, segments)):\n",
              f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("segments depend on the number of rows", "native/kernels/gemm.py", "    length = (k + segments - 1) // segments\n    half",
              "    if n_rows > 30:\n        segments = 1\n    length = (k + segments - 1) // segments\n    half",
              f"{SAME_BITS}[Gemm-40-terms]"),
-    Mutation("tall tiles multiply and add with two roundings", "native/kernels/tiles.py",
-             "align=4), F32X16)\n                new.append([builder.call(fma, [broadcast, b_vectors[j], sums[i][j]]) for j in "
-             "range(vectors)])",
-             "align=4), F32X16)\n                new.append([builder.fadd(builder.fmul(broadcast, b_vectors[j]), sums[i][j]) if rows > 4 "
-             "else builder.call(fma, [broadcast, b_vectors[j], sums[i][j]]) for j in range(vectors)])", f"{SAME_BITS}[Gemm-257-terms]"),
+    Mutation("tall tiles multiply and add with two roundings", "native/kernels/register_sums.py",
+             "builder.call(fma, [value, vector, total]) for vector",
+             "builder.fadd(builder.fmul(value, vector), total) if len(starts) > 4 else builder.call(fma, [value, vector, total]) "
+             "for vector",
+             f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("half tiles forget the bias of other panels", "native/kernels/gemm.py",
              ", bias + whole * 4, c + whole * 4, ldc,", ", bias, c + whole * 4, ldc,",
              f"{NATIVE}/test_batch_invariance.py::test_half_panels_have_the_bits_of_single_rows"),
     Mutation("segmented tiles begin every segment with the bias", "native/kernels/tiles.py",
-             "add_incoming_all(segment_starts, zeros, added)\n", "add_incoming_all(segment_starts, starts, added)\n",
+             "connect(segment_starts, zeros, last)\n", "connect(segment_starts, starts, last)\n",
              f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("what turns read from around them lasts for one turn", "native/lowering/rules/control_flow.py",
              "    loop_next.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)\n", "",

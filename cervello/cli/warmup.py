@@ -17,9 +17,9 @@ EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:run_links",
-    "storing:store_state",
+    "filling:fill_inputs", "storing:store_state",
     "gemm:gemm", "gemm:gemm_residual", "gemv:gemm", "products:product",
-    "maps:map1", "maps:map2", "maps:map2_then", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
+    "maps:unary", "maps:binary", "maps:binary_activated", "maps:ternary", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",

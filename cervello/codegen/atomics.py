@@ -12,7 +12,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from cervello.codegen.intrinsics import operation
 
 _I64 = ir.IntType(64)
 _CPU = platform.machine().lower()
@@ -22,29 +23,22 @@ def _pointer(builder: Any, address: Any, index: Any) -> Any:
     return builder.gep(builder.inttoptr(address, _I64.as_pointer()), [index], inbounds=True)
 
 
-@intrinsic
-def load(typing_context, address, index):
+@operation(*[types.int64] * 3)
+def load(builder, address, index):
     """Reads the word with acquire order: writes before the matching `store` are visible afterwards."""
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(_pointer(builder, *args), "acquire", 8)
-    return types.int64(types.int64, types.int64), codegen
+    return builder.load_atomic(_pointer(builder, address, index), "acquire", 8)
 
 
-@intrinsic
-def store(typing_context, address, index, value):
+@operation(types.void, *[types.int64] * 3)
+def store(builder, address, index, value):
     """Writes the word with release order: earlier writes are visible to a thread that loads it."""
-    def codegen(context, builder, sig, args):
-        builder.store_atomic(args[2], _pointer(builder, *args[:2]), "release", 8)
-        return context.get_dummy_value()
-    return types.void(types.int64, types.int64, types.int64), codegen
+    builder.store_atomic(value, _pointer(builder, address, index), "release", 8)
 
 
-def _make_read_modify_write(operation: str) -> Any:
-    @intrinsic
-    def read_modify_write(typing_context, address, index, value):
-        def codegen(context, builder, sig, args):
-            return builder.atomic_rmw(operation, _pointer(builder, *args[:2]), args[2], "seq_cst")
-        return types.int64(types.int64, types.int64, types.int64), codegen
+def _make_read_modify_write(kind: str) -> Any:
+    @operation(*[types.int64] * 4)
+    def read_modify_write(builder, address, index, value):
+        return builder.atomic_rmw(kind, _pointer(builder, address, index), value, "seq_cst")
 
     return read_modify_write
 
@@ -52,14 +46,11 @@ def _make_read_modify_write(operation: str) -> Any:
 exchange, add = _make_read_modify_write("xchg"), _make_read_modify_write("add")  # both return the previous word
 
 
-@intrinsic
-def pause(typing_context):
+@operation(types.void)
+def pause(builder):
     """Hints to the CPU that this thread is in a spin loop."""
-    def codegen(context, builder, sig, args):
-        if _CPU in ("x86_64", "amd64"):
-            builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
-        elif _CPU in ("aarch64", "arm64"):
-            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint"), [ir.IntType(32)(1)])  # yield
-        return context.get_dummy_value()
-    return types.void(), codegen
+    if _CPU in ("x86_64", "amd64"):
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
+    elif _CPU in ("aarch64", "arm64"):
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint"), [ir.IntType(32)(1)])  # yield

@@ -15,6 +15,7 @@ from numba import types
 
 from cervello.codegen import versions
 from cervello.codegen.cache import ObjectCode
+from cervello.codegen.libraries import KernelLibrary, kernel_libraries
 from cervello.errors import CompilationError
 
 versions.check_numba()
@@ -44,20 +45,24 @@ def find(reference: str) -> Callable[..., int]:
 
 def compile_object(reference: str) -> ObjectCode:
     """Compiles `package.module:name`, whose arguments and result are all int64 words."""
-    function = find(reference)
-    arity = function.__code__.co_argcount
-    signature = types.int64(*[types.int64] * arity)
-    try:
-        dispatcher = numba.njit(signature, nogil=True, **_FLAGS)(function)
-    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
-        raise CompilationError(f"kernel {reference!r}: expected compilable code, got {error}") from error
-    result = dispatcher.overloads[dispatcher.signatures[0]]
-    return ObjectCode(result.fndesc.llvm_func_name, arity, result.library._get_compiled_object())
+    symbol, arity, library = _compiled(reference)
+    return ObjectCode(symbol, arity, library.emit_object())
 
 
 def assembly(reference: str) -> str:
     """The machine code of a kernel as text, for tests that look at registers."""
+    return str(_compiled(reference)[2].get_asm_str())
+
+
+def _compiled(reference: str) -> tuple[str, int, KernelLibrary]:
+    """A function's symbol, its number of words and its optimised code."""
     function = find(reference)
-    signature = types.int64(*[types.int64] * function.__code__.co_argcount)
-    dispatcher = numba.njit(signature, nogil=True, **_FLAGS)(function)
-    return str(dispatcher.overloads[dispatcher.signatures[0]].library.get_asm_str())
+    arity = function.__code__.co_argcount
+    with kernel_libraries():
+        try:
+            dispatcher = numba.njit(types.int64(*[types.int64] * arity), nogil=True, **_FLAGS)(function)
+        except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
+            raise CompilationError(f"kernel {reference!r}: expected compilable code, got {error}") from error
+        result = dispatcher.overloads[dispatcher.signatures[0]]
+        result.library.optimise()
+    return result.fndesc.llvm_func_name, arity, result.library

@@ -9,8 +9,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from cervello.codegen.intrinsics import operation
 from cervello.codegen.simd import i32x16
 from cervello.codegen.simd_ir import I32X16, LANES, emit_masked_load, emit_masked_store, first_lanes, pointer
 
@@ -22,17 +22,13 @@ def _widen(builder: Any, value: Any, bits: int, signed: bool) -> Any:
 def _make_loads(bits: int, signed: bool) -> tuple[Any, Any]:
     vector, align = ir.VectorType(ir.IntType(bits), LANES), bits // 8
 
-    @intrinsic
-    def load(typing_context, address):
-        def codegen(context, builder, sig, args):
-            return _widen(builder, builder.load(pointer(builder, args[0], vector), align=align), bits, signed)
-        return i32x16(types.int64), codegen
+    @operation(i32x16, types.int64)
+    def load(builder, address):
+        return _widen(builder, builder.load(pointer(builder, address, vector), align=align), bits, signed)
 
-    @intrinsic
-    def load_masked(typing_context, address, count):
-        def codegen(context, builder, sig, args):
-            return _widen(builder, emit_masked_load(builder, args[0], first_lanes(builder, args[1]), vector), bits, signed)
-        return i32x16(types.int64, types.int64), codegen
+    @operation(i32x16, types.int64, types.int64)
+    def load_masked(builder, address, count):
+        return _widen(builder, emit_masked_load(builder, address, first_lanes(builder, count), vector), bits, signed)
 
     return load, load_masked
 
@@ -44,19 +40,13 @@ def _make_stores(bits: int) -> tuple[Any, Any]:
     def truncate(builder: Any, value: Any) -> Any:
         return value if bits == 32 else builder.trunc(value, vector)
 
-    @intrinsic
-    def store(typing_context, address, value):
-        def codegen(context, builder, sig, args):
-            builder.store(truncate(builder, args[1]), pointer(builder, args[0], vector), align=align)
-            return context.get_dummy_value()
-        return types.void(types.int64, i32x16), codegen
+    @operation(types.void, types.int64, i32x16)
+    def store(builder, address, value):
+        builder.store(truncate(builder, value), pointer(builder, address, vector), align=align)
 
-    @intrinsic
-    def store_masked(typing_context, address, value, count):
-        def codegen(context, builder, sig, args):
-            emit_masked_store(builder, args[0], truncate(builder, args[1]), first_lanes(builder, args[2]), vector)
-            return context.get_dummy_value()
-        return types.void(types.int64, i32x16, types.int64), codegen
+    @operation(types.void, types.int64, i32x16, types.int64)
+    def store_masked(builder, address, value, count):
+        emit_masked_store(builder, address, truncate(builder, value), first_lanes(builder, count), vector)
 
     return store, store_masked
 

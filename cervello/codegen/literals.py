@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from cervello.codegen.intrinsics import operation
 from cervello.codegen.simd import f32x16
 from cervello.codegen.simd_ir import F32, F32X16, LANES, llvm_function, splat_value
 
 
-@intrinsic
-def constant(typing_context, x):
+@operation(f32x16, types.float64)
+def constant(builder, x):
     """The float32 nearest to a float literal, in all lanes; compiles faster than `splat(np.float32(x))`."""
-    def codegen(context, builder, sig, args):
-        return splat_value(builder, builder.fptrunc(args[0], F32), F32X16)
-    return f32x16(types.float64), codegen
+    return splat_value(builder, builder.fptrunc(x, F32), F32X16)
 
 
 def polynomial(*coefficients: float) -> Any:
@@ -28,13 +26,11 @@ def polynomial(*coefficients: float) -> Any:
     """
     *lower, leading = (ir.Constant(F32X16, [float(np.float32(value))] * LANES) for value in coefficients)
 
-    @intrinsic
-    def function(typing_context, x):
-        def codegen(context, builder, sig, args):
-            result, multiply_add = leading, llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
-            for coefficient in reversed(lower):
-                result = builder.call(multiply_add, [result, args[0], coefficient])
-            return result
-        return f32x16(f32x16), codegen
+    @operation(f32x16, f32x16)
+    def function(builder, x):
+        result, multiply_add = leading, llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
+        for coefficient in reversed(lower):
+            result = builder.call(multiply_add, [result, x, coefficient])
+        return result
 
     return function

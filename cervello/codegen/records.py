@@ -5,7 +5,7 @@
     w.rows, w.lda                   one load each
     w.sizes                         a tuple; one load per word
     w.source                        an operand's address: the base of its space in `ctx` plus its offset
-    w.sizes_at, w.more              the address of a word, for indexing
+    w.sizes_at                      the address of a word, for indexing; words of another schema are addresses as they are
     w.rows = 3                      a store of one word
 
     block = view(RECORD)            the same for records without operands: block(address)

@@ -14,7 +14,8 @@ word (`index`). A schema is a string of words `name`, `name:kind` or `name:kind*
     block      the address of a block, see `native.memory.extents.blocks`; `block?` may also be 0
     function   the address of another compiled function
     jump       the distance to another step, in words
-    ...        words of another schema follow, under the name `more`
+
+A last word `name...` stands for words of another schema that follow, under this name; `...` alone names them `more`.
 
 The verifier checks the kinds of a step's words and of a block's parameters. In other records the default kind is not checked. This module
 does not import numba, because that takes a second.
@@ -47,7 +48,7 @@ class Schema:
       name: of the record; for a step, "module:name" of its first kernel.
       reads, writes, scratch: names of a step's operands, in the order of their words; () for other records.
       fields: the words after the operands.
-      more: whether words of another schema follow.
+      more: the name of words of another schema that follow; "" for none.
       first: index of the first word after the operands, from the start of the words.
     """
 
@@ -56,7 +57,7 @@ class Schema:
     writes: tuple[str, ...]
     scratch: tuple[str, ...]
     fields: tuple[Field, ...]
-    more: bool
+    more: str
     first: int
 
     @property
@@ -82,7 +83,7 @@ class Schema:
         for field in self.fields:
             found[field.name] = at, field.kind, field.count
             at += field.count or 1
-        return found | {"more": (at, "address", 0)}
+        return found | ({self.more: (at, "address", 0)} if self.more else {})
 
     @property
     def index(self) -> SimpleNamespace:
@@ -90,13 +91,13 @@ class Schema:
         return SimpleNamespace(**{name: position for name, (position, _, _) in self.layout.items()})
 
     def arrange(self, words: Mapping[str, Any]) -> list[Any]:
-        """Orders words given by name; `more` holds the words of another schema.
+        """Orders words given by name; those of another schema come last.
 
         Raises:
           PlanError: a word is missing or unknown, or a tuple has a wrong length.
         """
         names = [field.name for field in self.fields]
-        if words.keys() - ({"more"} if self.more else set()) != set(names):
+        if words.keys() - ({self.more} if self.more else set()) != set(names):
             raise PlanError(f"expected words {' '.join(names) or 'none'}, got {' '.join(words) or 'none'}")
         found: list[Any] = []
         for field in self.fields:
@@ -104,7 +105,7 @@ class Schema:
             if field.count and len(word) != field.count:
                 raise PlanError(f"expected {field.count} words {field.name!r}, got {len(word)}")
             found += word if field.count else (word,)
-        return [*found, *words.get("more", ())]
+        return [*found, *words.get(self.more, ())]
 
     def filled(self, **words: Any) -> list[Any]:
         """Like `arrange`; missing words are 0."""
@@ -116,12 +117,12 @@ def record(name: str, words: str) -> Schema:
     return Schema(name, (), (), (), *parse(words), 0)
 
 
-def parse(words: str) -> tuple[tuple[Field, ...], bool]:
-    """Parses a schema: its fields, and whether words of another schema follow."""
+def parse(words: str) -> tuple[tuple[Field, ...], str]:
+    """Parses a schema: its fields, and the name of words of another schema that follow."""
     listed = words.split()
-    more = listed[-1:] == ["..."]
+    more = listed.pop().removesuffix("...") or "more" if words.endswith("...") else ""
     fields = []
-    for text in listed[:-1] if more else listed:
+    for text in listed:
         named, _, count = text.partition("*")
         name, _, kind = named.partition(":")
         fields.append(Field(name, kind or "count", int(count or 0)))

@@ -19,6 +19,7 @@ from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
 
+from cervello.codegen.intrinsics import operation
 from cervello.codegen.simd_ir import (
     F32,
     F32X16,
@@ -85,11 +86,9 @@ _register_operators()
 
 
 def _unary(name: str) -> Any:
-    @intrinsic
-    def function(typing_context, x):
-        def codegen(context, builder, sig, args):
-            return builder.call(llvm_function(builder, f"llvm.{name}.v16f32", F32X16, [F32X16]), args)
-        return f32x16(f32x16), codegen
+    @operation(f32x16, f32x16)
+    def function(builder, x):
+        return builder.call(llvm_function(builder, f"llvm.{name}.v16f32", F32X16, [F32X16]), [x])
 
     return function
 
@@ -108,12 +107,10 @@ round_zero = _unary("trunc")
 """Each of sixteen float32 x without its fraction."""
 
 
-@intrinsic
-def fma(typing_context, a, b, c):
+@operation(f32x16, f32x16, f32x16, f32x16)
+def fma(builder, a, b, c):
     """a * b + c with one rounding."""
-    def codegen(context, builder, sig, args):
-        return builder.call(llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3), args)
-    return f32x16(f32x16, f32x16, f32x16), codegen
+    return builder.call(llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3), [a, b, c])
 
 
 @intrinsic
@@ -124,129 +121,97 @@ def select(typing_context, where, a, b):
     return a(mask, a, b), codegen
 
 
-@intrinsic
-def invert(typing_context, m):
+@operation(mask, mask)
+def invert(builder, m):
     """The negation of a mask."""
-    def codegen(context, builder, sig, args):
-        return builder.not_(args[0])
-    return mask(mask), codegen
+    return builder.not_(m)
 
 
-@intrinsic
-def splat(typing_context, x):
+@operation(f32x16, types.float32)
+def splat(builder, x):
     """One float32 x in all sixteen lanes."""
-    def codegen(context, builder, sig, args):
-        return splat_value(builder, args[0], F32X16)
-    return f32x16(types.float32), codegen
+    return splat_value(builder, x, F32X16)
 
 
-@intrinsic
-def splat_int(typing_context, x):
+@operation(i32x16, types.int64)
+def splat_int(builder, x):
     """The low 32 bits of one int64 in all lanes."""
-    def codegen(context, builder, sig, args):
-        return splat_value(builder, builder.trunc(args[0], I32), I32X16)
-    return i32x16(types.int64), codegen
+    return splat_value(builder, builder.trunc(x, I32), I32X16)
 
 
-@intrinsic
-def lane_index(typing_context):
+@operation(i32x16)
+def lane_index(builder):
     """The vector 0, 1, …, 15."""
-    def codegen(context, builder, sig, args):
-        return ir.Constant(I32X16, list(range(LANES)))
-    return i32x16(), codegen
+    return ir.Constant(I32X16, list(range(LANES)))
 
 
-@intrinsic
-def as_int(typing_context, x):
+@operation(i32x16, f32x16)
+def as_int(builder, x):
     """Bitcast from float32 to int32."""
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], I32X16)
-    return i32x16(f32x16), codegen
+    return builder.bitcast(x, I32X16)
 
 
-@intrinsic
-def as_float(typing_context, x):
+@operation(f32x16, i32x16)
+def as_float(builder, x):
     """Bitcast from int32 to float32."""
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], F32X16)
-    return f32x16(i32x16), codegen
+    return builder.bitcast(x, F32X16)
 
 
-@intrinsic
-def to_float(typing_context, x):
+@operation(f32x16, i32x16)
+def to_float(builder, x):
     """Converts signed int32 to the nearest float32."""
-    def codegen(context, builder, sig, args):
-        return builder.sitofp(args[0], F32X16)
-    return f32x16(i32x16), codegen
+    return builder.sitofp(x, F32X16)
 
 
-@intrinsic
-def to_int(typing_context, x):
+@operation(i32x16, f32x16)
+def to_int(builder, x):
     """Converts float32 to int32: truncates towards zero, saturates, NaN gives 0, on every CPU."""
-    def codegen(context, builder, sig, args):
-        return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", I32X16, [F32X16]), args)
-    return i32x16(f32x16), codegen
+    return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", I32X16, [F32X16]), [x])
 
 
-@intrinsic
-def shift_right_signed(typing_context, a, b):
+@operation(i32x16, i32x16, i32x16)
+def shift_right_signed(builder, a, b):
     """a >> b, arithmetic: the sign bit is copied."""
-    def codegen(context, builder, sig, args):
-        return builder.ashr(*args)
-    return i32x16(i32x16, i32x16), codegen
+    return builder.ashr(a, b)
 
 
-@intrinsic
-def mulhi(typing_context, a, b):
+@operation(i32x16, i32x16, i32x16)
+def mulhi(builder, a, b):
     """The upper 32 bits of the unsigned 64-bit products a * b."""
-    def codegen(context, builder, sig, args):
-        wide = builder.mul(builder.zext(args[0], I64X16), builder.zext(args[1], I64X16))
-        return builder.trunc(builder.lshr(wide, ir.Constant(I64X16, [32] * LANES)), I32X16)
-    return i32x16(i32x16, i32x16), codegen
+    wide = builder.mul(builder.zext(a, I64X16), builder.zext(b, I64X16))
+    return builder.trunc(builder.lshr(wide, ir.Constant(I64X16, [32] * LANES)), I32X16)
 
 
-@intrinsic
-def scalef(typing_context, x, n):
+@operation(f32x16, f32x16, f32x16)
+def scalef(builder, x, n):
     """x * 2^n for integral n, rounded once, by the instruction vscalefps; AVX-512 only, see `exponentials.ldexp`."""
-    def codegen(context, builder, sig, args):
-        lanes = ir.IntType(16)
-        function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", F32X16, [F32X16, F32X16, F32X16, lanes, I32])
-        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: the thread's current rounding mode
-    return f32x16(f32x16, f32x16), codegen
+    lanes = ir.IntType(16)
+    function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", F32X16, [F32X16, F32X16, F32X16, lanes, I32])
+    return builder.call(function, [x, n, x, lanes(-1), I32(4)])  # 4: the thread's current rounding mode
 
 
-@intrinsic
-def load(typing_context, address):
+@operation(f32x16, types.int64)
+def load(builder, address):
     """Sixteen adjacent float32, any alignment."""
-    def codegen(context, builder, sig, args):
-        return builder.load(pointer(builder, args[0], F32X16), align=4)
-    return f32x16(types.int64), codegen
+    return builder.load(pointer(builder, address, F32X16), align=4)
 
 
-@intrinsic
-def load_masked(typing_context, address, count):
+@operation(f32x16, types.int64, types.int64)
+def load_masked(builder, address, count):
     """The first `count` of sixteen adjacent float32; the other lanes are 0 and not read."""
-    def codegen(context, builder, sig, args):
-        return emit_masked_load(builder, args[0], first_lanes(builder, args[1]))
-    return f32x16(types.int64, types.int64), codegen
+    return emit_masked_load(builder, address, first_lanes(builder, count))
 
 
-@intrinsic
-def store(typing_context, address, value):
+@operation(types.void, types.int64, f32x16)
+def store(builder, address, value):
     """Stores sixteen adjacent float32."""
-    def codegen(context, builder, sig, args):
-        builder.store(args[1], pointer(builder, args[0], F32X16), align=4)
-        return context.get_dummy_value()
-    return types.void(types.int64, f32x16), codegen
+    builder.store(value, pointer(builder, address, F32X16), align=4)
 
 
-@intrinsic
-def store_masked(typing_context, address, value, count):
+@operation(types.void, types.int64, f32x16, types.int64)
+def store_masked(builder, address, value, count):
     """Stores the first `count` lanes; the memory after them is not accessed."""
-    def codegen(context, builder, sig, args):
-        emit_masked_store(builder, args[0], args[1], first_lanes(builder, args[2]))
-        return context.get_dummy_value()
-    return types.void(types.int64, f32x16, types.int64), codegen
+    emit_masked_store(builder, address, value, first_lanes(builder, count))
 
 
 def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
@@ -254,68 +219,52 @@ def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
     return builder.inttoptr(builder.add(splat_value(builder, address, I64X16), steps), ir.VectorType(F32.as_pointer(), LANES))
 
 
-@intrinsic
-def gather(typing_context, address, stride, count):
+@operation(f32x16, types.int64, types.int64, types.int64)
+def gather(builder, address, stride, count):
     """Loads the first `count` of sixteen float32 that lie `stride` bytes apart; the other lanes are 0."""
-    def codegen(context, builder, sig, args):
-        pointers = _lane_addresses(builder, args[0], args[1])
-        function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", F32X16, [pointers.type, I32, I1X16, F32X16])
-        return builder.call(function, [pointers, I32(4), first_lanes(builder, args[2]), ir.Constant(F32X16, [0.0] * LANES)])
-    return f32x16(types.int64, types.int64, types.int64), codegen
+    pointers = _lane_addresses(builder, address, stride)
+    function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", F32X16, [pointers.type, I32, I1X16, F32X16])
+    return builder.call(function, [pointers, I32(4), first_lanes(builder, count), ir.Constant(F32X16, [0.0] * LANES)])
 
 
-@intrinsic
-def scatter(typing_context, address, stride, value, count):
+@operation(types.void, types.int64, types.int64, f32x16, types.int64)
+def scatter(builder, address, stride, value, count):
     """Stores the first `count` lanes `stride` bytes apart."""
-    def codegen(context, builder, sig, args):
-        pointers = _lane_addresses(builder, args[0], args[1])
-        function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [F32X16, pointers.type, I32, I1X16])
-        builder.call(function, [args[2], pointers, I32(4), first_lanes(builder, args[3])])
-        return context.get_dummy_value()
-    return types.void(types.int64, types.int64, f32x16, types.int64), codegen
+    pointers = _lane_addresses(builder, address, stride)
+    function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [F32X16, pointers.type, I32, I1X16])
+    builder.call(function, [value, pointers, I32(4), first_lanes(builder, count)])
 
 
-@intrinsic
-def load_bools(typing_context, address, count):
+@operation(mask, types.int64, types.int64)
+def load_bools(builder, address, count):
     """Loads the first `count` of sixteen adjacent bool bytes as a mask; the other lanes are false."""
-    def codegen(context, builder, sig, args):
-        lanes = emit_masked_load(builder, args[0], first_lanes(builder, args[1]), I8X16)
-        return builder.icmp_unsigned("!=", lanes, ir.Constant(I8X16, None))
-    return mask(types.int64, types.int64), codegen
+    lanes = emit_masked_load(builder, address, first_lanes(builder, count), I8X16)
+    return builder.icmp_unsigned("!=", lanes, ir.Constant(I8X16, None))
 
 
-@intrinsic
-def store_bools(typing_context, address, value, count):
+@operation(types.void, types.int64, mask, types.int64)
+def store_bools(builder, address, value, count):
     """Stores the first `count` lanes of a mask as bytes 0 or 1."""
-    def codegen(context, builder, sig, args):
-        emit_masked_store(builder, args[0], builder.zext(args[1], I8X16), first_lanes(builder, args[2]), I8X16)
-        return context.get_dummy_value()
-    return types.void(types.int64, mask, types.int64), codegen
+    emit_masked_store(builder, address, builder.zext(value, I8X16), first_lanes(builder, count), I8X16)
 
 
-@intrinsic
-def keep_first(typing_context, value, count, other):
+@operation(f32x16, f32x16, types.int64, f32x16)
+def keep_first(builder, value, count, other):
     """The first `count` lanes of `value`; `other` in the other lanes."""
-    def codegen(context, builder, sig, args):
-        return builder.select(first_lanes(builder, args[1]), args[0], args[2])
-    return f32x16(f32x16, types.int64, f32x16), codegen
+    return builder.select(first_lanes(builder, count), value, other)
 
 
-@intrinsic
-def lane(typing_context, value, index):
+@operation(types.float32, f32x16, types.int64)
+def lane(builder, value, index):
     """One lane as a float32."""
-    def codegen(context, builder, sig, args):
-        return builder.extract_element(args[0], args[1])
-    return types.float32(f32x16, types.int64), codegen
+    return builder.extract_element(value, index)
 
 
 def _make_rotate(distance: int) -> Any:
-    @intrinsic
-    def rotate(typing_context, value):
-        def codegen(context, builder, sig, args):
-            order = [(i + distance) % LANES for i in range(LANES)]
-            return builder.shuffle_vector(args[0], args[0], ir.Constant(I32X16, order))
-        return f32x16(f32x16), codegen
+    @operation(f32x16, f32x16)
+    def rotate(builder, value):
+        order = [(i + distance) % LANES for i in range(LANES)]
+        return builder.shuffle_vector(value, value, ir.Constant(I32X16, order))
 
     return rotate
 
@@ -324,19 +273,16 @@ def _make_rotate(distance: int) -> Any:
 rotate_8, rotate_4, rotate_2, rotate_1 = (_make_rotate(distance) for distance in (8, 4, 2, 1))
 
 
-@intrinsic
-def sum_lanes_of_4(typing_context, a, b, c, d):
+@operation(f32x16, f32x16, f32x16, f32x16, f32x16)
+def sum_lanes_of_4(builder, a, b, c, d):
     """The sums over the lanes of a, b, c, d in lanes 0 to 3; each in the order of x + rotate_8(x), then rotate_4, rotate_2, rotate_1."""
-    def codegen(context, builder, sig, args):
-        def add_halves(x: Any, y: Any, width: int) -> Any:
-            """For x, then y: adds the two halves of each run of 2 * width lanes."""
-            low = [i for i in range(2 * LANES) if i // width % 2 == 0]
-            return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(I32X16, low)),
-                                builder.shuffle_vector(x, y, ir.Constant(I32X16, [i + width for i in low])))
+    def add_halves(x: Any, y: Any, width: int) -> Any:
+        """For x, then y: adds the two halves of each run of 2 * width lanes."""
+        low = [i for i in range(2 * LANES) if i // width % 2 == 0]
+        return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(I32X16, low)),
+                            builder.shuffle_vector(x, y, ir.Constant(I32X16, [i + width for i in low])))
 
-        a, b, c, d = args
-        x = add_halves(add_halves(a, b, 8), add_halves(c, d, 8), 4)
-        for width in (2, 1):
-            x = add_halves(x, x, width)
-        return x
-    return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
+    x = add_halves(add_halves(a, b, 8), add_halves(c, d, 8), 4)
+    for width in (2, 1):
+        x = add_halves(x, x, width)
+    return x

@@ -142,7 +142,7 @@ class DeadlinePath:
             parts.append((part, _UNLIMITED))
             chunk = part.n_rows // 2
         words = chain.from_iterable((part.address, times) for part, times in parts)
-        header = np.array(abi.PLAN.filled(n_parts=len(parts), more=words), np.int64)
+        header = np.array(abi.PLAN.filled(n_parts=len(parts), parts=words), np.int64)
         found = _ChunkedPlan(header, header.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
         if len(self._chunked_plans) >= _MAX_KEPT:
             del self._chunked_plans[next(iter(self._chunked_plans))]

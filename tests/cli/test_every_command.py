@@ -67,7 +67,7 @@ ROWS = {
         lambda found: [each["name"] for each in found["outputs"]] == ["action", "h_out", LONG],
         (MISSING, ("racer.onnx --dim x", "argument --dim: expected NAME=SIZE", USAGE))),
     "plan": Row(
-        "racer.onnx -b 64 --picture arena.svg --graph graph.svg", ("racer, 64 rows", "maps:map", "/network_"), ("arena.svg", "graph.svg"),
+        "racer.onnx -b 64 --picture arena.svg --graph graph.svg", ("racer, 64 rows", "maps:unary", "/network_"), ("arena.svg", "graph.svg"),
         lambda found: found["n_rows"] == 64 and LONG in [step["node"].split("'")[1] for step in found["steps"]],
         (MISSING, ("racer.onnx --picture arena.pdf", "argument --picture/--svg: expected a file that ends in .svg or .png", USAGE))),
     "benchmark": Row(

@@ -23,7 +23,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 NAME = "/network_body/observation_encoder & <more>/normalizer/Sub"
 PICTURES = {
     "arena": arena_chart(NAME, [(0, 2, 0, 4096, NAME), (1, 2, 4096, 64, "b")], 3, 4160),
-    "graph": graph_chart("t", "note", [GraphNode(NAME, "input", "input", ()), GraphNode(NAME, "maps:map1", "numpy", (0,))]),
+    "graph": graph_chart("t", "note", [GraphNode(NAME, "input", "input", ()), GraphNode(NAME, "maps:unary", "numpy", (0,))]),
     "bars": bar_chart("t", "note", [Bar(NAME, 2.0, "2 µs", "planned", mark=1.0), Bar("b", 0.0, "0 ns", "numpy")],
                       {"planned": "#4e79a7", "numpy": "#d9771e", "reference": "#d1605e"}, "least time"),
     "intervals": interval_chart("t", "note", [Estimated(NAME, 1.0, (0.5, 1.5), "weak"),

@@ -169,7 +169,7 @@ class Chain:
 
     def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, more: Sequence[int] = ()) -> int:
         """Appends a row to the link table; returns its index."""
-        self._rows.append(abi.LINK.filled(kind=kind, target=target, source=source, row_bytes=row_bytes, more=more))
+        self._rows.append(abi.LINK.filled(kind=kind, target=target, source=source, row_bytes=row_bytes, settings=more))
         return len(self._rows) - 1
 
     def _column(self, name: str, output: bool = True) -> int:

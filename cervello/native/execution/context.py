@@ -28,7 +28,7 @@ from cervello.spec import FusedOp, TensorSpec
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.runtime.control:run", f"{_KERNELS}.runtime.control:run_named", f"{_KERNELS}.runtime.execution:segment"
-_STORE_STATE = f"{_KERNELS}.storing:store_state"
+_FILL_INPUTS, _STORE_STATE = f"{_KERNELS}.filling:fill_inputs", f"{_KERNELS}.storing:store_state"
 _CTX, _HEADER, _ARG = abi.CTX, abi.ARGUMENTS.index, abi.ARG
 _FIRST, _WORDS = abi.ARGUMENTS.n_words, abi.ARGUMENT.n_words  # where the records of arrays begin, and words of one
 _BASE: int = _ARG.base
@@ -80,7 +80,7 @@ class ExecutionContext:
         n = len(specs)
         self.arguments = np.array(abi.ARGUMENTS.filled(
             n_arrays=n, array_type=id(np.ndarray), given_inputs=outputs.count(False), given_outputs=outputs.count(True),
-            more=(0,) * ((_WORDS + 1) * n)), np.int64)
+            arrays=(0,) * ((_WORDS + 1) * n)), np.int64)
         for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
@@ -98,7 +98,7 @@ class ExecutionContext:
             arguments=self.arguments.ctypes.data, save_thread=api("PyEval_SaveThread"), restore_thread=api("PyEval_RestoreThread"),
             dict_get=api("PyDict_GetItemWithError"), dict_size=api("PyDict_Size"), dict_type=id(dict) if layout.is_known() else 0,
             dict_set=api("PyDict_SetItem"), err_clear=api("PyErr_Clear"), array_empty=array_empty(), dict_next=api("PyDict_Next"),
-            str_type=id(str), incref=api("Py_IncRef"), decref=api("Py_DecRef"), more=(0,) * (abi.FIRST_BUFFER + n)), np.int64)
+            str_type=id(str), incref=api("Py_IncRef"), decref=api("Py_DecRef"), spaces=(0,) * (abi.FIRST_BUFFER + n)), np.int64)
         self._ports = tuple((spec.name, output) for spec, output in zip(specs, outputs, strict=True))
         self._hidden: tuple[int, ...] = ()
         self._fused_ops: Array = np.zeros(0, np.int64)
@@ -146,7 +146,7 @@ class ExecutionContext:
                 more = FILL.filled(row_stride=4 * width, width=width, site=site, scale=scale)
             elif op.words:
                 address, row_bytes, *more = op.words
-            words = abi.FUSED_OP.filled(kind=abi.FUSED_KINDS[op.kind], port=port, address=address, row_bytes=row_bytes, more=more)
+            words = abi.FUSED_OP.filled(kind=abi.FUSED_KINDS[op.kind], port=port, address=address, row_bytes=row_bytes, settings=more)
             row[:len(words)] = words
             if op.hidden:
                 hidden.add(port)
@@ -156,7 +156,9 @@ class ExecutionContext:
         self.arguments[_HEADER.given_inputs], self.arguments[_HEADER.given_outputs] = given.count(False), given.count(True)
         self._fused_ops, self._hidden = table, tuple(sorted(hidden))
         self.context[_CTX.fused_ops], self.context[_CTX.n_fused_ops] = table.ctypes.data, len(ops)
-        self.context[_CTX.store_state] = linker.address(_STORE_STATE) if any(op.kind == "scatter" for op in ops) else 0
+        stores = [op.kind == "scatter" for op in ops]
+        self.context[_CTX.fill_inputs] = 0 if all(stores) else linker.address(_FILL_INPUTS)
+        self.context[_CTX.store_state] = linker.address(_STORE_STATE) if any(stores) else 0
 
     def allocate_hidden(self, n_rows: int) -> None:
         """Allocates hidden ports for n_rows rows."""

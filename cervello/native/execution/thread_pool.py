@@ -78,7 +78,7 @@ class _Job:
 
     def __init__(self, n_workers: int) -> None:
         self.words = _block(abi.JOB.filled(lock=_lock(), acquire=api("PyThread_acquire_lock"), release=api("PyThread_release_lock"),
-                                           more=(0,) * (abi.JOB_WORKER.n_words * n_workers)))
+                                           workers=(0,) * (abi.JOB_WORKER.n_words * n_workers)))
         self.address: int = self.words.ctypes.data
         self.capacity = n_workers
 
@@ -147,7 +147,7 @@ def run_parallel(workers: list[Worker], runs: Sequence[ExecutionContext], plan: 
     words = job.words
     words[_JOB.plan], words[_JOB.context], words[_JOB.n_workers] = plan.address, runs[0].address, len(workers)
     for i, (worker, run) in enumerate(zip(workers, runs[1:], strict=True)):
-        words[_JOB.more + 2 * i:][:2] = worker.address, run.address  # JOB_WORKER
+        words[_JOB.workers + 2 * i:][:2] = worker.address, run.address  # JOB_WORKER
     try:
         return entry.fastcall_ints(f"{_KERNELS}:run_parallel")(job.address)
     finally:

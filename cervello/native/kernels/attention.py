@@ -26,7 +26,7 @@ _words, _op = reader(ATTEND), view(ATTEND_OP)
 def _apply(w, ctx, scores, first, rows, n, h, i, j):
     """Runs the elementwise ops on rows of scores, in place."""
     for o in range(w.n_ops):
-        op = _op(w.more + o * _OP_BYTES)
+        op = _op(w.ops + o * _OP_BYTES)
         block, on_left, mask_at = op.block, op.on_left, op.mask_at
         operand = word(ctx, word(w.first_at, 2 * o)) + word(w.first_at, 2 * o + 1)
         operand += h * op.by[0] + i * op.by[1] + j * op.by[2] + first * op.row

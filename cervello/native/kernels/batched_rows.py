@@ -7,11 +7,13 @@ and the sign of a maximum of 0 has no effect.
 
 from __future__ import annotations
 
+import operator
+
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_block
 from cervello.codegen.records import reader
 from cervello.codegen.simd import load, store
-from cervello.native.kernels.lane_trees import add, fast_max, maximum
+from cervello.native.kernels.lane_trees import fast_max, maximum
 from cervello.native.kernels.schemas import BATCHED_ROWS
 
 _words = reader(BATCHED_ROWS)
@@ -32,7 +34,7 @@ def _tree(combine):
     return tree
 
 
-max_vectors, fast_max_vectors, sum_vectors = _tree(maximum), _tree(fast_max), _tree(add)
+max_vectors, fast_max_vectors, sum_vectors = _tree(maximum), _tree(fast_max), _tree(operator.add)
 
 
 def in_batches(reduce_batch):
@@ -63,7 +65,7 @@ def make_kernel(reduce_rows):
             for j in range(w.sizes[1]):
                 reduce_rows(target + i * w.target_by[0] + j * w.target_by[1], w.target_by[2],
                             source + i * w.source_by[0] + j * w.source_by[1], w.source_by[2],
-                            w.sizes[2], w.count, transposed, w.more, w.block)
+                            w.sizes[2], w.count, transposed, w.parameters, w.block)
         return 0
 
     return kernel

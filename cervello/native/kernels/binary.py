@@ -5,13 +5,15 @@ Elements are computed independently, so results do not depend on the position of
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_u8, write_u8
 from cervello.codegen.records import view
-from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_masked
+from cervello.codegen.simd import load, load_bools, load_masked, select, splat, splat_int, store, store_bools, store_masked
 from cervello.native.kernels import lane_trees
 from cervello.native.kernels.parameters import BROADCAST
 
@@ -80,23 +82,8 @@ def logic(function):
 
 
 @inline
-def _sub(a, b):
-    return a - b
-
-
-@inline
-def _div(a, b):
-    return a / b
-
-
-@inline
 def _div_or_zero(a, b):
     return select(b == splat(_F(0.0)), splat(_F(0.0)), a / b)
-
-
-@inline
-def _pow(a, b):
-    return f.power(a, b)
 
 
 @inline
@@ -104,56 +91,12 @@ def _prelu(a, b):
     return select(a < splat(_F(0.0)), a * b, a)
 
 
-add, sub, mul, div = (_block(g) for g in (lane_trees.add, _sub, lane_trees.multiply, _div))
-max_, min_ = _block(lane_trees.maximum), _block(lane_trees.minimum)
-pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
-
-
-@inline
-def _less(a, b):
-    return a < b
-
-
-@inline
-def _less_equal(a, b):
-    return a <= b
-
-
-@inline
-def _greater(a, b):
-    return a > b
-
-
-@inline
-def _greater_equal(a, b):
-    return a >= b
-
-
-@inline
-def _equal(a, b):
-    return a == b
-
-
-less, less_equal, greater = _comparison(_less), _comparison(_less_equal), _comparison(_greater)
-greater_equal, equal = _comparison(_greater_equal), _comparison(_equal)
-
-
-@inline
-def _and(a, b):
-    return 1 if a and b else 0
-
-
-@inline
-def _or(a, b):
-    return 1 if a or b else 0
-
-
-@inline
-def _xor(a, b):
-    return 1 if a != b else 0
-
-
-and_, or_, xor = logic(_and), logic(_or), logic(_xor)
+add, sub, mul, div = (_block(g) for g in (operator.add, operator.sub, operator.mul, operator.truediv))
+max_, min_, pow_ = _block(lane_trees.maximum), _block(lane_trees.minimum), _block(f.power)
+prelu, div_or_zero = _block(_prelu), _block(_div_or_zero)
+less, less_equal, equal = _comparison(operator.lt), _comparison(operator.le), _comparison(operator.eq)
+greater, greater_equal = _comparison(operator.gt), _comparison(operator.ge)
+and_, or_, xor = logic(operator.and_), logic(operator.or_), logic(operator.xor)
 
 
 def where(target, condition, a, b, count, parameters):
@@ -162,10 +105,7 @@ def where(target, condition, a, b, count, parameters):
     i = 0
     while i < count:
         n = min(count - i, 16)
-        c = load_bools(condition, 1) if broadcast_mask & 1 else load_bools(condition + i, n)
-        if broadcast_mask & 1:
-            first = splat(_F(1.0 if read_u8(condition, 0) != 0 else 0.0))
-            c = invert(first == splat(_F(0.0)))
+        c = splat_int(np.int64(read_u8(condition, 0))) > splat_int(0) if broadcast_mask & 1 else load_bools(condition + i, n)
         x = splat(read_f32(a, 0)) if broadcast_mask & 2 else load_masked(a + i * 4, n)
         y = splat(read_f32(b, 0)) if broadcast_mask & 4 else load_masked(b + i * 4, n)
         store_masked(target + i * 4, select(c, x, y), n)

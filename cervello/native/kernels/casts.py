@@ -11,9 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from cervello.codegen.compiler import inline
+from cervello.codegen.intrinsics import operation
 from cervello.codegen.memory import (
     read_f32,
     read_f64,
@@ -32,15 +32,13 @@ from cervello.codegen.memory import (
 )
 
 
-def _saturating(bits, numba_type, sign="s"):
-    @intrinsic
-    def convert(typing_context, x):
-        def codegen(context, builder, sig, args):
-            integer, real = ir.IntType(bits), args[0].type
-            name = f"llvm.fpto{sign}i.sat.i{bits}.{'f32' if isinstance(real, ir.FloatType) else 'f64'}"
-            kind = ir.FunctionType(integer, [real])
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
-        return numba_type(x), codegen
+def _saturating(source, target):
+    """Float to integer, by numba's types."""
+    @operation(target, source)
+    def convert(builder, x):
+        sign, bits = "s" if target.signed else "u", target.bitwidth
+        kind = ir.FunctionType(ir.IntType(bits), [x.type])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fpto{sign}i.sat.i{bits}.f{source.bitwidth}"), [x])
 
     return convert
 
@@ -53,13 +51,15 @@ def _is_true(x):
 _READ = {"bool": read_u8, "u8": read_u8, "i8": read_i8, "i32": read_i32, "i64": read_i64, "f32": read_f32, "f64": read_f64}
 _WRITE = {"bool": write_u8, "u8": write_u8, "i8": write_i8, "i32": write_i32, "i64": write_i64, "f32": write_f32, "f64": write_f64}
 _CONVERT = {"bool": _is_true, "u8": np.uint8, "i8": np.int8, "i32": np.int32, "i64": np.int64, "f32": np.float32, "f64": np.float64}
-_SATURATING = {"u8": _saturating(8, types.uint8, "u"), "i8": _saturating(8, types.int8), "i32": _saturating(32, types.int32),
-               "i64": _saturating(64, types.int64)}
+_FLOATS = {"f32": types.float32, "f64": types.float64}
+_INTEGERS = {"u8": types.uint8, "i8": types.int8, "i32": types.int32, "i64": types.int64}
 
 
 def _block(source_type, target_type):
     read, write = _READ[source_type], _WRITE[target_type]
-    convert = _SATURATING[target_type] if source_type in ("f32", "f64") and target_type in _SATURATING else _CONVERT[target_type]
+    convert = _CONVERT[target_type]
+    if source_type in _FLOATS and target_type in _INTEGERS:
+        convert = _saturating(_FLOATS[source_type], _INTEGERS[target_type])
     if source_type == "bool":
         def block(target, source, count, parameters):
             for i in range(count):
@@ -79,12 +79,9 @@ globals().update({f"{a}_to_{b}": _block(a, b) for a in _READ for b in _WRITE if 
 
 def _reinterpreting(source, target, result):
     """A bitcast from one numba type to another."""
-    @intrinsic
-    def convert(typing_context, x):
-        def codegen(context, builder, sig, args):
-            return builder.bitcast(args[0], result)
-
-        return target(source), codegen
+    @operation(target, source)
+    def convert(builder, x):
+        return builder.bitcast(x, result)
 
     return convert
 

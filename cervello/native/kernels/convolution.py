@@ -106,7 +106,7 @@ def by_pixels(step, ctx):
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, direct, prefetches, activation, parameters = w.in_place, w.direct, w.prefetches, w.activation, w.more
+    in_place, direct, prefetches, activation, parameters = w.in_place, w.direct, w.prefetches, w.activation, w.parameters
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
@@ -233,7 +233,7 @@ def by_filters(step, ctx):
     weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
     k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
     (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
-    in_place, by_pixel, prefetches, activation, parameters = w.in_place, w.by_pixel, w.prefetches, w.activation, w.more
+    in_place, by_pixel, prefetches, activation, parameters = w.in_place, w.by_pixel, w.prefetches, w.activation, w.parameters
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
     # If the filters do not fill their vectors, results are not contiguous; the activation then runs after they are stored contiguously.

@@ -59,11 +59,11 @@ def copy_deep(step, ctx):
     source, target = w.source, w.target
     times = 1
     for d in range(w.outer):
-        times *= _loop(w.more + d * _LOOP_BYTES).size
+        times *= _loop(w.loops + d * _LOOP_BYTES).size
     for iteration in range(times):
         rest, s, t = iteration, source, target
         for d in range(w.outer):
-            loop = _loop(w.more + d * _LOOP_BYTES)
+            loop = _loop(w.loops + d * _LOOP_BYTES)
             size = loop.size
             s += rest % size * loop.source_by
             t += rest % size * loop.target_by

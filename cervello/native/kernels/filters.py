@@ -8,22 +8,20 @@ term, so every tile shape gives the same bits. The last vector is masked in load
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import types
-from numba.extending import intrinsic
 
-from cervello.codegen.simd_ir import (
-    F32,
-    F32X16,
-    I64,
-    LANES,
-    emit_masked_load,
-    emit_masked_store,
-    first_lanes,
-    llvm_function,
-    pointer,
-    splat_value,
+from cervello.codegen.intrinsics import operation
+from cervello.codegen.simd_ir import I64, LANES, emit_masked_load, emit_masked_store, first_lanes, pointer
+from cervello.native.kernels.register_sums import (
+    load_scalar,
+    load_vectors,
+    offset_address,
+    row_addresses,
+    store_vectors,
+    sum_any_terms,
 )
 from cervello.native.kernels.sizes import FILTERS, PANEL
 
@@ -35,62 +33,22 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
     out: rows ldo bytes apart; pixels: number of valid pixels, more than 16 * (vectors - 1).
     """
 
-    @intrinsic
-    def tile(typing_context, w, x, offsets, k, bias, out, ldo, pixels):
-        def codegen(context, builder, sig, args):
-            w, x, offsets, k_end, bias, out, ldo, pixels = args
-            fma = llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
-            mask = first_lanes(builder, builder.sub(pixels, I64(LANES * (vectors - 1))))
+    @operation(types.void, *[types.int64] * 8)
+    def tile(builder, w, x, offsets, k, bias, out, ldo, pixels):
+        last = 64 * (vectors - 1)
+        mask = first_lanes(builder, builder.sub(pixels, I64(LANES * (vectors - 1))))
 
-            def offset_address(address: Any, n_bytes: int) -> Any:
-                return builder.add(address, I64(n_bytes)) if n_bytes else address
-
-            def at(address: Any, n_bytes: int, kind: Any) -> Any:
-                return pointer(builder, offset_address(address, n_bytes), kind)
-
-            starts = [splat_value(builder, builder.load(at(bias, 4 * i, F32), align=4), F32X16) for i in range(filters)]
-            entry = builder.block
-            loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
-            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
-
-            builder.position_at_end(loop)
-            k, w_row, tap = builder.phi(I64), builder.phi(I64), builder.phi(I64)
-            sums = [[builder.phi(F32X16) for _ in range(vectors)] for _ in range(filters)]
-            for phi, first in ((k, I64(0)), (w_row, w), (tap, offsets)):
-                phi.add_incoming(first, entry)
+        def factors(_: Any, w_row: Any, tap: Any) -> tuple[list[Any], Callable[[int], Any]]:
             moved = builder.add(x, builder.load(pointer(builder, tap, I64), align=8))
-            pixels_now = [builder.load(at(moved, 64 * j, F32X16), align=4) for j in range(vectors - 1)]
-            pixels_now.append(emit_masked_load(builder, offset_address(moved, 64 * (vectors - 1)), mask))
-            new = []
-            for i in range(filters):
-                weight = splat_value(builder, builder.load(at(w_row, 4 * i, F32), align=4), F32X16)
-                new.append([builder.call(fma, [weight, pixels_now[j], sums[i][j]]) for j in range(vectors)])
-            k_next = builder.add(k, I64(1))
-            k.add_incoming(k_next, loop)
-            w_row.add_incoming(builder.add(w_row, I64(4 * FILTERS)), loop)
-            tap.add_incoming(builder.add(tap, I64(8)), loop)
-            for i in range(filters):
-                for j in range(vectors):
-                    sums[i][j].add_incoming(starts[i], entry)
-                    sums[i][j].add_incoming(new[i][j], loop)
-            builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
+            adjacent = load_vectors(builder, moved, vectors - 1)
+            adjacent.append(emit_masked_load(builder, offset_address(builder, moved, last), mask))
+            return adjacent, lambda i: load_scalar(builder, offset_address(builder, w_row, 4 * i))
 
-            builder.position_at_end(done)
-            row = out
-            for i in range(filters):
-                for j in range(vectors):
-                    result = builder.phi(F32X16)
-                    result.add_incoming(starts[i], entry)
-                    result.add_incoming(new[i][j], loop)
-                    new[i][j] = result
-            for i in range(filters):
-                for j in range(vectors - 1):
-                    builder.store(new[i][j], at(row, 64 * j, F32X16), align=4)
-                emit_masked_store(builder, offset_address(row, 64 * (vectors - 1)), new[i][-1], mask)
-                row = builder.add(row, ldo)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 8), codegen
+        starts = [[load_scalar(builder, offset_address(builder, bias, 4 * i))] * vectors for i in range(filters)]
+        sums = sum_any_terms(builder, k, starts, [(w, I64(4 * FILTERS)), (offsets, I64(8))], factors)
+        for row, results in zip(row_addresses(builder, out, ldo, filters), sums, strict=True):
+            store_vectors(builder, row, results[:-1])
+            emit_masked_store(builder, offset_address(builder, row, last), results[-1], mask)
 
     return tile
 
@@ -103,59 +61,17 @@ def make_pixel_tile(pixels: int, vectors: int) -> Any:
     16 * vectors filters are written.
     """
 
-    @intrinsic
-    def tile(typing_context, windows, offsets, w, k, start, start_stride, out, ldo):
-        def codegen(context, builder, sig, args):
-            windows, offsets, w, k_end, start, start_stride, out, ldo = args
-            fma = llvm_function(builder, "llvm.fma.v16f32", F32X16, [F32X16] * 3)
+    @operation(types.void, *[types.int64] * 8)
+    def tile(builder, windows, offsets, w, k, start, start_stride, out, ldo):
+        addresses = [builder.load(pointer(builder, offset_address(builder, windows, 8 * i), I64), align=8) for i in range(pixels)]
 
-            def at(address: Any, n_bytes: int, kind: Any) -> Any:
-                return pointer(builder, builder.add(address, I64(n_bytes)) if n_bytes else address, kind)
-
-            addresses = [builder.load(at(windows, 8 * i, I64), align=8) for i in range(pixels)]
-            starts = []
-            for i in range(pixels):
-                starts.append([builder.load(at(start, 64 * j, F32X16), align=4) for j in range(vectors)])
-                start = builder.add(start, start_stride) if i + 1 < pixels else start
-            entry = builder.block
-            loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
-            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
-
-            builder.position_at_end(loop)
-            k, w_row, tap = builder.phi(I64), builder.phi(I64), builder.phi(I64)
-            sums = [[builder.phi(F32X16) for _ in range(vectors)] for _ in range(pixels)]
-            for phi, first in ((k, I64(0)), (w_row, w), (tap, offsets)):
-                phi.add_incoming(first, entry)
+        def factors(_: Any, w_row: Any, tap: Any) -> tuple[list[Any], Callable[[int], Any]]:
             offset = builder.load(pointer(builder, tap, I64), align=8)
-            weights = [builder.load(at(w_row, 64 * j, F32X16), align=4) for j in range(vectors)]
-            new = []
-            for i in range(pixels):
-                value = splat_value(builder, builder.load(pointer(builder, builder.add(addresses[i], offset), F32), align=4), F32X16)
-                new.append([builder.call(fma, [value, weights[j], sums[i][j]]) for j in range(vectors)])
-            k_next = builder.add(k, I64(1))
-            k.add_incoming(k_next, loop)
-            w_row.add_incoming(builder.add(w_row, I64(4 * PANEL)), loop)
-            tap.add_incoming(builder.add(tap, I64(8)), loop)
-            for i in range(pixels):
-                for j in range(vectors):
-                    sums[i][j].add_incoming(starts[i][j], entry)
-                    sums[i][j].add_incoming(new[i][j], loop)
-            builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
+            return load_vectors(builder, w_row, vectors), lambda i: load_scalar(builder, builder.add(addresses[i], offset))
 
-            builder.position_at_end(done)
-            for i in range(pixels):
-                for j in range(vectors):
-                    result = builder.phi(F32X16)
-                    result.add_incoming(starts[i][j], entry)
-                    result.add_incoming(new[i][j], loop)
-                    new[i][j] = result
-            row = out
-            for i in range(pixels):
-                for j in range(vectors):
-                    builder.store(new[i][j], at(row, 64 * j, F32X16), align=4)
-                row = builder.add(row, ldo)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 8), codegen
+        starts = [load_vectors(builder, row, vectors) for row in row_addresses(builder, start, start_stride, pixels)]
+        sums = sum_any_terms(builder, k, starts, [(w, I64(4 * PANEL)), (offsets, I64(8))], factors)
+        for row, results in zip(row_addresses(builder, out, ldo, pixels), sums, strict=True):
+            store_vectors(builder, row, results)
 
     return tile

@@ -157,7 +157,7 @@ def _gemm(w, residual, ldr):
         if residual != 0:
             _add(c, ldc, residual, ldr, rows, width)
             residual += rows * ldr
-        activate(activation, c, ldc, rows, width, w.more)
+        activate(activation, c, ldc, rows, width, w.parameters)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0
 

@@ -63,6 +63,6 @@ def gemm(step, ctx):
             _dots(a + r * lda, weights, ldw, bias, c + r * ldc, k, min(4, width))
             if width > 4:
                 _dots(a + r * lda, weights + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
-        activate(activation, c, ldc, rows, width, w.more)
+        activate(activation, c, ldc, rows, width, w.parameters)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0

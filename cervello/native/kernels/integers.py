@@ -5,6 +5,8 @@ Sums and products wrap around. Division truncates towards zero; division by zero
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from cervello.codegen.compiler import inline
@@ -58,21 +60,6 @@ def _unary(function):
 
 
 @inline
-def _add(a, b):
-    return a + b
-
-
-@inline
-def _sub(a, b):
-    return a - b
-
-
-@inline
-def _mul(a, b):
-    return a * b
-
-
-@inline
 def _div(a, b):
     if b == 0:
         return 0
@@ -94,69 +81,20 @@ def _fmod(a, b):  # takes the sign of the dividend
     return 0 if b == 0 or b == -1 else a - _div(a, b) * b
 
 
-@inline
-def _max(a, b):
-    return a if a > b else b
-
-
-@inline
-def _min(a, b):
-    return a if a < b else b
-
-
-add_i64, add_i32 = _binary(_add)
-sub_i64, sub_i32 = _binary(_sub)
-mul_i64, mul_i32 = _binary(_mul)
+add_i64, add_i32 = _binary(operator.add)
+sub_i64, sub_i32 = _binary(operator.sub)
+mul_i64, mul_i32 = _binary(operator.mul)
 div_i64, div_i32 = _binary(_div)
 mod_i64, mod_i32 = _binary(_mod)
 fmod_i64, fmod_i32 = _binary(_fmod)
-max_i64, max_i32 = _binary(_max)
-min_i64, min_i32 = _binary(_min)
-
-
-@inline
-def _less(a, b):
-    return 1 if a < b else 0
-
-
-@inline
-def _less_equal(a, b):
-    return 1 if a <= b else 0
-
-
-@inline
-def _greater(a, b):
-    return 1 if a > b else 0
-
-
-@inline
-def _greater_equal(a, b):
-    return 1 if a >= b else 0
-
-
-@inline
-def _equal(a, b):
-    return 1 if a == b else 0
-
-
-less_i64, less_i32 = _comparison(_less)
-less_equal_i64, less_equal_i32 = _comparison(_less_equal)
-greater_i64, greater_i32 = _comparison(_greater)
-greater_equal_i64, greater_equal_i32 = _comparison(_greater_equal)
-equal_i64, equal_i32 = _comparison(_equal)
-
-
-equal_bool = logic(_equal)
-
-
-@inline
-def _neg(a):
-    return 0 - a
-
-
-@inline
-def _abs(a):
-    return 0 - a if a < 0 else a
+max_i64, max_i32 = _binary(max)
+min_i64, min_i32 = _binary(min)
+less_i64, less_i32 = _comparison(operator.lt)
+less_equal_i64, less_equal_i32 = _comparison(operator.le)
+greater_i64, greater_i32 = _comparison(operator.gt)
+greater_equal_i64, greater_equal_i32 = _comparison(operator.ge)
+equal_i64, equal_i32 = _comparison(operator.eq)
+equal_bool = logic(operator.eq)
 
 
 @inline
@@ -169,8 +107,8 @@ def _relu(a):
     return a if a > 0 else 0
 
 
-neg_i64, neg_i32 = _unary(_neg)
-abs_i64, abs_i32 = _unary(_abs)
+neg_i64, neg_i32 = _unary(operator.neg)
+abs_i64, abs_i32 = _unary(abs)
 sign_i64, sign_i32 = _unary(_sign)
 relu_i64, relu_i32 = _unary(_relu)
 
@@ -189,11 +127,11 @@ def _make_clip(read, write):
 clip_i64, clip_i32 = _make_clip(read_i64, write_i64), _make_clip(read_i32, _write_truncated)
 
 
-def _row_reduction(start, function):
-    """Blocks for int64 and int32 that reduce a row to one element, starting from `start` of the type, one term at a time."""
-    def of(read, write, first):
+def _row_reduction(starts, function):
+    """Blocks for int64 and int32 that reduce a row to one element, one term at a time, each from its start."""
+    def of(read, write, start):
         def block(target, source, count, parameters):
-            total = np.int64(first)
+            total = np.int64(start)
             for i in range(count):
                 total = function(total, np.int64(read(source, i)))
             write(target, 0, total)
@@ -201,12 +139,12 @@ def _row_reduction(start, function):
 
         return block
 
-    return of(read_i64, write_i64, start(np.int64)), of(read_i32, _write_truncated, start(np.int32))
+    return of(read_i64, write_i64, starts[0]), of(read_i32, _write_truncated, starts[1])
 
 
 @inline
-def _add_abs(a, x):
-    return a + _abs(x)
+def _add_absolute(a, x):
+    return a + abs(x)
 
 
 @inline
@@ -214,28 +152,13 @@ def _add_square(a, x):
     return a + x * x
 
 
-def _zero(kind):
-    return 0
-
-
-def _one(kind):
-    return 1
-
-
-def _min_value(kind):
-    return int(np.iinfo(kind).min)
-
-
-def _max_value(kind):
-    return int(np.iinfo(kind).max)
-
-
-row_sum_i64, row_sum_i32 = _row_reduction(_zero, _add)
-row_prod_i64, row_prod_i32 = _row_reduction(_one, _mul)
-row_max_i64, row_max_i32 = _row_reduction(_min_value, _max)
-row_min_i64, row_min_i32 = _row_reduction(_max_value, _min)
-row_l1_i64, row_l1_i32 = _row_reduction(_zero, _add_abs)
-row_sum_square_i64, row_sum_square_i32 = _row_reduction(_zero, _add_square)
+_LEAST, _MOST = ([int(getattr(np.iinfo(kind), end)) for kind in (np.int64, np.int32)] for end in ("min", "max"))
+row_sum_i64, row_sum_i32 = _row_reduction((0, 0), operator.add)
+row_prod_i64, row_prod_i32 = _row_reduction((1, 1), operator.mul)
+row_max_i64, row_max_i32 = _row_reduction(_LEAST, max)
+row_min_i64, row_min_i32 = _row_reduction(_MOST, min)
+row_l1_i64, row_l1_i32 = _row_reduction((0, 0), _add_absolute)
+row_sum_square_i64, row_sum_square_i32 = _row_reduction((0, 0), _add_square)
 
 
 def where(target, condition, a, b, count, parameters):

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+
 from cervello.codegen.compiler import inline
-from cervello.codegen.simd import lane, rotate_1, rotate_2, rotate_4, rotate_8, select
-
-
-@inline
-def add(a, b):
-    return a + b
-
-
-@inline
-def multiply(a, b):
-    return a * b
+from cervello.codegen.simd import fabs, fma, lane, rotate_1, rotate_2, rotate_4, rotate_8, select
 
 
 @inline
@@ -31,6 +23,16 @@ def fast_max(a, b):  # one instruction; a NaN in a is dropped, as by x86 maxps
     return select(a > b, a, b)
 
 
+@inline
+def add_square(a, x):
+    return fma(x, x, a)
+
+
+@inline
+def add_absolute(a, x):
+    return a + fabs(x)
+
+
 def _tree(combine):
     @inline
     def tree(x):
@@ -43,4 +45,4 @@ def _tree(combine):
     return tree
 
 
-sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (add, multiply, maximum, minimum))
+sum_lanes, product_lanes, max_lanes, min_lanes = (_tree(combine) for combine in (operator.add, operator.mul, maximum, minimum))

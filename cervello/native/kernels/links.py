@@ -38,7 +38,7 @@ def _is_nonzero(source, i, element, is_float):
 @noinline
 def _convert_mask(link, target, source, n_rows):
     """Writes a mask as bytes of 0 and 1. Returns False if choices are checked and one of a row allows no element."""
-    width, mask = Link(link).row_bytes, Mask(Link(link).more)
+    width, mask = Link(link).row_bytes, Mask(Link(link).settings)
     element, is_float = mask.element, mask.is_float != 0
     for i in range(n_rows * width):
         write_u8(target, i, np.uint8(1) if _is_nonzero(source, i, element, is_float) else np.uint8(0))
@@ -79,7 +79,7 @@ def run_links(ctx, n_rows):
             for i in range(n_rows):
                 copy_row(word(target, 0) + i * row_bytes, word(source, 0), row_bytes)
         elif kind == LINK_NOISE_FILL:
-            fill_rows(ctx, source, link.more, word(target, 0), n_rows, 0)
+            fill_rows(ctx, source, link.settings, word(target, 0), n_rows, 0)
         elif kind == LINK_FLAGS:
             flags = context.deterministic
             write_i64(target, 0, flags if flags != 0 else source)

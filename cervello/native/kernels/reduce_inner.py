@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.records import reader
-from cervello.codegen.simd import fabs, fma, load_masked, splat, sqrt, store_masked
-from cervello.native.kernels.lane_trees import add, maximum, minimum, multiply
+from cervello.codegen.simd import load_masked, splat, sqrt, store_masked
+from cervello.native.kernels.lane_trees import add_absolute, add_square, maximum, minimum
 from cervello.native.kernels.schemas import INNER
 
 _words = reader(INNER)
@@ -36,16 +38,6 @@ def _kernel(start, step_function, finish):
 
 
 @inline
-def _add_square(a, x):
-    return fma(x, x, a)
-
-
-@inline
-def _add_abs(a, x):
-    return a + fabs(x)
-
-
-@inline
 def _identity(a, terms):
     return a
 
@@ -66,7 +58,7 @@ def _log(a, terms):
 
 
 _ZERO, _ONE = _F(0.0), _F(1.0)
-sum_, mean, prod = _kernel(_ZERO, add, _identity), _kernel(_ZERO, add, _mean), _kernel(_ONE, multiply, _identity)
+sum_, mean, prod = _kernel(_ZERO, operator.add, _identity), _kernel(_ZERO, operator.add, _mean), _kernel(_ONE, operator.mul, _identity)
 max_, min_ = _kernel(-_INF, maximum, _identity), _kernel(_INF, minimum, _identity)
-sum_square, l2, l1 = _kernel(_ZERO, _add_square, _identity), _kernel(_ZERO, _add_square, _sqrt), _kernel(_ZERO, _add_abs, _identity)
-log_sum = _kernel(_ZERO, add, _log)
+sum_square, l2, l1 = _kernel(_ZERO, add_square, _identity), _kernel(_ZERO, add_square, _sqrt), _kernel(_ZERO, add_absolute, _identity)
+log_sum = _kernel(_ZERO, operator.add, _log)

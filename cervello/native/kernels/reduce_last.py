@@ -6,24 +6,25 @@ the alignment of the row (law 1). Source: ONNX operator specification, opset 22.
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, write_f32, write_i64
 from cervello.codegen.records import view
-from cervello.codegen.simd import (
-    fabs,
-    fma,
-    keep_first,
-    lane,
-    load,
-    load_masked,
-    select,
-    splat,
-    sqrt,
+from cervello.codegen.simd import keep_first, lane, load, load_masked, select, splat, sqrt
+from cervello.native.kernels.lane_trees import (
+    add_absolute,
+    add_square,
+    fast_max,
+    max_lanes,
+    min_lanes,
+    minimum,
+    product_lanes,
+    sum_lanes,
 )
-from cervello.native.kernels.lane_trees import fast_max, max_lanes, min_lanes, minimum, product_lanes, sum_lanes
 from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM
 
 _F = np.float32
@@ -31,20 +32,24 @@ _ArgMax, _CumSum = view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
 
 
-@inline
-def sum_to_lanes(source, count):
-    """The sum over a row in 16 partial sums."""
-    total = splat(_F(0.0))
-    i = 0
-    while count - i >= 16:
-        total = total + load(source + i * 4)
-        i += 16
-    return total + load_masked(source + i * 4, count - i) if i < count else total
+def _to_lanes(start, step):
+    """A function that reduces a row to 16 partial results, from `start`, which must be neutral."""
+    start = _F(start)
+
+    @inline
+    def to_lanes(source, count):
+        total = splat(start)
+        i = 0
+        while count - i >= 16:
+            total = step(total, load(source + i * 4))
+            i += 16
+        return step(total, keep_first(load_masked(source + i * 4, count - i), count - i, splat(start))) if i < count else total
+
+    return to_lanes
 
 
-@inline
-def row_sum(source, count):
-    return sum_lanes(sum_to_lanes(source, count))
+sum_to_lanes, _product_to_lanes, _min_to_lanes = _to_lanes(0.0, operator.add), _to_lanes(1.0, operator.mul), _to_lanes(np.inf, minimum)
+_squares_to_lanes, _absolutes_to_lanes = _to_lanes(0.0, add_square), _to_lanes(0.0, add_absolute)
 
 
 @inline
@@ -86,80 +91,45 @@ def max_to_lanes(source, count):
     return select(is_nan, splat(_F(np.nan)), largest)
 
 
-@inline
-def row_max(source, count):
-    return max_lanes(max_to_lanes(source, count))
+def _row(to_lanes, tree):
+    """A function of a row: its reduction, a float32."""
+    @inline
+    def of_row(source, count):
+        return tree(to_lanes(source, count))
+
+    return of_row
 
 
-def sum_(target, source, count, parameters):
-    write_f32(target, 0, row_sum(source, count))
-    return 0
-
-
-def mean(target, source, count, parameters):
-    write_f32(target, 0, row_sum(source, count) / _F(count))
-    return 0
-
-
-def max_(target, source, count, parameters):
-    write_f32(target, 0, row_max(source, count))
-    return 0
-
-
-def min_(target, source, count, parameters):
-    best = splat(_INF)
-    i = 0
-    while i < count:
-        best = minimum(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
-        i += 16
-    write_f32(target, 0, min_lanes(best))
-    return 0
-
-
-def prod(target, source, count, parameters):
-    total = splat(_F(1.0))
-    i = 0
-    while i < count:
-        total = total * keep_first(load_masked(source + i * 4, count - i), count - i, splat(_F(1.0)))
-        i += 16
-    write_f32(target, 0, product_lanes(total))
-    return 0
+row_sum, row_max, row_sum_of_squares = _row(sum_to_lanes, sum_lanes), _row(max_to_lanes, max_lanes), _row(_squares_to_lanes, sum_lanes)
 
 
 @inline
-def row_sum_of_squares(source, count):
-    total = splat(_F(0.0))
-    i = 0
-    while i < count:
-        x = load_masked(source + i * 4, count - i)
-        total = fma(x, x, total)
-        i += 16
-    return sum_lanes(total)
+def _row_mean(source, count):
+    return row_sum(source, count) / _F(count)
 
 
-def sum_square(target, source, count, parameters):
-    write_f32(target, 0, row_sum_of_squares(source, count))
-    return 0
+@inline
+def _row_l2(source, count):
+    return lane(sqrt(splat(row_sum_of_squares(source, count))), 0)
 
 
-def l2(target, source, count, parameters):
-    write_f32(target, 0, lane(sqrt(splat(row_sum_of_squares(source, count))), 0))
-    return 0
+@inline
+def _row_log_sum(source, count):
+    return lane(f.log(splat(row_sum(source, count))), 0)
 
 
-def l1(target, source, count, parameters):
-    total = splat(_F(0.0))
-    i = 0
-    while i < count:
-        total = total + fabs(load_masked(source + i * 4, count - i))
-        i += 16
-    write_f32(target, 0, sum_lanes(total))
-    return 0
+def _block(of_row):
+    """A block that reduces a row to one element."""
+    def block(target, source, count, parameters):
+        write_f32(target, 0, of_row(source, count))
+        return 0
+
+    return block
 
 
-def log_sum(target, source, count, parameters):
-    write_f32(target, 0, lane(f.log(splat(row_sum(source, count))), 0))
-    return 0
+sum_, mean, max_, min_ = _block(row_sum), _block(_row_mean), _block(row_max), _block(_row(_min_to_lanes, min_lanes))
+prod, l1 = _block(_row(_product_to_lanes, product_lanes)), _block(_row(_absolutes_to_lanes, sum_lanes))
+sum_square, l2, log_sum = _block(row_sum_of_squares), _block(_row_l2), _block(_row_log_sum)
 
 
 @inline
@@ -204,17 +174,7 @@ def _arg(is_better):
     return block
 
 
-@inline
-def _greater(x, best):
-    return x > best
-
-
-@inline
-def _less(x, best):
-    return x < best
-
-
-arg_max, arg_min = _arg(_greater), _arg(_less)
+arg_max, arg_min = _arg(operator.gt), _arg(operator.lt)
 
 
 def cum_sum(target, source, count, parameters):

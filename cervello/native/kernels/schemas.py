@@ -11,24 +11,25 @@ __all__ = ["SCHEMAS"]
 
 # Loops around blocks: three outer sizes; a block call processes `count` elements.
 _LOOP: Final = "block:block count:rows sizes:rows*3"
-MAP1: Final = schema("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
-MAP2: Final = schema("maps:map2", "a b -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 ...")
-MAP2_THEN: Final = schema("maps:map2_then", "a b -> target",
-                          f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 mask:int activation:block ...")
-MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
+_MAP: Final = f"{_LOOP} source_by:stride*3 target_by:stride*3 parameters..."
+_PAIR: Final = f"{_LOOP} a_by:stride*3 b_by:stride*3"
+MAP_UNARY: Final = schema("maps:unary", "source -> target", _MAP)
+MAP_BINARY: Final = schema("maps:binary", "a b -> target", f"{_PAIR} target_by:stride*3 parameters...")
+MAP_BINARY_ACTIVATED: Final = schema(
+    "maps:binary_activated", "a b -> target", f"{_PAIR} target_by:stride*3 mask:int activation:block parameters...")
+MAP_TERNARY: Final = schema("maps:ternary", "a b c -> target", f"{_PAIR} c_by:stride*3 target_by:stride*3 parameters...")
 
 # Reductions: of sixteen rows at a time, where the last size counts rows; and of [outer, terms, inner].
 BATCHED_ROWS: Final = schema(
     "reduce_batched:sum_ reduce_batched:mean reduce_batched:max_ reduce_batched:softmax reduce_batched:layer_norm "
-    "reduce_short:softmax reduce_short:log_sum_exp",
-    "source -> target | transposed", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
+    "reduce_short:softmax reduce_short:log_sum_exp", "source -> target | transposed", _MAP)
 INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
     "sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")), "source -> target", "outer:rows terms:rows inner:rows")
 
 # Copies and fills.
 _COPY: Final = "itemsize sizes:rows*5 source_by:stride*5 target_by:stride*5"
 COPY: Final = schema("copies:copy", "source -> target", _COPY)
-COPY_DEEP: Final = schema("copies:copy_deep", "source -> target", f"{_COPY} outer ...")
+COPY_DEEP: Final = schema("copies:copy_deep", "source -> target", f"{_COPY} outer loops...")
 COPY_LOOP: Final = record("outer loop of a copy", "size:rows source_by:stride target_by:stride")  # of each of `outer` loops
 FILL: Final = schema("copies:fill", "-> target", "itemsize count:rows element:bits")
 
@@ -45,16 +46,16 @@ TOP_K: Final = schema("gather_scatter:top_k", "source -> values indices", "rows:
 
 # Matrix products. ldw: bytes from one column of weights to the next.
 _MATRIX: Final = "weights:weight bias:weight rows:rows k width lda:stride ldc:stride"
-GEMM: Final = schema("gemm:gemm", "a -> c", f"{_MATRIX} segments activation:block? ...")
-GEMM_RESIDUAL: Final = schema("gemm:gemm_residual", "a residual -> c", f"{_MATRIX} segments ldr:stride activation:block? ...")
-GEMV: Final = schema("gemv:gemm", "a -> c", f"{_MATRIX} ldw activation:block? ...")
+GEMM: Final = schema("gemm:gemm", "a -> c", f"{_MATRIX} segments activation:block? parameters...")
+GEMM_RESIDUAL: Final = schema("gemm:gemm_residual", "a residual -> c", f"{_MATRIX} segments ldr:stride activation:block? parameters...")
+GEMV: Final = schema("gemv:gemm", "a -> c", f"{_MATRIX} ldw activation:block? parameters...")
 PRODUCT: Final = schema(
     "products:product", "a b -> c | panels",
     "sizes:rows*3 a_by:stride*3 b_by:stride*3 c_by:stride*3 m k n lda:stride ldb:stride column:stride segments zeros:weight")
 ATTEND: Final = schema(
     "attention:attend", "q k v first second third fourth -> out | keys values scores",
     "sizes:rows*3 q_by:stride*3 k_by:stride*3 v_by:stride*3 out_by:stride*3 m n d dv q_row:stride k_row:stride k_column:stride "
-    "v_row:stride v_column:stride out_row:stride d_segments n_segments zeros:weight n_ops softmax:block ...")
+    "v_row:stride v_column:stride out_row:stride d_segments n_segments zeros:weight n_ops softmax:block ops...")
 # For each of `n_ops` elementwise ops on the scores: the other operand is `first` to `fourth` of ATTEND; `mask`: the block's parameter.
 ATTEND_OP: Final = record("op of an attention", "block:block on_left by:stride*3 row:stride mask")
 
@@ -75,11 +76,11 @@ _CONVOLUTION: Final = ("weights:weight bias:weight offsets:weight images:rows gr
                        "rows columns")
 BY_PIXELS: Final = schema(
     "convolution:by_pixels", "x -> y | copied results",
-    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct prefetches:int activation:block? ...")
+    f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct prefetches:int activation:block? parameters...")
 BY_FILTERS: Final = schema(
     "convolution:by_filters", "x -> y | copied results windows",
     f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel "
-    "prefetches:int activation:block? ...")
+    "prefetches:int activation:block? parameters...")
 _POOL: Final = ("images:rows channels height width out_height out_width window*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 "
                 "y_by:stride*4")
 MAX_POOL: Final = schema("pooling:max_pool", "x -> y | row", _POOL)

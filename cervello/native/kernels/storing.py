@@ -49,7 +49,7 @@ def _check_state(ctx, n_rows):
     for m in range(Context(ctx).n_fused_ops):
         at = fused_op(ctx, m)
         op = FusedOp(at)
-        scatter = Scatter(op.more)
+        scatter = Scatter(op.settings)
         if op.kind != FUSED_SCATTER or scatter.exponent == 0:
             continue
         if not _all_finite(column(ctx, at), n_rows * op.row_bytes, scatter.exponent, scatter.carry):
@@ -77,7 +77,7 @@ def _state_is_finite(ctx, first, n_ops, row):
     for k in range(n_ops):
         at = first + k * _OP_BYTES
         op = FusedOp(at)
-        scatter, row_bytes = Scatter(op.more), op.row_bytes
+        scatter, row_bytes = Scatter(op.settings), op.row_bytes
         if scatter.exponent != 0 and not _row_is_finite(column(ctx, at) + row * row_bytes, row_bytes, scatter.exponent, scatter.element):
             return False
     return True
@@ -89,7 +89,7 @@ def _store_finite(ctx, n_rows):
     slots = Context(ctx).slots
     for m in range(Context(ctx).n_fused_ops):
         first = fused_op(ctx, m)
-        group = Scatter(FusedOp(first).more)
+        group = Scatter(FusedOp(first).settings)
         if FusedOp(first).kind == FUSED_SCATTER and group.group >= 0:
             n_ops, reset = max(group.group, 1), group.on_nonfinite == 1
             for i in range(n_rows):
@@ -102,7 +102,7 @@ def _store_finite(ctx, n_rows):
                         at = first + k * _OP_BYTES
                         op = FusedOp(at)
                         row_bytes = op.row_bytes
-                        source = column(ctx, at) + i * row_bytes if is_finite else Scatter(op.more).initial
+                        source = column(ctx, at) + i * row_bytes if is_finite else Scatter(op.settings).initial
                         copy_row(op.address + word(slots, i) * row_bytes, source, row_bytes)
 
 

@@ -11,6 +11,7 @@ from cervello.codegen import functions as f
 from cervello.codegen import simd
 from cervello.codegen.blocks import block_of
 from cervello.codegen.compiler import inline
+from cervello.codegen.literals import constant
 from cervello.codegen.memory import read_f32, write_u8
 from cervello.codegen.records import view
 from cervello.codegen.simd import fabs, fma, invert, load_bools, round_down, round_even, round_up, select, splat, store_bools
@@ -18,11 +19,6 @@ from cervello.native.kernels.parameters import ALPHA, CLIP, HARD_SIGMOID, IS_INF
 
 _F = np.float32
 _Alpha, _Selu, _HardSigmoid, _Clip, _IsInf = view(ALPHA), view(SELU), view(HARD_SIGMOID), view(CLIP), view(IS_INF)
-
-
-@inline
-def _c(x):
-    return splat(_F(x))
 
 
 @inline
@@ -47,37 +43,37 @@ sqrt, abs_, floor, ceil, round_ = _plain(simd.sqrt), _plain(fabs), _plain(round_
 
 @inline
 def _relu(x, p):  # NaN stays, because the comparison is false
-    return select(x < _c(0.0), _c(0.0), x)
+    return select(x < constant(0.0), constant(0.0), x)
 
 
 @inline
 def _neg(x, p):
-    return _c(-0.0) - x
+    return constant(-0.0) - x
 
 
 @inline
 def _reciprocal(x, p):
-    return _c(1.0) / x
+    return constant(1.0) / x
 
 
 @inline
 def _leaky_relu(x, p):
-    return select(x < _c(0.0), _alpha(p) * x, x)
+    return select(x < constant(0.0), _alpha(p) * x, x)
 
 
 @inline
 def _elu(x, p):
-    return select(x < _c(0.0), _alpha(p) * f.expm1_nonpositive(x), x)
+    return select(x < constant(0.0), _alpha(p) * f.expm1_nonpositive(x), x)
 
 
 @inline
 def _selu(x, p):
-    return splat(_Selu(p).gamma) * select(x < _c(0.0), splat(_Selu(p).alpha) * f.expm1_nonpositive(x), x)
+    return splat(_Selu(p).gamma) * select(x < constant(0.0), splat(_Selu(p).alpha) * f.expm1_nonpositive(x), x)
 
 
 @inline
 def _celu(x, p):
-    return select(x > _c(0.0), x, _alpha(p) * f.expm1(x / _alpha(p)))
+    return select(x > constant(0.0), x, _alpha(p) * f.expm1(x / _alpha(p)))
 
 
 @inline
@@ -90,31 +86,31 @@ def _clip(x, p):
 @inline
 def _hard_sigmoid(x, p):
     y = fma(x, splat(_HardSigmoid(p).alpha), splat(_HardSigmoid(p).beta))
-    y = select(y < _c(0.0), _c(0.0), y)
-    return select(y > _c(1.0), _c(1.0), y)
+    y = select(y < constant(0.0), constant(0.0), y)
+    return select(y > constant(1.0), constant(1.0), y)
 
 
 @inline
 def _hard_swish(x, p):
-    y = fma(x, _c(1.0 / 6.0), _c(0.5))
-    y = select(y < _c(0.0), _c(0.0), y)
-    return x * select(y > _c(1.0), _c(1.0), y)
+    y = fma(x, constant(1.0 / 6.0), constant(0.5))
+    y = select(y < constant(0.0), constant(0.0), y)
+    return x * select(y > constant(1.0), constant(1.0), y)
 
 
 @inline
 def _softsign(x, p):
-    return x / (_c(1.0) + fabs(x))
+    return x / (constant(1.0) + fabs(x))
 
 
 @inline
 def _gelu(x, p):
-    return _c(0.5) * x * (_c(1.0) + f.erf(x * _c(0.70710678118654752)))
+    return constant(0.5) * x * (constant(1.0) + f.erf(x * constant(0.70710678118654752)))
 
 
 @inline
 def _gelu_tanh(x, p):
     # (1 + tanh(t)) / 2 = sigmoid(2t), which avoids the cancellation in 1 + tanh
-    return x * f.sigmoid(_c(2.0 * 0.79788456080286536) * fma(_c(0.044715) * x * x, x, x))
+    return x * f.sigmoid(constant(2.0 * 0.79788456080286536) * fma(constant(0.044715) * x * x, x, x))
 
 
 @inline
@@ -124,12 +120,12 @@ def _swish(x, p):
 
 @inline
 def _thresholded_relu(x, p):
-    return select(x > _alpha(p), x, select(x != x, x, _c(0.0)))
+    return select(x > _alpha(p), x, select(x != x, x, constant(0.0)))
 
 
 @inline
 def _sign(x, p):
-    return select(x > _c(0.0), _c(1.0), select(x < _c(0.0), _c(-1.0), x))
+    return select(x > constant(0.0), constant(1.0), select(x < constant(0.0), constant(-1.0), x))
 
 
 relu, neg, reciprocal, leaky_relu, elu, selu = (block_of(g) for g in (_relu, _neg, _reciprocal, _leaky_relu, _elu, _selu))

@@ -29,7 +29,7 @@ _FUSED_BYTES = FUSED_WORDS * 8
 @inline
 def argument(arguments, port):
     """The address of an array's record."""
-    return Arguments(arguments).more + port * ARGUMENT_BYTES
+    return Arguments(arguments).arrays + port * ARGUMENT_BYTES
 
 
 @inline

@@ -167,7 +167,7 @@ class Lowering:
 
         Args:
           kernel: "module:name".
-          words: by the names of the kernel's schema, see `kernels.schemas`; parameters of a block as `more`.
+          words: by the names of the kernel's schema, see `kernels.schemas`; those of another schema are `parameters`, `loops` or `ops`.
 
         Raises:
           PlanError: the schema has other words.
@@ -188,7 +188,7 @@ class Lowering:
         loops = [COPY_LOOP.arrange({"size": size, "source_by": s, "target_by": t})
                  for size, s, t in zip(sizes[:outer], from_, to, strict=False)]
         self.emit("copies:copy_deep", (source,), (target,), op="copy", itemsize=target.itemsize, sizes=sizes[outer:],
-                  source_by=from_[outer:], target_by=to[outer:], outer=outer, more=chain.from_iterable(loops))
+                  source_by=from_[outer:], target_by=to[outer:], outer=outer, loops=chain.from_iterable(loops))
 
 
 def copy_words(source: Tensor, target: Tensor) -> dict[str, Any]:

@@ -14,18 +14,15 @@ from cervello.native.fallback.table import symbolic
 from cervello.native.frontend.control_flow import FLOW, RANDOM
 from cervello.native.graph.dims import ROWS, Affine, product, written
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.op_table import REDUCTIONS
+from cervello.native.graph.op_table import REDUCTIONS, UNARY_FLOATS
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
 # Elementwise with broadcasting: rows stay independent, because two axes that depend on N never align.
-ELEMENTWISE = set({
-    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
-    "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dequantize", "Div", "Elu", "Equal", "Erf", "Exp",
-    "Expand", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
-    "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Quantize",
-    "Reciprocal", "Relu", "Requantize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"})
+ELEMENTWISE = {
+    *UNARY_FLOATS, "Add", "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Dequantize", "Div",
+    "Equal", "Expand", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
+    "Not", "Or", "PRelu", "Pow", "Quantize", "Requantize", "Shrink", "Sub", "Sum", "Where", "Xor"}
 # Sums over an axis of both operands: over the batch axis, the result has no batch axis or two, and either is refused.
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 # Moves elements within a row; Reshape is checked separately.

@@ -83,7 +83,7 @@ def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
     n_rows, chunks = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
     releases_gil = program.is_above_gil_threshold(n_rows)
     words = chain.from_iterable((part.address, times) for part, times in flat)
-    header = np.array(abi.PLAN.filled(n_rows=n_rows, releases_gil=releases_gil, n_parts=len(flat), n_chunks=chunks, more=words), np.int64)
+    header = np.array(abi.PLAN.filled(n_rows=n_rows, releases_gil=releases_gil, n_parts=len(flat), n_chunks=chunks, parts=words), np.int64)
     work = program.operations(n_rows)
     helpers = min(threads, chunks) - 1 if work > SPLIT_WORK else 0
     arena_bytes = max(part.arena_bytes for part, _ in flat)

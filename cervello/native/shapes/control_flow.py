@@ -125,8 +125,6 @@ def _loop_begin(node: Node, values: Mapping[str, Value], decomposed: bool) -> li
         _condition(node, condition)
     n_states = node.attributes["states"]
     trip_count = np.array(ENDLESS, I64) if not node.inputs[0] else trips.constant
-    if trip_count is not None and trip_count.size != 1:
-        raise GraphError(f"node {node}: expected a scalar trip count, got {trip_count.size}")
     taken: list[Value] = []
     for name, value in zip(node.outputs[4:], given, strict=True):
         if not decomposed and _unknown(value):

@@ -38,6 +38,7 @@ def _keep(x: Any, y: Any) -> Any:
 
 TRUE: dict[str, Callable[[Any], Any]] = {
     "Relu": lambda x: np.maximum(x, 0), "Tanh": np.tanh, "Sigmoid": scipy.special.expit, "Exp": np.exp, "Log": np.log,
+    "Gelu": lambda x: 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2))),
     "Erf": scipy.special.erf, "Softplus": lambda x: np.logaddexp(x, 0), "Sin": np.sin, "Cos": np.cos,
     "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh,
     "Acosh": np.arccosh, "Atanh": np.arctanh,
@@ -48,7 +49,7 @@ TRUE: dict[str, Callable[[Any], Any]] = {
     "Celu": lambda x: _keep(x, np.maximum(x, 0) + np.minimum(0, np.expm1(x))), "Swish": lambda x: x * scipy.special.expit(x),
     "Selu": _selu, "HardSigmoid": lambda x: np.clip(float(np.float32(0.2)) * x + 0.5, 0, 1),
     "ThresholdedRelu": lambda x: _keep(x, np.where(x > 1, x, 0))}
-_OPSETS = {"Mish": 18, "Swish": 24}
+_OPSETS = {"Gelu": 20, "Mish": 18, "Swish": 24}
 
 
 def _assert_close(found: Any, true: Any, x: Any, relative: float = 2e-6, absolute: float = 1e-44) -> None:
@@ -71,7 +72,7 @@ def test_unary_ops_follow_float64_over_special_and_usual_values(op: str) -> None
     x = np.concatenate([SPECIAL, usual])[:20_000 // 8 * 8].reshape(-1, 8)
     found = Model.load(one(op, rows(8), opset=_OPSETS.get(op, 17))).run({"x0": x})["y0"]
     with np.errstate(all="ignore"):
-        _assert_close(found, TRUE[op](x.astype(np.float64)), x, 4e-6, 1e-6 if op.startswith("Hard") else 1e-44)
+        _assert_close(found, TRUE[op](x.astype(np.float64)), x, 4e-6, 1e-6 if op.startswith(("Hard", "Gelu")) else 1e-44)
 
 
 @pytest.mark.parametrize("op", ["Relu", "Clip", "LeakyRelu", "Tanh", "Abs", "Neg", "Floor", "Sign", "ThresholdedRelu"])

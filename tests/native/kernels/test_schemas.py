@@ -19,7 +19,7 @@ from cervello.errors import PlanError
 from cervello.native import kernels
 from cervello.native.kernels.parameters import PARAMETERS, arrange
 from cervello.native.kernels.schema import SCHEMAS, schema
-from cervello.native.kernels.schemas import MAP1
+from cervello.native.kernels.schemas import MAP_UNARY
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import KERNELS
 
@@ -91,11 +91,11 @@ _WORDS: dict[str, Any] = {"block": 1, "count": 2, "sizes": [3, 4, 5], "source_by
 
 
 def test_words_are_arranged_in_the_kernels_order() -> None:
-    assert MAP1.arrange(dict(reversed(_WORDS.items()))) == list(range(1, 12))
-    assert MAP1.arrange(_WORDS | {"more": [12, 13]}) == list(range(1, 14))
-    assert len(MAP1.arrange(_WORDS)) == MAP1.n_words
-    assert MAP1.layout["source"] == (2, "operand", 0)
-    assert MAP1.layout["target_by"] == (14, "stride", 3)
+    assert MAP_UNARY.arrange(dict(reversed(_WORDS.items()))) == list(range(1, 12))
+    assert MAP_UNARY.arrange(_WORDS | {"parameters": [12, 13]}) == list(range(1, 14))
+    assert len(MAP_UNARY.arrange(_WORDS)) == MAP_UNARY.n_words
+    assert MAP_UNARY.layout["source"] == (2, "operand", 0)
+    assert MAP_UNARY.layout["target_by"] == (14, "stride", 3)
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -104,12 +104,12 @@ def test_words_are_arranged_in_the_kernels_order() -> None:
     (_WORDS | {"sizes": [3, 4]}, "expected 3 words 'sizes', got 2")])
 def test_missing_and_unknown_words_are_refused(words: dict[str, Any], message: str) -> None:
     with pytest.raises(PlanError, match=message):
-        MAP1.arrange(words)
+        MAP_UNARY.arrange(words)
 
 
 def test_parameters_are_refused_by_a_kernel_without_any() -> None:
-    with pytest.raises(PlanError, match="expected words to, got to more"):
-        SCHEMAS["cervello.native.kernels.control_flow:jump"].arrange({"to": 0, "more": [1]})
+    with pytest.raises(PlanError, match="expected words to, got to parameters"):
+        SCHEMAS["cervello.native.kernels.control_flow:jump"].arrange({"to": 0, "parameters": [1]})
 
 
 def test_a_schema_is_known_by_each_of_its_kernels() -> None:

@@ -57,7 +57,7 @@ def test_a_sum_and_its_activation_are_one_step(act: str, width: int) -> None:
         total = c.add("Add", "x", "y")
         return c.model(c.add(act, total, **attributes), *([total] if seen else []))
 
-    graph, given, found = checked(build, ["maps:map2_then"], act)
+    graph, given, found = checked(build, ["maps:binary_activated"], act)
     with np.errstate(all="ignore"):
         total = given["x"] + given["y"]  # rounded once, as the graph has it
         exact = function(total.astype(_F64))
@@ -76,18 +76,18 @@ def test_other_ops_of_two_operands_take_an_activation_too(op: str) -> None:
         made = c.add(op, "x", "y")
         return c.model(c.add("Tanh", made), *([made] if seen else []))
 
-    _, given, found = checked(build, ["maps:map2_then"], op)
+    _, given, found = checked(build, ["maps:binary_activated"], op)
     with np.errstate(all="ignore"):
         exact = np.tanh(OPS[op](given["x"], given["y"]).astype(_F64)).astype(np.float32)
     assert_near(found, exact, 1e-6, op, 1e-6)
 
 
 @pytest.mark.parametrize(("x", "y", "steps"), [
-    (rows(3, 100), rows(1, 100), ["maps:map2_then"]), (rows(3, 100), rows(3, 1), ["maps:map2_then"]),
-    (rows(1, 70), rows(3, 1), ["maps:map2_then"]), (rows(5, 3), rows(1, 3), ["maps:map2", "maps:map1"]),
-    (rows(3, 5), rows(3, 1), ["maps:map2", "maps:map1"]), (rows(2, 40), weights(40), ["maps:map2", "maps:map1"]),
-    (rows(2, 80), weights(80), ["maps:map2_then"]), (rows(9), np.float32(0.5), ["maps:map2_then"]),
-    (rows(4, 8, 9), rows(4, 1, 1), ["maps:map2_then"])], ids=str)
+    (rows(3, 100), rows(1, 100), ["maps:binary_activated"]), (rows(3, 100), rows(3, 1), ["maps:binary_activated"]),
+    (rows(1, 70), rows(3, 1), ["maps:binary_activated"]), (rows(5, 3), rows(1, 3), ["maps:binary", "maps:unary"]),
+    (rows(3, 5), rows(3, 1), ["maps:binary", "maps:unary"]), (rows(2, 40), weights(40), ["maps:binary", "maps:unary"]),
+    (rows(2, 80), weights(80), ["maps:binary_activated"]), (rows(9), np.float32(0.5), ["maps:binary_activated"]),
+    (rows(4, 8, 9), rows(4, 1, 1), ["maps:binary_activated"])], ids=str)
 @pytest.mark.parametrize("swapped", [False, True])
 def test_operands_are_broadcast(x: In, y: In | Array, steps: list[str], swapped: bool) -> None:
     """Short runs leave their activation for a second step, which has all of them side by side."""
@@ -112,7 +112,7 @@ def test_a_sum_that_is_read_elsewhere_stays(reader: str) -> None:
     c = Chain(x=rows(40), y=rows(40))
     total = c.add("Add", "x", "y")
     model = Model.load(c.model(c.add("Tanh", total), total if reader == "output" else c.add("Neg", total)))
-    assert "maps:map2_then" not in kinds(model)
+    assert "maps:binary_activated" not in kinds(model)
 
 
 def test_integers_stay_apart() -> None:
@@ -219,7 +219,7 @@ def test_other_sums_behind_products_are_right(case: str) -> None:
 def test_a_residual_that_is_spread_over_a_sequence_stays_apart() -> None:
     c = Chain(x=rows(5, 24), y=rows(1, 24))
     model = Model.load(c.model(c.add("Add", c.add("MatMul", "x", weights(24, 24)), "y")))
-    assert kinds(model) == ["gemm:gemm", "maps:map2"]
+    assert kinds(model) == ["gemm:gemm", "maps:binary"]
     given = columns(model, 7, special=False)
     (found,) = execute(model, given, range(7)).values()
     assert_near(found, (given["x"].astype(_F64) @ weights(24, 24) + given["y"]).astype(np.float32), 1e-6, "a sequence")
@@ -252,7 +252,7 @@ def test_a_residual_behind_a_convolution_has_its_activation(filters: int) -> Non
         total = c.add("Add", made, "x")
         return c.model(c.add("Relu", total), *([total] if seen else []))
 
-    graph, _, _ = checked(build, [k := kinds(Model.load(build(False)))[0], k, "maps:map2_then"], f"{filters} filters")
+    graph, _, _ = checked(build, [k := kinds(Model.load(build(False)))[0], k, "maps:binary_activated"], f"{filters} filters")
     model = Model.load(graph)
     given = columns(model, 5, special=False)
     (found,) = execute(model, given, range(5)).values()
@@ -266,4 +266,4 @@ def test_statistics_of_a_batch_take_an_activation() -> None:
         made = c.add("BatchNormalization", c.add("Abs", "x"), scale, shift, mean, np.abs(weights(3, seed=4)) + np.float32(0.1))
         return c.model(c.add("Relu", made), *([made] if seen else []))
 
-    checked(build, ["maps:map1", "maps:map2", "maps:map2_then"], "BatchNormalization")
+    checked(build, ["maps:unary", "maps:binary", "maps:binary_activated"], "BatchNormalization")

@@ -47,7 +47,7 @@ _LIMITED = {"Clip": _clip}
 CASES = [Case(op, _LIMITED.get(op) or partial(_unary, op), positive=op in _POSITIVE, foreign=op not in _FOREIGN_UNKNOWN)
          for op in UNARY]
 CASES += [
-    Case("Gelu", partial(_unary, "Gelu")), Case("Gelu-tanh", partial(_unary, "Gelu", approximate="tanh")),
+    Case("Gelu-tanh", partial(_unary, "Gelu", approximate="tanh")),
     Case("LeakyRelu-alpha", partial(_unary, "LeakyRelu", alpha=0.3)), Case("Elu-alpha", partial(_unary, "Elu", alpha=0.4)),
     Case("Celu-alpha", partial(_unary, "Celu", alpha=0.4)), Case("HardSigmoid-alpha", partial(_unary, "HardSigmoid", alpha=0.4, beta=0.1)),
     Case("Clip-low", lambda w: one("Clip", rows(w), np.float32(-0.25))),

@@ -124,7 +124,7 @@ def test_a_rectifier_of_masks_is_one_step_with_the_bits_of_relu() -> None:
     masked, plain = (Chain(x=rows(33)) for _ in range(2))
     whole = Model.load(masked.model(_masked_rectifier(masked, "x")))
     relu = Model.load(plain.model(plain.add("Relu", "x")))
-    assert kinds(whole) == kinds(relu) == ["maps:map1"]
+    assert kinds(whole) == kinds(relu) == ["maps:unary"]
     given = columns(whole, 9, special=False)
     given["x"][0, :4] = np.nan, np.inf, -1e-45, 3e38
     found, expected = (next(iter(execute(model, given, range(9)).values())) for model in (whole, relu))

@@ -19,7 +19,7 @@ def _linear(o: Operands) -> None:
     shape, scale = o.shape(0), o.shape(1)
     block = o.at_least("block_size", 0, 0)
     zeros = o.shape_or_none(2)
-    if zeros is not None and product_or_none(zeros) != product_or_none(scale):
+    if zeros not in (None, scale) and not (product_or_none(scale) == 1 and zeros in ((), (1,))):
         o.fail(f"zero points of shape {written(scale)}", written(zeros))
     if product_or_none(scale) == 1 and not block:
         return

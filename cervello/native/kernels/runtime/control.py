@@ -5,15 +5,11 @@ If the check refuses an array, its index is returned, and Python takes the gener
 
 from __future__ import annotations
 
-import numpy as np
-
 from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import call_c_1, call_kernel, copy_row, word, write_f32, write_i64
-from cervello.native.kernels.abi import FUSED_FILL, FUSED_GATHER, FUSED_NOISE, FUSED_START
-from cervello.native.kernels.random import fill_rows
+from cervello.codegen.memory import call_c_1, call_kernel, word, write_i64
 from cervello.native.kernels.runtime.arguments import check_arguments, count_references, find_by_name, find_in_order, make_outputs
 from cervello.native.kernels.runtime.execution import execute
-from cervello.native.kernels.views import Arguments, Context, FusedOp, Plan, argument, column, fused_op
+from cervello.native.kernels.views import Arguments, Context, Plan, argument
 from cervello.noise.layout import DATA, TYPE
 
 
@@ -36,29 +32,6 @@ def run(ctx, plan, n, objects, n_objects):
         if status != 0:
             return status
     return execute(ctx, plan, first) if plan != 0 else 0
-
-
-@noinline
-def _run_ops_before(ctx, n_rows):
-    """Runs the wrappers' fused ops that fill inputs, before a run."""
-    context = Context(ctx)
-    slots, steps = context.slots, context.steps
-    for m in range(context.n_fused_ops):
-        at = fused_op(ctx, m)
-        op, target = FusedOp(at), column(ctx, at)
-        kind, row_bytes, address = op.kind, op.row_bytes, op.address
-        if kind == FUSED_GATHER:
-            for i in range(n_rows):
-                copy_row(target + i * row_bytes, address + word(slots, i) * row_bytes, row_bytes)
-        elif kind == FUSED_FILL:
-            for i in range(n_rows):
-                copy_row(target + i * row_bytes, address, row_bytes)
-        elif kind == FUSED_START:
-            for i in range(n_rows):
-                write_f32(target, i, np.float32(1.0) if word(steps, word(slots, i)) == 0 else np.float32(0.0))
-        elif kind == FUSED_NOISE:
-            fill_rows(ctx, address, op.more, target, n_rows, 0)
-    return 0
 
 
 @noinline
@@ -92,8 +65,8 @@ def _run_checked(ctx, plan, n, objects, n_objects):
         if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == Arguments(context.arguments).array_type:
             flags = word(word(objects, 5) + DATA, 0)
         context.deterministic = flags
-    if has_ops:
-        _run_ops_before(ctx, n)
+    if has_ops and context.fill_inputs != 0:
+        call_kernel(context.fill_inputs, ctx, n)
     status = execute(ctx, plan, 0) if plan != 0 else 0
     if has_ops:
         if status == 0 and context.run_links != 0:

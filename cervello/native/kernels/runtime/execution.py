@@ -78,7 +78,7 @@ def _run_chunks(ctx, plan, first):
     if n_parts == 0:
         return run_chunk(ctx, arguments, plan, first)
     for p in range(n_parts):
-        part = Part(facts.more + p * PART_BYTES)
+        part = Part(facts.parts + p * PART_BYTES)
         chunk = part.plan
         for _ in range(part.repetitions):
             if limited and first > 0:

@@ -28,7 +28,7 @@ def _claim(job, ctx):
     j = Job(job)
     arguments, facts = Context(j.context).arguments, Plan(j.plan)
     n_chunks = facts.n_chunks
-    at, begin, first = facts.more, 0, 0  # address, first chunk and first row of the part that contains the claimed chunk
+    at, begin, first = facts.parts, 0, 0  # address, first chunk and first row of the part that contains the claimed chunk
     while True:
         claimed = add(j.next_at, 0, 1)
         if claimed >= n_chunks:
@@ -98,7 +98,7 @@ def run_worker(worker):
 def run_parallel(job):
     """Runs a job with its workers; returns 0, or the status of a failed chunk, as from `run_steps`."""
     j = Job(job)
-    ctx, n_workers, workers = j.context, j.n_workers, j.more
+    ctx, n_workers, workers = j.context, j.n_workers, j.workers
     thread = call_c_0(Context(ctx).save_thread)
     store(j.status_at, 0, 0)
     store(j.next_at, 0, 0)

@@ -7,6 +7,7 @@ from typing import Any
 from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
+from cervello.native.kernels.schema import PREFIX
 from cervello.native.kernels.schemas import ATTEND_OP
 from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, leading_strides, padded
@@ -15,8 +16,6 @@ from cervello.native.lowering.registry import lowers
 from cervello.native.lowering.rules.elementwise import BINARY
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
 from cervello.native.passes.fusion import MOST_OPS
-
-_K = "cervello.native.kernels."
 
 
 @lowers("Attend")
@@ -34,7 +33,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
     m, n, d, dv = (int(size) for size in (*shape[-2:], q.shape[-1], v.shape[-1]))
     ops: list[Any] = []
     for (op, on_left), each, step in zip(node.attributes["ops"], operand_strides, steps[4:], strict=True):
-        ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
+        ops += ATTEND_OP.arrange({"block": Address(f"{PREFIX}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
                                   "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
     transposed, in_one_block = row_scratch(n), m <= SCORE_ROWS  # rows are transposed where the keys were, or behind the scores
@@ -46,7 +45,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
         "attention:attend", (q, k, v, *others, *unused), (target,), scratch, sizes=sizes, q_by=steps[0], k_by=steps[1], v_by=steps[2],
         out_by=steps[3], m=m, n=n, d=d, dv=dv, q_row=q.strides[-2], k_row=k.strides[-2], k_column=k.strides[-1], v_row=v.strides[-2],
         v_column=v.strides[-1], out_row=target.strides[-2], d_segments=segments_for(d, n), n_segments=segments_for(n, dv),
-        zeros=Weight(padded_bias(None, max(n, dv))), n_ops=len(others), softmax=Address(_K + "normalize_last:softmax"), more=ops)
+        zeros=Weight(padded_bias(None, max(n, dv))), n_ops=len(others), softmax=Address(PREFIX + "normalize_last:softmax"), ops=ops)
 
 
 def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     (sh, sw), (ph, pw) = rows_and_columns(found.strides, 1), rows_and_columns(found.pads, 0)
     common = {"images": source.shape[0], "groups": groups, "channels": w.shape[1], "filters": filters, "k": k, "height": height,
               "width": width, "out_height": out_height, "out_width": out_width, "ph": ph, "pw": pw, "x_by": _planar(source),
-              "y_by": _planar(target), "prefetches": prefetches, "activation": Address(block) if block else 0, "more": parameters}
+              "y_by": _planar(target), "prefetches": prefetches, "activation": Address(block) if block else 0, "parameters": parameters}
     if pixels_plan.cycles(filters, k) <= filters_plan.cycles(filters, k):
         yh, yw = _planar(target)[2:]
         direct = yw == 4 and (out_height == 1 or (pixels_plan.columns == out_width and yh == out_width * 4))

@@ -12,8 +12,10 @@ from cervello.codegen.bits import float_word
 from cervello.native.fallback.table import NUMPY
 from cervello.native.graph.dtypes import BOOL, F32, I32, I64, Array
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import UNARY_FLOATS
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.kernels.parameters import arrange
+from cervello.native.kernels.schema import PREFIX
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
@@ -21,7 +23,6 @@ from cervello.native.lowering.rules.layouts import in_order_of_operand
 from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
-_K = "cervello.native.kernels."
 Parameters = Callable[[Lowering, Node], dict[str, Any]]  # by name
 Activation = tuple[str, list[Any]]  # a block and its parameters
 _LONG = 64  # least float32 of a run for a fused activation; shorter runs waste lanes, so the activation is a separate step
@@ -42,10 +43,7 @@ def _bounds(lowering: Lowering, node: Node, info: Any, word: Callable[[Any], int
     return words
 
 
-UNARY = {
-    **{op: op.lower() for op in ("Relu", "Tanh", "Sigmoid", "Exp", "Log", "Erf", "Softplus", "Sin", "Cos", "Mish", "Tan", "Asin", "Acos",
-                                 "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Sqrt", "Floor", "Ceil", "Neg", "Reciprocal", "Sign",
-                                 "Softsign", "Clip", "Elu", "Celu", "Swish", "Selu")},
+UNARY = {op: op.lower() for op in UNARY_FLOATS} | {
     "Abs": "abs_", "Round": "round_", "HardSwish": "hard_swish", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid",
     "ThresholdedRelu": "thresholded_relu"}  # blocks of float32
 _PARAMETERS: dict[str, Parameters] = {
@@ -59,9 +57,9 @@ def activation(lowering: Lowering, node: Node) -> Activation | None:
     """The block and parameters of an elementwise float32 node; None for any other node."""
     if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
         return None
-    if node.op == "Gelu":
-        return _K + ("unary:gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "unary:gelu"), []
     block, parameters = UNARY.get(node.op), _PARAMETERS.get(node.op)
+    if node.attributes.get("approximate", "none") == "tanh":
+        block = "gelu_tanh"
     if block is None:
         return None
     try:
@@ -70,7 +68,7 @@ def activation(lowering: Lowering, node: Node) -> Activation | None:
         return None
     if ":" in block:  # a user's block takes its parameters in the order of their names
         return block, list(words.values())
-    return f"{_K}unary:{block}", arrange(f"{_K}unary:{block}", **words)
+    return f"{PREFIX}unary:{block}", arrange(f"{PREFIX}unary:{block}", **words)
 
 
 def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | None]:
@@ -97,8 +95,8 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
     if not sizes:
         sizes, steps = [1], [[source.itemsize], [target.itemsize]]
     sizes, (from_, to) = padded(sizes, steps, 4)
-    lowering.emit("maps:map1", (source,), (target,), block=Address(block), count=sizes[3], sizes=sizes[:3], source_by=from_[:3],
-                  target_by=to[:3], more=parameters)
+    lowering.emit("maps:unary", (source,), (target,), block=Address(block), count=sizes[3], sizes=sizes[:3], source_by=from_[:3],
+                  target_by=to[:3], parameters=parameters)
 
 
 def _has_inner_gaps(target: Tensor) -> bool:
@@ -110,12 +108,12 @@ def _has_inner_gaps(target: Tensor) -> bool:
 _WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu", "Clip": "clip"}
 
 
-@lowers(*UNARY, "Gelu")
+@lowers(*UNARY)
 def _lower_unary(lowering: Lowering, node: Node) -> None:
     found, dtype = activation(lowering, node), lowering.dtype(node.inputs[0])
     kind = {I64: "i64", I32: "i32"}.get(dtype)
     if found is None and kind is not None and node.op in _WHOLE_UNARY:
-        block = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}"
+        block = f"{PREFIX}integers:{_WHOLE_UNARY[node.op]}_{kind}"
         found = block, arrange(block, **(_bounds(lowering, node, np.iinfo(dtype), int) if node.op == "Clip" else {}))
     if found is None:
         raise NoKernelError(f"no kernel for {dtype} or for these operands")
@@ -144,13 +142,13 @@ def _applied(reference: str, x: Array, parameters: Sequence[float]) -> Array:
 @lowers("Not")
 def _not(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
-    emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
+    emit_map(lowering, PREFIX + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
 
 
 @lowers("IsNaN", "IsInf")
 def _is_nan_or_inf(lowering: Lowering, node: Node) -> None:
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
-    block = _K + ("unary:is_nan" if node.op == "IsNaN" else "unary:is_inf")
+    block = PREFIX + ("unary:is_nan" if node.op == "IsNaN" else "unary:is_inf")
     words = {} if node.op == "IsNaN" else {side: int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")}
     emit_map(lowering, block, source, lowering.output(name, contiguous=False), arrange(block, **words))
 
@@ -174,9 +172,9 @@ def _cast(lowering: Lowering, node: Node) -> None:
         raise NoKernelError(f"float64 to {dtype}, which would round twice")
     if _HALVES & set(kinds) and "f32" not in kinds:
         wide = lowering.scratch(source.shape, F32)
-        emit_map(lowering, f"{_K}casts:{kinds[0]}_to_f32", source, wide, [])
+        emit_map(lowering, f"{PREFIX}casts:{kinds[0]}_to_f32", source, wide, [])
         kinds, source = ("f32", kinds[1]), wide
-    emit_map(lowering, f"{_K}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
+    emit_map(lowering, f"{PREFIX}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
 
 
 _FLOATS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",
@@ -219,12 +217,14 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     broadcast_mask = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
     words: dict[str, Any] = {f"{name}_by": step[:3] for name, step in zip((*"abc"[:len(operands)], "target"), steps, strict=True)}
-    words |= {"block": Address(_K + block), "count": sizes[3], "sizes": sizes[:3]}
+    words |= {"block": Address(PREFIX + block), "count": sizes[3], "sizes": sizes[:3]}
     short_rows = isinstance(sizes[3], int) and sizes[3] < _LONG and sizes[:3] != [1, 1, 1]
     if act is not None and not short_rows:
-        lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
+        lowering.emit("maps:binary_activated", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]),
+                      parameters=act[1])
         return
-    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=arrange(_K + block, mask=broadcast_mask, **parameters))
+    kernel = "maps:binary" if len(operands) == 2 else "maps:ternary"
+    lowering.emit(kernel, operands, (target,), **words, parameters=arrange(PREFIX + block, mask=broadcast_mask, **parameters))
     if act is not None:
         emit_map(lowering, act[0], target, target, act[1])
 

@@ -55,7 +55,7 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, 
     block, parameters = act or (None, [])
     words: dict[str, Any] = {
         "bias": Weight(padded_bias(bias, width)), "rows": rows, "k": k, "width": width, "lda": lda, "ldc": ldc,
-        "activation": Address(block) if block else 0, "more": parameters}
+        "activation": Address(block) if block else 0, "parameters": parameters}
     if _uses_gemv(k, width):
         columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
         columns[:width, :k] = w.T

@@ -16,13 +16,13 @@ from cervello.native.graph.dtypes import F32, I32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, reshaped
 from cervello.native.kernels.parameters import arrange
+from cervello.native.kernels.schema import PREFIX
 from cervello.native.kernels.sizes import SHORT_ROW, row_scratch
 from cervello.native.lowering.loop_nests import collapse, fixed, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.shapes.rules.basic import axis_of
 
-_K = "cervello.native.kernels."
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
@@ -40,14 +40,14 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
-    words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
-                             "more": arrange(_K + block, **parameters)}
+    words: dict[str, Any] = {"block": Address(PREFIX + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
+                             "parameters": arrange(PREFIX + block, **parameters)}
     if block in ("normalize_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "normalize_last:softmax", "normalize_last:layer_norm"):
         kernel = f"reduce_batched:{block.partition(':')[2]}"
     else:
-        lowering.emit("maps:map1", (source,), (target,), **words)
+        lowering.emit("maps:unary", (source,), (target,), **words)
         return
     scratch = row_scratch(count if not isinstance(count, Affine) else SHORT_ROW + 1)
     lowering.emit(kernel, (source,), (target,), (lowering.scratch((scratch,), F32),), **words)

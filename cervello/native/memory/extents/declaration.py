@@ -31,7 +31,7 @@ KERNELS: dict[str, Bounds] = {}
 
 def kernel(references: str) -> Callable[[Bounds], Bounds]:
     """Declares the extents of kernels "module:name …", whose words are in `native.kernels.schemas`. The decorated function maps the words
-    at one N, with parameters as `more` and N as `n_rows`, to byte ranges relative to operands and constants. Those that it does not return
+    at one N, with N as `n_rows`, to byte ranges relative to operands and constants. Those that it does not return
     are not accessed."""
     def declare(bounds: Bounds) -> Bounds:
         KERNELS.update((PREFIX + reference, bounds) for reference in references.split())
@@ -41,7 +41,7 @@ def kernel(references: str) -> Callable[[Bounds], Bounds]:
 
 
 def values(schema: Schema, words: Sequence[Any], n_rows: int) -> SimpleNamespace:
-    """A step's words by name, for N = n_rows; parameters as `more`.
+    """A step's words by name, for N = n_rows.
 
     Raises:
       PlanError: a word is missing or of another kind.
@@ -55,7 +55,9 @@ def values(schema: Schema, words: Sequence[Any], n_rows: int) -> SimpleNamespace
         else:
             setattr(found, field.name, _value(field, words[at], n_rows))
         at += field.count or 1
-    found.more, found.n_rows = words[at:], n_rows
+    found.n_rows = n_rows
+    if schema.more:
+        setattr(found, schema.more, words[at:])
     return found
 
 

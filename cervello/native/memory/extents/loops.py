@@ -31,22 +31,22 @@ def in_place_activation(w: Any) -> None:
     """Checks an activation of a product or convolution: it must run in place on the written elements."""
     if w.activation is not None:
         expect(w.activation.elementwise, "an activation that maps float32 elements", w.activation)
-        block_spans(w.activation, 1, 0, w.more)
+        block_spans(w.activation, 1, 0, w.parameters)
 
 
 def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any] | None = None) -> Mapping[str, Span]:
     """A block over the elements of these operands, in the loops around it; `parameters`: of the block, those of the step by default."""
-    found = block_spans(w.block, len(sources), w.count, w.more if parameters is None else parameters)
+    found = block_spans(w.block, len(sources), w.count, w.parameters if parameters is None else parameters)
     spans = zip(("target", *sources), found, strict=True)
     return {name: covered(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
 
 
-for _name, _sources in (("map1", ["source"]), ("map2", "ab"), ("map3", "abc")):
+for _name, _sources in (("unary", ["source"]), ("binary", "ab"), ("ternary", "abc")):
     kernel(f"maps:{_name}")(partial(_mapped, sources=_sources))
 
 
-@kernel("maps:map2_then")
-def _map2_then(w: Any) -> Mapping[str, Span]:
+@kernel("maps:binary_activated")
+def _binary_activated(w: Any) -> Mapping[str, Span]:
     expect(w.block.elementwise, "a block on float32", w.block)
     in_place_activation(w)
     return _mapped(w, "ab", [w.mask])
@@ -54,7 +54,7 @@ def _map2_then(w: Any) -> Mapping[str, Span]:
 
 def _batched_rows(w: Any, result: Span) -> Mapping[str, Span]:
     """Extents of a kernel that reads rows of `count` float32 and writes `result` for each, sixteen rows at a time or with the block."""
-    target, source = block_spans(w.block, 1, w.count, w.more)
+    target, source = block_spans(w.block, 1, w.count, w.parameters)
     return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
             "target": covered(joined(target, result), w.sizes, w.target_by), "transposed": dense(row_scratch(w.count) * 4)}
 
@@ -106,8 +106,8 @@ def _copy(w: Any) -> Mapping[str, Span]:
 
 @kernel("copies:copy_deep")
 def _copy_deep(w: Any) -> Mapping[str, Span]:
-    expect(len(w.more) == COPY_LOOP.n_words * w.outer, "a size and two strides for each outer loop", len(w.more))
-    loops = repeated(COPY_LOOP, w.more, w.n_rows)
+    expect(len(w.loops) == COPY_LOOP.n_words * w.outer, "a size and two strides for each outer loop", len(w.loops))
+    loops = repeated(COPY_LOOP, w.loops, w.n_rows)
     sizes = [loop.size for loop in loops]
     source, target = copied(w)
     return {"source": covered(source, sizes, [loop.source_by for loop in loops]),

@@ -65,7 +65,7 @@ def _product(w: Any) -> Mapping[str, Span]:
 def _attend(w: Any) -> Mapping[str, Span]:
     expect(w.softmax is BLOCKS[_SOFTMAX], "the block of a softmax", w.softmax)
     n_words = w.n_ops * ATTEND_OP.n_words
-    expect(w.n_ops <= 4 and len(w.more) >= n_words, "up to 4 ops with their words", w.n_ops)
+    expect(w.n_ops <= 4 and len(w.ops) >= n_words, "up to 4 ops with their words", w.n_ops)
     keys, values = packed(w.d, w.n, w.d_segments), packed(w.n, w.dv, w.n_segments)
     free = row_scratch(w.n) * 4
     rows = min(SCORE_ROWS, w.m)
@@ -77,7 +77,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
         "out": covered(dense(w.dv * 4), [w.m, *w.sizes], [w.out_row, *w.out_by]),
         "keys": dense(max(keys[1] if keys else 0, free if w.m <= SCORE_ROWS else 0)), "values": values, "scores": dense(scores),
         "zeros": dense(max(_columns(w.n, w.d_segments), _columns(w.dv, w.n_segments)) * 4)}
-    for name, op in zip(("first", "second", "third", "fourth"), repeated(ATTEND_OP, w.more[:n_words], w.n_rows), strict=False):
+    for name, op in zip(("first", "second", "third", "fourth"), repeated(ATTEND_OP, w.ops[:n_words], w.n_rows), strict=False):
         found[name] = _operand(w, op)
     return found
 

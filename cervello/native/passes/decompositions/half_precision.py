@@ -10,18 +10,16 @@ from dataclasses import replace
 from cervello.native.fallback.precision import HALF_TYPES
 from cervello.native.frontend.control_flow import RANDOM
 from cervello.native.graph.dtypes import F32
+from cervello.native.graph.op_table import REDUCTIONS, UNARY_FLOATS
 from cervello.native.passes.graph_builder import GraphBuilder, Results, applied, register_first
 
 _OPS = (
-    "Abs", "Acos", "Acosh", "Add", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention", "AveragePool", "BatchNormalization",
-    "Bernoulli", "Ceil", "Celu", "Clip", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum", "Div", "Einsum", "Elu", "Equal", "Erf", "Exp",
-    "Floor", "GRU", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid",
-    "HardSwish", "InstanceNormalization", "IsInf", "IsNaN", "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log",
-    "LogSoftmax", "LpNormalization", "MatMul", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul",
-    "Multinomial", "Neg", "PRelu", "Pow", "RMSNormalization", "RNN", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax",
-    "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "TopK", "Upsample")
+    *UNARY_FLOATS, *REDUCTIONS, "Add", "ArgMax", "ArgMin", "Attention", "AveragePool", "BatchNormalization", "Bernoulli", "Conv",
+    "ConvTranspose", "CumSum", "Div", "Einsum", "Equal", "GRU", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
+    "GroupNormalization", "InstanceNormalization", "IsInf", "IsNaN", "LSTM", "LayerNormalization", "Less", "LessOrEqual", "LogSoftmax",
+    "LpNormalization", "MatMul", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mod", "Mul", "Multinomial", "PRelu", "Pow",
+    "RMSNormalization", "RNN", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Resize", "Shrink", "Softmax",
+    "Sub", "Sum", "TopK", "Upsample")
 
 
 def _in_float32(s: GraphBuilder) -> Results:

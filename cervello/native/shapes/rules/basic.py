@@ -16,7 +16,7 @@ from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.dims import Dim, Shape, written
 from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
-from cervello.native.graph.op_table import REDUCTIONS, registers
+from cervello.native.graph.op_table import REDUCTIONS, UNARY_FLOATS, registers
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
@@ -87,11 +87,8 @@ def axis_of(node: Node, axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
-@rule("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Neg", "Sqrt", "Abs", "Elu", "Selu", "Celu", "LeakyRelu", "ThresholdedRelu", "Softplus",
-      "Softsign", "Mish", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Floor",
-      "Ceil", "Round", "Sign", "Reciprocal", "Not", "Identity", "Clip", "Softmax", "LogSoftmax", "InstanceNormalization", "LpNormalization",
-      "CumSum", "Hardmax", "LRN", "Swish", "Trilu", "ScatterElements", "ScatterND", "MeanVarianceNormalization", "ReverseSequence",
-      "GroupNormalization", "Asinh", "Acosh", "Atanh", "Shrink", "Scatter")
+@rule(*UNARY_FLOATS, "Not", "Identity", "Softmax", "LogSoftmax", "InstanceNormalization", "LpNormalization", "CumSum", "Hardmax", "LRN",
+      "Trilu", "ScatterElements", "ScatterND", "MeanVarianceNormalization", "ReverseSequence", "GroupNormalization", "Shrink", "Scatter")
 def _same(node: Node, x: Value, *rest: Value | None) -> Result:
     return [(shape_of(x), dtype_of(x))]
 

@@ -1,0 +1,73 @@
+"""Libraries of numba that are optimised once per kernel: with all functions that the kernel calls, after they are linked.
+
+numba optimises each function, with all that it calls, and emits its machine code before its caller is compiled. A function four calls below
+a kernel is thus optimised five times, and only the last result is used. Here a function stays as it was lowered until `optimise`.
+
+A user's own function that a kernel calls may also be called from Python. It has a wrapper for that, and is compiled as usual.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import cache
+
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+_WRAPPER = "_ZN7cpython"  # how the names of wrappers for Python begin
+
+
+class KernelLibrary(JITCodeLibrary):
+    """The code of one function and of those that it calls."""
+
+    def _has_wrapper(self) -> bool:
+        return any(function.name.startswith(_WRAPPER) and not function.is_declaration for function in self._final_module.functions)
+
+    def _optimize_functions(self, module: object) -> None:
+        """Leaves a function as it was lowered."""
+
+    def _optimize_final_module(self) -> None:
+        if self._has_wrapper():
+            self.optimise()
+
+    def _finalize_final_module(self) -> None:
+        if self._has_wrapper():
+            super()._finalize_final_module()
+        self._finalized = True
+
+    def optimise(self) -> None:
+        """Optimises the linked code."""
+        super()._optimize_functions(self._final_module)
+        super()._optimize_final_module()
+
+    def emit_object(self) -> bytes:
+        """The relocatable object code."""
+        return bytes(self._codegen._tm.emit_object(self._final_module))
+
+
+class _Codegen(JITCPUCodegen):
+    _library_class = KernelLibrary
+
+    def set_env(self, name: str, environment: object) -> None:
+        """Stores a function's environment, if it is in memory."""
+        if self._engine.is_symbol_defined(name):
+            super().set_env(name, environment)
+
+
+@cache
+def _codegen() -> _Codegen:
+    return _Codegen("cervello")
+
+
+@contextlib.contextmanager
+def kernel_libraries() -> Iterator[None]:
+    """Within the block, numba makes a `KernelLibrary` for each function; other threads wait with compiling."""
+    with global_compiler_lock:
+        context = cpu_target.target_context
+        previous, context._internal_codegen = context._internal_codegen, _codegen()
+        try:
+            yield
+        finally:
+            context._internal_codegen = previous

@@ -1,0 +1,38 @@
+"""Kernels are optimised once, with what they call; functions that Python may call as well are compiled as numba does it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
+
+sys.path.insert(0, str(Path(__file__).parent))  # kernels are found by module name
+
+import library_kernels
+
+from cervello.codegen import compiler, entry
+
+
+def test_a_kernel_is_optimised_once_with_all_that_it_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[str] = []
+    optimise = CPUCodeLibrary._optimize_final_module
+    monkeypatch.setattr(CPUCodeLibrary, "_optimize_final_module", lambda self: (passes.append(self.name), optimise(self)))
+    compiler.compile_object("library_kernels:nested")
+    assert passes == ["nested"]
+
+
+def test_a_users_function_in_a_kernel_can_still_be_called_from_python() -> None:
+    numbers = np.array([1.5, -2.0])
+    assert entry.fastcall_ints("library_kernels:doubled")(numbers.ctypes.data) == 0
+    assert numbers.tolist() == [3.0, -2.0]
+    assert library_kernels.twice(4.0) == 8.0
+
+
+def test_numba_compiles_other_functions_as_before() -> None:
+    compiler.compile_object("library_kernels:nested")
+    own = numba.njit("int64(int64)")(lambda x: x + 1)
+    assert type(own.overloads[own.signatures[0]].library) is JITCodeLibrary
