@@ -38,7 +38,7 @@ class LogFile:
             if self.cut_bytes:
                 os.ftruncate(self._file, self.n_bytes)
             if not self.n_bytes:
-                self._append(frames.FILE_HEAD)
+                self._append(frames.FILE_HEADER)
         except BaseException:
             os.close(self._file)
             raise
@@ -56,10 +56,10 @@ class LogFile:
         """Bytes of whole frames at the start of the file, and bytes after them."""
         n_bytes = os.fstat(self._file).st_size
         with open(self.path, "rb") as file:
-            if not frames.check_file_head(file, self.path):
+            if not frames.check_file_header(file, self.path):
                 return 0, n_bytes
-            whole = len(frames.FILE_HEAD)
-            for whole, _ in frames.bodies(file, self.path, n_bytes, skip=True):  # noqa: B007, the last one counts
+            whole = len(frames.FILE_HEADER)
+            for whole, _ in frames.read_bodies(file, self.path, n_bytes, skip=True):  # noqa: B007, the last one counts
                 pass
         return whole, n_bytes - whole
 
@@ -69,8 +69,8 @@ class LogFile:
         Raises:
           InputError: the record is too long. RecordingError: it cannot be written; the file is unchanged.
         """
-        if len(body) > frames.LONGEST:
-            raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.LONGEST} bytes, got {len(body)}; "
+        if len(body) > frames.MAX_BODY_BYTES:
+            raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.MAX_BODY_BYTES} bytes, got {len(body)}; "
                              "give fewer rows at a time")
         self._append(frames.frame(body))
 
