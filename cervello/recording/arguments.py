@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,12 @@ def decision_columns(n: int, action: Tree, log_prob: Any, deterministic: Any, pr
         if tree is not None:
             found |= as_columns(tree, n, (name,))
     if log_prob is not None:
-        given = np.asarray(log_prob).dtype
-        found["log_prob",] = scalar_column("log_prob", log_prob, n, given if given in (np.float32, np.float64) else np.float64)
+        dtype = _as_array("log_prob", log_prob).dtype
+        found["log_prob",] = scalar_column("log_prob", log_prob, n, dtype if dtype in (np.float32, np.float64) else np.float64)
     if source is not None:
-        numbers = _source(source) if isinstance(source, str) else [_source(each) for each in source]
+        given = source.tolist() if isinstance(source, np.ndarray) else source
+        is_column = isinstance(given, Iterable) and not isinstance(given, str)
+        numbers = [_source(each) for each in given] if is_column else _source(given)
         found["source",] = scalar_column("source", numbers, n, np.uint8)
     given_scalars = {"deterministic": deterministic, "overridden": overridden, "version": version, "stream": stream, "tick": tick}
     for name, value in given_scalars.items():
@@ -58,13 +60,27 @@ def count_rows(observation: Tree) -> int:
     return len(first)
 
 
+def check_count(n: Any) -> int:
+    """A number of episodes.
+
+    Raises:
+      InputError: it is no whole number of at least 0.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+        raise InputError(f"recording, 'n': expected a number from 0, got {n!r}; say how many begin")
+    return int(n)
+
+
 def as_handles(episodes: Any) -> Array:
     """[n] int64.
 
     Raises:
       InputError: an element is no handle.
     """
-    found = np.asarray(episodes)
+    try:
+        found = np.asarray(episodes)
+    except ValueError as error:
+        raise InputError("recording, 'episodes': expected the handles that begin gave, [n] int64, got a ragged sequence") from error
     if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
         raise InputError(f"recording, 'episodes': expected the handles that begin gave, [n] int64, got {found.shape} {found.dtype}")
     return np.ascontiguousarray(found, "<i8")
@@ -78,11 +94,11 @@ def scalar_column(name: str, value: Any, n: int, dtype: Any) -> Array:
     Raises:
       InputError: another number of rows, or another kind of values.
     """
-    array = np.asarray(value)
+    array = _as_array(name, value)
     if array.dtype.kind in "fO" and dtype is np.uint64 and all(type(each) is int for each in np.ravel(np.array(value, object))):
         array = np.array(value, object)  # numpy takes a list of ints for floats when only some are above 2**63
         array = array.astype(np.uint64 if array.size and array.min() >= 0 and array.max() < 2**64 else object)
-    if dtype is None and array.ndim and array.dtype.kind == "U" and any(isinstance(each, int) for each in value):
+    if dtype is None and array.ndim and array.dtype.kind == "U" and not all(isinstance(each, str) for each in value):
         raise InputError(f"recording, {name!r}: expected ints or strings, got both; begin them in two calls")
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     fits = array.dtype.kind in ("iuU" if dtype is None else _ACCEPTED_KINDS[wanted.kind])
@@ -91,12 +107,21 @@ def scalar_column(name: str, value: Any, n: int, dtype: Any) -> Array:
         raise InputError(f"recording, {name!r}: expected ({n},) {what}, got {array.shape} {array.dtype}; give a scalar per row")
     if wanted.kind == "u" and array.dtype.kind == "i" and (array < 0).any():
         raise InputError(f"recording, {name!r}: expected numbers of at least 0, got {array.min()}")
+    if wanted.kind == "i" and array.dtype.kind == "u" and (array > np.iinfo(wanted).max).any():
+        raise InputError(f"recording, {name!r}: expected numbers that {wanted} holds, got {array.max()}")
     repeated = array if array.ndim else np.full(n, array)
     return np.ascontiguousarray(repeated, wanted.newbyteorder("<"))
 
 
+def _as_array(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"recording, {name!r}: expected one scalar per row, got a ragged sequence") from error
+
+
 def _source(given: Any) -> int:
-    if given not in SOURCES:
+    if not isinstance(given, str) or given not in SOURCES:
         raise InputError(f"recording, 'source': expected one of {sorted(SOURCES)}, got {given!r}")
     return SOURCES[given]
 

@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.arguments import as_handles, count_rows, decision_columns, scalar_column
+from cervello.recording.arguments import as_handles, check_count, count_rows, decision_columns, scalar_column
 from cervello.recording.log_file import LogFile
 from cervello.recording.open_episodes import DECISIONS, STEPS, OpenEpisodes, slots_of
 from cervello.recording.records import Kind, encode_record
@@ -102,8 +102,7 @@ class Writer:
         Raises:
           InputError: columns that do not fit. RecordingError: the file cannot be written, or the writer is closed.
         """
-        if n is None:
-            n = count_rows(observation)
+        n = count_rows(observation) if n is None else check_count(n)
         found: Columns = {}
         if observation is not None:
             found |= as_columns(observation, n, ("observation",))
