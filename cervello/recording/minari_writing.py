@@ -76,18 +76,7 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
         if space is None:
             raise InputError(f"to_minari, {name}: expected a space, got none recorded; give {name[:-1]}_space=")
     selected = _Selection(source, unfinished == "truncate", None if agents is None else frozenset(agents))
-    tree = InfoTree()
-    n_episodes = n_steps = 0
-    for episode in selected:
-        where = f"to_minari, episode {episode.id}"
-        _check_space(spaces["observations"], episode.observations, len(episode) + 1, f"{where}, observations")
-        _check_space(spaces["actions"], episode.actions, len(episode), f"{where}, actions")
-        tree.add(to_infos(episode), where)
-        n_episodes += 1
-        n_steps += len(episode)
-    if not n_episodes:
-        raise InputError(f"to_minari: expected at least one episode, got none; {selected.n_unfinished} never ended, "
-                         f"{selected.n_other_agents} are of other agents")
+    tree, n_episodes, n_steps = _checked(selected, spaces)
     path = _new_path(minari, dataset_id)
     buffers = (_episode_buffer(minari, episode, tree) for episode in selected)
     try:
@@ -106,6 +95,27 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
             raise
         raise RecordingError(f"to_minari {dataset_id!r}: expected to write {str(path)!r}, got {type(error).__name__}: {error}") from error
     return Converted(dataset_id, path, n_episodes, n_steps, selected.n_unfinished, selected.n_other_agents)
+
+
+def _checked(selected: _Selection, spaces: Mapping[str, Any]) -> tuple[InfoTree, int, int]:
+    """The first pass: checks every episode.
+
+    Returns:
+      the union of the episodes' infos, the number of episodes and of steps.
+    """
+    tree = InfoTree()
+    n_episodes = n_steps = 0
+    for episode in selected:
+        where = f"to_minari, episode {episode.id}"
+        _check_space(spaces["observations"], episode.observations, len(episode) + 1, f"{where}, observations")
+        _check_space(spaces["actions"], episode.actions, len(episode), f"{where}, actions")
+        tree.add(to_infos(episode), where)
+        n_episodes += 1
+        n_steps += len(episode)
+    if not n_episodes:
+        raise InputError(f"to_minari: expected at least one episode, got none; {selected.n_unfinished} never ended, "
+                         f"{selected.n_other_agents} are of other agents")
+    return tree, n_episodes, n_steps
 
 
 class _Selection:
@@ -160,7 +170,7 @@ def _h5py_tree(tree: Tree) -> Tree:
 
 
 def _check_space(space: Any, tree: Tree, n: int, where: str) -> None:
-    """Whether a tree has the structure and shapes of a space, with n rows.
+    """Checks that a tree has the structure and shapes of a space, with n rows.
 
     Raises:
       InputError: the tree does not match.

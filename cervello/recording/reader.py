@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -54,15 +55,7 @@ class Log:
         self._until_damage = until_damage
         self.damage: str | None = None
         self.n_empty = 0
-        session: Mapping[str, Any] = {}
-        with self._open() as file:
-            try:
-                for _, body in self._bodies(file):
-                    record = decode_record(body)
-                    session = record.metadata if record.kind is Kind.SESSION else {}
-                    break
-            except (frames.DamageError, ValueError):
-                pass  # iterating raises it
+        session = self._first_session()
         self.metadata: Mapping[str, Any] = session.get("metadata") or {}
         self._spaces = session.get("observation_space"), session.get("action_space")
 
@@ -98,8 +91,17 @@ class Log:
                 self._report_damage(at, error)
         self.n_empty = assembler.n_empty
 
+    def _first_session(self) -> Mapping[str, Any]:
+        """The contents of the first record; empty if it is no session, or damaged, which iterating reports."""
+        with self._open() as file, suppress(frames.DamageError, ValueError):
+            first = next(self._bodies(file), None)
+            if first is not None:
+                record = decode_record(first[1])
+                return record.metadata if record.kind is Kind.SESSION else {}
+        return {}
+
     def _report_damage(self, at: int, error: Exception) -> None:
-        """Notes damage, or raises it."""
+        """Keeps the message of a damage found behind byte `at`, or raises it as a FormatError without `until_damage`."""
         if not isinstance(error, frames.DamageError):
             cause = error
             error = frames.DamageError(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got "
