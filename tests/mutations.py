@@ -655,7 +655,7 @@ MUTATIONS = [
     Mutation("evaluation: the best is the highest point", "evaluation/report.py", "key=lambda each: found[each][0]",
              "key=lambda each: self.policies[each][chosen].value",
              f"{EVALUATION}/test_selection.py::test_the_best_has_the_highest_lower_end_of_intervals_at_a_level_for_all_and_not_the_highest_point"),
-    Mutation("evaluation: ticks of a match are steps", "evaluation/tables.py", "    found[order] = count - ",
+    Mutation("evaluation: ticks of a match are steps", "evaluation/blocks.py", "    found[order] = count - ",
              "    found[order] = values[order] - values.min() + 0 * ",
              f"{EVALUATION}/test_definitions.py::test_agents_of_a_match_weigh_alone_or_together_by_the_ticks_at_which_they_decided"),
 ]

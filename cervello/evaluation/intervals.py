@@ -91,7 +91,7 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
     found, point = moments.replicates(options.resamples, options.seed), moments.value
 
     def levels(tails: Array) -> Array:
-        return bca_levels(found, point, moments.without(), tails) if kind == "bca" else tails
+        return bca_levels(found, point, moments.leave_one_out(), tails) if kind == "bca" else tails
 
     return interval_of(found, point, level, levels), kind
 

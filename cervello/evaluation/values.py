@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation.candidates import Candidate, joined
+from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Data, Scores
+from cervello.recording.trees import concat_trees
 from cervello.spec import Array
 
 _FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16
@@ -128,7 +129,7 @@ def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores:
     Raises:
       InputError: it gives another shape, or numbers that are not finite.
     """
-    tree = joined(data.trees) if len(data.trees) > 1 else data.trees[0]
+    tree = concat_trees(data.trees) if len(data.trees) > 1 else data.trees[0]
     lengths = np.array([len(each) for each in data.rewards])
     n_rows = int((lengths + 1).sum())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,15 @@ def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
     if isinstance(tree, tuple):
         return tuple(map_tree(function, value) for value in tree)
     return function(tree)
+
+
+def concat_trees(trees: Sequence[Tree]) -> Tree:
+    """The rows of trees of one structure, one tree after the other."""
+    if isinstance(trees[0], Mapping):
+        return {key: concat_trees([tree[key] for tree in trees]) for key in trees[0]}
+    if isinstance(trees[0], tuple):
+        return tuple(concat_trees(list(parts)) for parts in zip(*trees, strict=True))
+    return np.concatenate(trees)
 
 
 def prefixes(path: Path) -> list[Path]:
