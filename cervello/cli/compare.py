@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options
+from cervello.cli.formatting import plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural
 from cervello.errors import ConfigurationError, FormatError
 
 if TYPE_CHECKING:

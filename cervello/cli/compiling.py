@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cervello.cli.formatting import plural, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plural, size
 
 _PATIENCE_S = 1.0
 _LOOK_S = 0.2

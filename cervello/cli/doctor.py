@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import plain, plural, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural, size
 
 SUMMARY = "look at the CPU, versions, the code cache and a policy: what is slow, why, and what to do"
 EXAMPLES: tuple[str, ...] = ("cervello doctor", "cervello doctor racer.onnx", "cervello doctor racer.onnx --json")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import duration, plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import duration, plain, plural
 
 SUMMARY = "compile ahead what policies need, so that the first action does not wait"
 EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")

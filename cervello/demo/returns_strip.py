@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cervello.demo.canvas import Canvas, Colour, Shape
-from cervello.demo.lettering import GLYPH_WIDTH
+from cervello.demo.pixel_font import GLYPH_WIDTH
 from cervello.demo.play import Tick
 from cervello.demo.species import SPECIES
 
