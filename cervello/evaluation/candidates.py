@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,8 +124,8 @@ class Candidate:
             kinds = ["continuous", "discrete"]
             raise InputError(f"{episode.where}, actions: expected {kinds[self.discrete]} actions for policy {self.name!r} ({self.head!r}), "
                              f"got {kinds[episode.discrete]} ones, {episode.actions.dtype}; the data are of another action space")
-        size = int(np.prod(episode.actions.shape[1:], dtype=np.int64))
-        if size != int(np.prod(self.action.shape, dtype=np.int64)):
+        size = math.prod(episode.actions.shape[1:])
+        if size != self.action.size:
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
                              f"{episode.actions.shape[1:]}; the data are of another action space")
         if self.n_actions is not None or isinstance(self.head, MultiDiscrete):
@@ -142,11 +143,11 @@ class Candidate:
         if len(kinds) > 1:
             return False
         [(discrete, shape)] = kinds
-        if discrete != self.discrete or np.prod(shape, dtype=np.int64) != np.prod(self.action.shape, dtype=np.int64):
+        if discrete != self.discrete or math.prod(shape) != self.action.size:
             return False
         if self.n_actions is None and not isinstance(self.head, MultiDiscrete):
             return True
-        rows = np.concatenate([each.actions for each in some]).reshape(-1, int(np.prod(shape, dtype=np.int64)))
+        rows = np.concatenate([each.actions for each in some]).reshape(-1, self.action.size)
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
     def run(self, episodes: Sequence[Logged], tree: Tree) -> PolicyOutputs:

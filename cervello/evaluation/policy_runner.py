@@ -106,7 +106,7 @@ class PolicyRunner:
                 raise InputError(f"policy {self._name!r}, input {name!r}: expected a key of the observations {list(given)}; load it with "
                                  "spaces= and keys=")
             array = np.asarray(given[name])
-            if array.shape[1:] != spec.shape and array[0].size == int(np.prod(spec.shape, dtype=np.int64)) and array.ndim <= 2:
+            if array.shape[1:] != spec.shape and array[0].size == spec.size and array.ndim <= 2:
                 array = array.reshape(len(array), *spec.shape)
             if array.shape[1:] != spec.shape and -1 not in spec.shape:
                 raise InputError(f"{episodes[0].where}, observations: expected rows of {spec.shape} for policy {self._name!r}, input "

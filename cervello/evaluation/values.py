@@ -118,7 +118,7 @@ def room_bytes(n_rows: int, n_held: int, width: int, candidate: Candidate, q: An
       n_rows: observations. n_held: bytes of all that is known of them. width: numbers in an observation; 0 where nothing is fitted.
     """
     draws = candidate.n_actions or (1 if candidate.deterministic else _DRAWS)
-    inputs = width and width + (candidate.n_actions or int(np.prod(candidate.action.shape)))
+    inputs = width and width + (candidate.n_actions or candidate.action.size)
     features = LinearQ.n_features(inputs) if q is None or isinstance(q, LinearQ) else inputs
     return 2 * n_held + 8 * n_rows * (inputs * (draws + 3) + 3 * features + 2 * draws + 4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -11,9 +12,8 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
-Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
 DRAWN = ("deterministic",)  # extras of every distribution
@@ -186,7 +186,7 @@ class Head:
         if column.ndim < 1 or column.dtype.kind not in "fiub":
             raise InputError(f"head {self!r}, {name!r}: expected numbers [N, …], got {column.shape} {column.dtype}")
         with np.errstate(over="ignore"):  # a float64 may be too large for a float32
-            return np.ascontiguousarray(column, np.float32).reshape(len(column), row_size(column.shape[1:]))
+            return np.ascontiguousarray(column, np.float32).reshape(len(column), math.prod(column.shape[1:]))
 
     def _like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
         """A tensor with one element for each of `first`'s, [N, width]; one without N applies to every row."""
@@ -225,7 +225,7 @@ class Head:
     def _same_size(self, given: Specs, name: str, width: int) -> None:
         """Raises ConfigurationError unless a tensor's row has the given number of elements."""
         spec = self._spec(given, name)
-        if row_size(spec.shape) != width:
+        if spec.size != width:
             raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
 
     def _noise(self, noise: Array | None, flags: Array, width: int, rng: Rng = None) -> Array:
@@ -280,11 +280,6 @@ def scalars(action: TensorSpec, supported: tuple[str, ...]) -> Specs:
     """Specs of a head's results: an action, and scalars."""
     every = {"action": action, "log_prob": TensorSpec("log_prob", (), FLOAT32), "entropy": TensorSpec("entropy", (), FLOAT32)}
     return Specs([every[name] for name in supported])
-
-
-def row_size(shape: tuple[int, ...]) -> int:
-    """Elements of a row."""
-    return int(np.prod(shape, dtype=np.int64))
 
 
 def tensor_name(head: str, what: str, value: Any) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Head, Rng, run, scalars, stage, tensor_name
 from cervello.heads.graph_builder import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _INT8 = np.dtype(np.int8)
 
@@ -44,7 +44,7 @@ class Bernoulli(Head):
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
-        return row_size(self._spec(given, self.name).shape)
+        return self._spec(given, self.name).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, scalars, tensor_name
-from cervello.spec import Specs, TensorSpec
+from cervello.heads.base import DRAWN, FLOAT32, Head, Rng, scalars, tensor_name
+from cervello.spec import Array, Specs, TensorSpec
 
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # limits of float32 within (0, 1)
 _HALF_STEP = 2.0 ** -25  # uniform numbers are multiples of 2⁻²⁴: the midpoints of their steps are never 0 or 1
@@ -40,13 +40,13 @@ class Beta(Head):
         return f"Beta({self.alpha!r}, {self.beta!r})"
 
     def specs(self, given: Specs) -> Specs:
-        shape = self._spec(given, self.alpha).shape
-        self._same_size(given, self.beta, row_size(shape))
-        return scalars(TensorSpec("action", shape, FLOAT32), self.supports)
+        alpha = self._spec(given, self.alpha)
+        self._same_size(given, self.beta, alpha.size)
+        return scalars(TensorSpec("action", alpha.shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
-        return row_size(self._spec(given, self.alpha).shape)
+        return self._spec(given, self.alpha).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Head, Rng, run, scalars, stage, tensor_name
 from cervello.heads.categorical_graphs import all_log_probs_model, log_prob_model, sampling_model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _INT64 = np.dtype(np.int64)
 
@@ -44,7 +44,7 @@ class _Choices(Head):
 
     def mask_width(self, given: Specs) -> int:
         """One element per logit, by the specs `given`."""
-        return row_size(self._spec(given, self.name).shape)
+        return self._spec(given, self.name).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Head, Rng, row_size, scalars, tensor_name
+from cervello.heads.base import Head, Rng, scalars, tensor_name
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 
 class Deterministic(Head):
@@ -50,7 +50,7 @@ class Deterministic(Head):
         if type(self) is not Deterministic:
             return None
         spec = given[self.name]
-        row_bytes = row_size(spec.shape) * spec.dtype.itemsize
+        row_bytes = spec.size * spec.dtype.itemsize
         return (Stage(None, {"": Feed("output", self.name)}, {"": "action"}, row_bytes=row_bytes),)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Rng, run, stage
+from cervello.heads.base import Rng, run, stage
 from cervello.heads.categorical import Categorical
 from cervello.heads.graph_builder import GraphBuilder
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs
+from cervello.spec import Array, Specs
 
 _LARGEST = float(np.finfo(np.float32).max)
 

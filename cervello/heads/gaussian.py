@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Head, Rng, run, scalars, stage, tensor_name
 from cervello.heads.graph_builder import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: the maximum used for tanh of a finite number
@@ -60,15 +60,14 @@ class Gaussian(Head):
 
     def specs(self, given: Specs) -> Specs:
         spec = self._spec(given, self.mean)
-        width = row_size(spec.shape)
-        spread = row_size(self._spec(given, self.spread).shape) if isinstance(self.spread, str) else self.spread.size
-        if spread != width and (spread != 1 or isinstance(self.spread, str)):
-            raise ConfigurationError(f"head {self!r}: expected a deviation for each of {width} elements, got {spread}")
+        spread = self._spec(given, self.spread).size if isinstance(self.spread, str) else self.spread.size
+        if spread != spec.size and (spread != 1 or isinstance(self.spread, str)):
+            raise ConfigurationError(f"head {self!r}: expected a deviation for each of {spec.size} elements, got {spread}")
         return scalars(TensorSpec("action", spec.shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element of the action, by the specs `given`."""
-        return row_size(self._spec(given, self.mean).shape)
+        return self._spec(given, self.mean).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:

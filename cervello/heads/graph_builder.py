@@ -12,8 +12,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from cervello.native import Model
+from cervello.spec import Array
 
-Array = np.ndarray[Any, Any]
 Port = tuple[str, str, tuple[int, ...]]  # value, dtype, row
 _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
 

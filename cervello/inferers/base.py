@@ -16,10 +16,7 @@ from cervello.native.execution.chained import Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.program.encode import Plan
 from cervello.noise import layout
-from cervello.spec import FusedOp, Specs, View
-
-Array = np.ndarray[Any, Any]
-
+from cervello.spec import Array, FusedOp, Specs, View
 
 _empty = np.empty
 

@@ -23,9 +23,8 @@ from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan
-from cervello.spec import FusedOp
+from cervello.spec import Array, FusedOp
 
-Array = np.ndarray[Any, Any]
 _empty = np.empty
 _MAX_KEPT = 256  # number of cached plans of chunked batches
 _UNLIMITED = 1 << 62  # repeat count without limit

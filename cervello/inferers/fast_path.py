@@ -14,9 +14,8 @@ from cervello.native.execution.chained import Chain, Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels.abi import NONFINITE
 from cervello.native.program.encode import Plan
-from cervello.spec import FusedOp
+from cervello.spec import Array, FusedOp
 
-Array = np.ndarray[Any, Any]
 _empty = np.empty
 
 

@@ -82,7 +82,7 @@ class SpaceBinding:
         self._masked = self._observations.masked
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
-        if mask is not None and self._mask_spec is not None and int(np.prod(self._mask_spec.shape, dtype=np.int64)) != self._layout.width:
+        if mask is not None and self._mask_spec is not None and self._mask_spec.size != self._layout.width:
             raise ConfigurationError(f"{where}, spaces: expected a mask of {self._layout.width} elements for {spaces.action_space}, got "
                                      f"{self._mask_spec}")
         if self._observations.masked and mask is None:

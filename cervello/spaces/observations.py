@@ -241,7 +241,7 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
     if what in ("Discrete", "MultiDiscrete"):
         sizes = np.atleast_1d(np.asarray(space.n if what == "Discrete" else space.nvec, np.int64)).reshape(-1)
         start = np.atleast_1d(np.asarray(getattr(space, "start", 0), np.int64)).reshape(-1)
-        width = int(np.prod(spec.shape, dtype=np.int64))
+        width = spec.size
         if spec.dtype.kind in "iu" and width == len(sizes):
             return _Indices(where, sizes, start, spec).indices
         if spec.dtype.kind == "f" and width == int(sizes.sum()):
@@ -253,8 +253,7 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
         raise ConfigurationError(f"{where}: expected an input that {space.dtype} can be cast to, got {spec}")
     if shape == spec.shape:
         return None
-    flat = int(np.prod(shape, dtype=np.int64))
-    if flat == int(np.prod(spec.shape, dtype=np.int64)) and len(spec.shape) <= 1:
+    if math.prod(shape) == spec.size and len(spec.shape) <= 1:
         return lambda array: array.reshape(len(array), *spec.shape)
     raise ConfigurationError(f"{where}: expected an input of {shape} for {space}, got {spec}; change the environment's "
                              "observations, or wrap the policy (wrappers.Image turns pictures)")

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View
+from cervello.spec import Array, FusedOp, PolicySpec, Specs, TensorSpec, View
 from cervello.wrappers.slab import Slab
-
-Array = np.ndarray[Any, Any]
 
 
 class Passive:
@@ -134,6 +132,18 @@ def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
         raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or "
                            "an inner wrapper hides it")
     return found
+
+
+def with_input(spec: PolicySpec, name: str, **changes: Any) -> PolicySpec:
+    """A spec in which one input has other fields: with_input(spec, "obs", shape=(84, 84)).
+
+    Args:
+      spec: inputs and outputs of the inferer's side, as `attach` receives it.
+      name: of the input.
+      changes: fields of its `TensorSpec`.
+    """
+    inputs = [replace(each, **changes) if each.name == name else each for each in spec.inputs.values()]
+    return replace(spec, inputs=Specs(inputs))
 
 
 def without(spec: PolicySpec, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> PolicySpec:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
+from cervello.spec import Array, PolicySpec, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output
-
-Array = np.ndarray[Any, Any]
 
 
 def clipped(column: Array, low: Array | None, high: Array | None) -> Array:

@@ -57,7 +57,7 @@ class Epsilon(Passive):
             raise WrapperError(f"wrapper {self!r}: expected a float32 input with the batch on axis 0, got {found}")
         bound = copy.copy(self)
         bound._shape = found.shape
-        bound._width = int(np.prod(found.shape, dtype=np.int64))
+        bound._width = found.size
         return bound, without(spec, [self.key])
 
     def fused_ops(self) -> Sequence[FusedOp] | None:

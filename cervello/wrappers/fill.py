@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
+from cervello.spec import Array, FusedOp, PolicySpec, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, without
-
-Array = np.ndarray[Any, Any]
 
 
 class Fill(Passive):

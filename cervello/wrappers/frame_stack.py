@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, Specs, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input
+from cervello.spec import PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, named, take_input, with_input
 from cervello.wrappers.slab import Slab
-
-Array = np.ndarray[Any, Any]
 
 
 class FrameStack(Passive):
@@ -71,8 +67,7 @@ class FrameStack(Passive):
             raise WrapperError(f"wrapper {self!r}: expected rows ({self.n}, …) to drop an axis, got {found}; leave drop_axis out")
         bound.slabs = {self.key: Slab(found)}
         frame = (*found.shape[:at], *(() if self.drop_axis else (bound._depth,)), *found.shape[at + 1:])
-        inputs = [replace(each, shape=frame, default=None, wide=False) if each.name == self.key else each for each in spec.inputs.values()]
-        return bound, replace(spec, inputs=Specs(inputs))
+        return bound, with_input(spec, self.key, shape=frame, default=None, keeps_float64=False)
 
     def inward(self, view: View) -> None:
         slab, depth = self.slabs[self.key], self._depth

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.spec import Array, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_output
 from cervello.wrappers.slab import Slab
 
-Array = np.ndarray[Any, Any]
 _COUNTING = Lock()
 
 

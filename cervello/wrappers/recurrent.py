@@ -13,12 +13,11 @@ import numpy as np
 from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
 from cervello.native.kernels.abi import SCATTER
-from cervello.spec import FusedOp, PolicySpec, View, Wrapper
+from cervello.spec import Array, FusedOp, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
 
-Array = np.ndarray[Any, Any]
 _ON_NONFINITE = {"keep": 0, "reset": 1, "raise": 2}
 _EXPONENTS = {2: 0x7C00, 4: 0x7F80, 8: 0x7FF0}  # exponent bits in the last two bytes of a float, by its size
 _COUNTING = Lock()
@@ -193,8 +192,7 @@ class PreviousAction(Passive):
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         into, out = take_input(spec, self, self.key), take_output(spec, self, self.output)
-        size_in, size_out = (int(np.prod(s.shape, dtype=np.int64)) for s in (into, out))
-        if size_in != size_out or into.batch_axis != 0 or out.batch_axis != 0:
+        if into.size != out.size or into.batch_axis != 0 or out.batch_axis != 0:
             raise WrapperError(f"wrapper {self!r}: expected rows of one size, got {into} and {out}")
         if not castable(out.dtype, into.dtype):
             raise WrapperError(f"wrapper {self!r}: expected an output that {into} can hold, got {out}; a float never silently becomes an "

@@ -14,10 +14,9 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
 from cervello.native.execution.chained import Chained, Feed, Stage, noise_kernel
-from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.spec import Array, FusedOp, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, without
 
-Array = np.ndarray[Any, Any]
 _MASKS = {("b", 1), ("i", 1), ("u", 1), ("i", 4), ("u", 4), ("i", 8), ("u", 8), ("f", 4)}  # kinds and bytes that compiled code reads
 _DEFAULTS = {"action": "action", "log_prob": "log_prob", "entropy": "entropy"}
 
@@ -126,7 +125,7 @@ class Sample(Passive):
                 own = TensorSpec(mask, (width,), np.dtype(np.int8), default=np.ones(width, np.int8), is_mask=True)
                 inputs = Specs([*inputs.values(), own])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
-            if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
+            if found.size != width or (found.batch_axis != 0 and mask in inputs):
                 raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with the batch on axis 0, got {found}")
             if mask not in inputs:
                 given[mask] = found

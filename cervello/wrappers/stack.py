@@ -59,7 +59,7 @@ class Stack:
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
             attached, outer = (None if before is None else before._attached_before(wrapper, spec)) or _attached(wrapper, spec)
             if type(wrapper) not in _OWN:  # it expects the types of its own specs
-                outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
+                outer = replace(outer, inputs=Specs([replace(each, keeps_float64=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
                 raise WrapperError(f"wrappers: expected distinct wrappers, got {wrapper!r} twice; its state would be stored twice, make "
                                    "two, or return a new object from attach")

@@ -46,14 +46,13 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
     for item in spec.inputs.values():
         if item.name in pairs:
             continue
-        size = int(np.prod(item.shape, dtype=np.int64))
         if _NOISE.search(item.name) and item.dtype == np.float32 and item.batch_axis == 0:
             found.append(Epsilon(item.name))
         elif _MASK.search(item.name) and len(spec.inputs) > 1:
             found.append(Fill(item.name, True if item.dtype == np.bool_ else 1.0))
-        elif _LENGTHS.match(item.name) and size == 1:
+        elif _LENGTHS.match(item.name) and item.size == 1:
             found.append(Fill(item.name, 1.0))
-        elif _STARTS.match(item.name) and size == 1 and item.batch_axis is not None:
+        elif _STARTS.match(item.name) and item.size == 1 and item.batch_axis is not None:
             found.append(EpisodeStart(item.name))
         elif (output := _previous(spec, item)) is not None:
             found.append(PreviousAction(item.name, output))

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import FormatError, MissingFileError
+from cervello.spec import Array
 
-Array = np.ndarray[Any, Any]
 _KNOWN = ("numpy", "stable_baselines3", "gymnasium", "gym")
 _DTYPE = re.compile(r"[<>|=]?([fiu][1248])")
 
