@@ -65,7 +65,7 @@ class Passive:
             slab.put(slots, state[name])
 
 
-def named(wrapper: str, what: str, value: Any) -> str:
+def check_name(wrapper: str, what: str, value: Any) -> str:
     """The name of an input or output, as given to a wrapper.
 
     Raises:
@@ -76,7 +76,7 @@ def named(wrapper: str, what: str, value: Any) -> str:
     return value
 
 
-def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
+def as_row(wrapper: object, spec: TensorSpec, value: Any) -> Array:
     """A user's value for an input, as one agent's row.
 
     Raises:

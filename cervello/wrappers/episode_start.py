@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, without
+from cervello.wrappers.base import Passive, check_name, take_input, without
 
 
 class EpisodeStart(Passive):
@@ -20,7 +20,7 @@ class EpisodeStart(Passive):
     """
 
     def __init__(self, key: str = "episode_starts"):
-        self.key = named("EpisodeStart", "input", key)
+        self.key = check_name("EpisodeStart", "input", key)
         self._spec: TensorSpec | None = None
 
     def __repr__(self) -> str:

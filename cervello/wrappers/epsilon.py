@@ -16,7 +16,7 @@ from cervello.codegen.bits import float64_word
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
 from cervello.spec import FusedOp, PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, without
+from cervello.wrappers.base import Passive, check_name, take_input, without
 
 _KERNELS: dict[type, str] = {Normal: "cervello.noise.kernels:fill_normal", FastNormal: "cervello.noise.kernels:fill_fast_normal"}
 _OWN = frozenset({Normal, FastNormal, Constant})
@@ -41,7 +41,7 @@ class Epsilon(Passive):
         finite = isinstance(scale, Real) and not isinstance(scale, bool) and math.isfinite(scale)
         if not finite:
             raise WrapperError(f"Epsilon({key!r}): expected a finite number as scale, got {scale!r}")
-        self.key = named("Epsilon", "input", key)
+        self.key = check_name("Epsilon", "input", key)
         self.generator, self.scale = found, float(scale)
         # The site depends on the name alone, so that the order of wrappers does not change the noise; graph nodes have small numbers.
         self._site = zlib.crc32(key.encode()) | 0x80000000

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, with_input
+from cervello.wrappers.base import Passive, check_name, take_input, with_input
 
 _MOST_CHANNELS = 4
 
@@ -29,7 +29,7 @@ class Image(Passive):
     reads_inputs = True
 
     def __init__(self, key: str, scale: float = 1 / 255, layout: str = "HWC"):
-        self.key = named("Image", "input", key)
+        self.key = check_name("Image", "input", key)
         if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
             raise WrapperError(f"Image({key!r}): expected a finite number as scale, got {scale!r}")
         if layout not in ("HWC", "CHW"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import FormatError, WrapperError
 from cervello.spec import Array, PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, with_input
+from cervello.wrappers.base import Passive, check_name, take_input, with_input
 from cervello.wrappers.clip import clipped
 from cervello.wrappers.vecnormalize import read_statistics
 
@@ -35,7 +35,7 @@ class Normalize(Passive):
     reads_inputs = True
 
     def __init__(self, key: str, mean: Any, var: Any, clip: float | None = 10.0, epsilon: float = 1e-8):
-        self.key = named("Normalize", "input", key)
+        self.key = check_name("Normalize", "input", key)
         try:
             self.mean, self.var = np.array(mean, np.float64), np.array(var, np.float64)
             total = self.var + float(epsilon)

@@ -23,7 +23,7 @@ _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
 _PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
 _LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 _BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
-_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
+_ACTION_OUTPUTS = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
 
 
 def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
@@ -54,12 +54,12 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
             found.append(Fill(item.name, 1.0))
         elif _STARTS.match(item.name) and item.size == 1 and item.batch_axis is not None:
             found.append(EpisodeStart(item.name))
-        elif (output := _previous(spec, item)) is not None:
+        elif (output := _previous_action_output(spec, item)) is not None:
             found.append(PreviousAction(item.name, output))
     if pairs:
         found.append(Recurrent(pairs))
     logits = [item for item in spec.outputs.values() if _LOGITS.match(item.name)]
-    if len(logits) == 1 and not any(_DECIDED.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
+    if len(logits) == 1 and not any(_ACTION_OUTPUTS.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
         item = logits[0]
         if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
             sizes = _branches(spec)
@@ -86,7 +86,7 @@ def mark_masks(inputs: Specs) -> Specs:
                   for name, spec in inputs.items()])
 
 
-def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
+def _previous_action_output(spec: PolicySpec, into: TensorSpec) -> str | None:
     """The output of the previous action by the input's name, if it has the same rows."""
     matched = _PREVIOUS.match(into.name)
     out = spec.outputs.get(matched["output"]) if matched else None
