@@ -146,8 +146,7 @@ class SpaceBinding:
                              + ("export its logits" if self.model_decides else f"give its head one: Categorical(…, mask={MASK_KEY!r})"))
         mask = masks[0] if len(masks) == 1 else masks[0] & masks[1]
         empty = self._layout.empty(mask)
-        opened = self._layout.with_empty_allowed(mask)[0] if empty.any() else mask
-        columns[self._mask] = self._as_input(opened)
+        columns[self._mask] = self._as_input(self._layout.with_empty_allowed(mask) if empty.any() else mask)
         return Encoded(columns, n_rows, single, mask, empty)
 
     def _as_input(self, mask: Array) -> Array:

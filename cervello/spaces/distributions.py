@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 
 from cervello.errors import ConfigurationError
 from cervello.heads import Bernoulli, Categorical, EpsilonGreedy, Head, MultiDiscrete
+from cervello.heads.logits_names import is_named_logits
 from cervello.spaces.actions import choose_output
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
 from cervello.spec import Specs
-
-_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 
 
 def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | None:
@@ -33,7 +31,7 @@ def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | No
             raise ConfigurationError(f"{where}, spaces, greedy: expected an output with a value for each action of a Discrete, got "
                                      f"{spec} for {space}")
         return EpsilonGreedy(spec.name, spaces.greedy, mask=mask)
-    if spec.dtype.kind != "f" or not (_LOGITS.match(spec.name) or spaces.action is not None):
+    if spec.dtype.kind != "f" or not (is_named_logits(spec.name) or spaces.action is not None):
         return None
     if what == "Discrete" and spec.size == space.n:
         return Categorical(spec.name, mask=mask)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cervello.heads import Categorical, MultiDiscrete
+from cervello.heads.logits_names import is_named_logits
 from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
 from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
@@ -21,7 +22,6 @@ _MASK = re.compile(r"(action_?masks?|^mask$)", re.IGNORECASE)
 _LENGTHS = re.compile(r"^seq_?lens?$", re.IGNORECASE)
 _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
 _PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
-_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 _BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
 _ACTION_OUTPUTS = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
 
@@ -58,7 +58,7 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
             found.append(PreviousAction(item.name, output))
     if pairs:
         found.append(Recurrent(pairs))
-    logits = [item for item in spec.outputs.values() if _LOGITS.match(item.name)]
+    logits = [item for item in spec.outputs.values() if is_named_logits(item.name)]
     if len(logits) == 1 and not any(_ACTION_OUTPUTS.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
         item = logits[0]
         if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
