@@ -120,7 +120,7 @@ class Head:
 
     def mode(self, columns: Mapping[str, Any]) -> Array:
         """The actions that deterministic rows take, [N, …], from `columns`, the head's tensors by name."""
-        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        n_rows = len(self._rows(columns, self.tensors[0]))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("action",))["action"]
 
     def entropy(self, columns: Mapping[str, Any]) -> Array:
@@ -132,7 +132,7 @@ class Head:
           ConfigurationError: the head does not support it.
         """
         self._check_supported("entropy")
-        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        n_rows = len(self._rows(columns, self.tensors[0]))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
     def extra_specs(self, given: Specs) -> Specs:
@@ -167,20 +167,30 @@ class Head:
                                      "have; leave it out")
 
     def _wanted(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The names of the results to return; None for all supported ones."""
         if wanted is None:
             return self.supports
+        if not isinstance(wanted, tuple | list):
+            raise ConfigurationError(f"head {self!r}, wanted: expected a tuple of names, got {wanted!r:.200}")
         for each in wanted:
             self._check_supported(each)
         return tuple(wanted)
 
     def _column(self, columns: Mapping[str, Any], name: str) -> Any:
-        if name not in columns:
-            raise InputError(f"head {self!r}: expected columns of {[*self.tensors, *filter(None, [self.mask])]}, got {list(columns)}")
+        if not isinstance(columns, Mapping) or name not in columns:
+            got = list(columns) if isinstance(columns, Mapping) else type(columns).__name__
+            raise InputError(f"head {self!r}: expected columns of {[*self.tensors, *filter(None, [self.mask])]}, got {got}")
         return columns[name]
+
+    def _array(self, what: str, value: Any) -> Array:
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise InputError(f"head {self!r}, {what}: expected an array, got a ragged sequence") from error
 
     def _rows(self, columns: Mapping[str, Any], name: str) -> Array:
         """A tensor as float32 [N, width]."""
-        column = np.asarray(self._column(columns, name))
+        column = self._array(repr(name), self._column(columns, name))
         if column.ndim < 1 or column.dtype.kind not in "fiub":
             raise InputError(f"head {self!r}, {name!r}: expected numbers [N, …], got {column.shape} {column.dtype}")
         with np.errstate(over="ignore"):  # a float64 may be too large for a float32
@@ -188,7 +198,7 @@ class Head:
 
     def _rows_like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
         """A tensor with one element for each of `first`'s, [N, width]; one without N applies to every row."""
-        column = np.asarray(self._column(columns, name))
+        column = self._array(repr(name), self._column(columns, name))
         if column.size == first.shape[1]:  # also for one row, where both are the same
             column = np.broadcast_to(column.reshape(1, -1), first.shape)
         if column.ndim and len(column) == len(first) and column.size == first.size:
@@ -199,7 +209,7 @@ class Head:
         """[N, width] bool, or None without a mask."""
         if self.mask is None:
             return None
-        mask = np.asarray(self._column(columns, self.mask))
+        mask = self._array(f"mask {self.mask!r}", self._column(columns, self.mask))
         if mask.dtype.kind not in "fiub" or mask.ndim < 1 or len(mask) != shape[0] or mask.size != shape[0] * shape[1]:
             raise InputError(f"head {self!r}, mask {self.mask!r}: expected {shape} bool or numbers, got {mask.shape} {mask.dtype}")
         return np.ascontiguousarray(mask.reshape(shape) != 0)
@@ -215,9 +225,7 @@ class Head:
         return (*stages, Stage(None, {"": Feed("flags")}, {"": "deterministic"}, row_bytes=1))
 
     def _with_flags(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
-        """Results with "deterministic" added, if it is wanted."""
-        if "deterministic" not in names:
-            return found
+        """The results of these names, of those that were computed and "deterministic"."""
         return {name: flags.copy() if name == "deterministic" else found[name] for name in names}
 
     def _check_size(self, given: Specs, name: str, width: int) -> None:
@@ -256,7 +264,7 @@ class Head:
     def _flags(self, deterministic: Array | None, n_rows: int) -> Array:
         if deterministic is None:
             return np.zeros(n_rows, np.bool_)
-        flags = np.asarray(deterministic)
+        flags = self._array("deterministic", deterministic)
         if flags.shape != (n_rows,) or flags.dtype != np.bool_:
             raise InputError(f"head {self!r}, deterministic: expected ({n_rows},) bool, got {flags.shape} {flags.dtype}")
         return flags

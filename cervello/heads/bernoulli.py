@@ -67,7 +67,7 @@ class Bernoulli(Head):
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits = self._rows(columns, self.name)
-        actions = np.asarray(action)
+        actions = self._array("action", action)
         fits = actions.dtype.kind in "fiub" and actions.ndim > 0 and actions.size == logits.size and len(actions) == len(logits)
         if not fits or not ((actions == 0) | (actions == 1)).all():
             raise InputError(f"head {self!r}, action: expected zeros and ones of {np.shape(columns[self.name])}, got {actions.shape} "

@@ -67,7 +67,7 @@ class Beta(Head):
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         a, b = self._parameters(columns)
-        actions = np.asarray(action)
+        actions = self._array("action", action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != a.size or len(actions) != len(a):
             raise InputError(f"head {self!r}, action: expected numbers of {np.shape(columns[self.alpha])}, got {actions.shape} "
                              f"{actions.dtype}")

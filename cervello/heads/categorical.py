@@ -60,7 +60,7 @@ class _Choices(Head):
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits, sizes, mask = self._parameters(columns)
-        actions = np.asarray(action)
+        actions = self._array("action", action)
         if actions.dtype.kind not in "iu" or actions.ndim < 1 or actions.size != len(logits) * len(sizes) or len(actions) != len(logits):
             raise InputError(f"head {self!r}, action: expected integers of {len(logits)} rows, {len(sizes)} each, got {actions.shape} "
                              f"{actions.dtype}")

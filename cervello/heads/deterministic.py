@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import ConfigurationError
 from cervello.heads.base import Head, Rng, scalars, tensor_name
 from cervello.native.execution.chained import Feed, Stage
@@ -43,7 +41,7 @@ class Deterministic(Head):
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
-        column = np.asarray(self._column(columns, self.name))
+        column = self._array(repr(self.name), self._column(columns, self.name))
         return {name: column.copy() for name in self._wanted(wanted)}
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:

@@ -98,7 +98,7 @@ class Gaussian(Head):
     def _log_density_of(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
         """[N] float32, the log-density of actions, given directly or before tanh."""
         mean, spread = self._parameters(columns)
-        actions = np.asarray(action)
+        actions = self._array(what, action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != mean.size or len(actions) != len(mean):
             raise InputError(f"head {self!r}, {what}: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
                              f"{actions.dtype}")
@@ -150,7 +150,7 @@ class TanhGaussian(Gaussian):
         found = self._log_density_of(columns, "pre_tanh", pre_tanh)
         if action is not None:
             squashed = np.tanh(np.asarray(pre_tanh, np.float64)).reshape(-1)
-            given = np.asarray(action)
+            given = self._array("action", action)
             if given.size != squashed.size or not np.allclose(given.reshape(-1), squashed, rtol=0, atol=1e-5, equal_nan=True):
                 raise InputError(f"head {self!r}, log_prob: expected action = tanh(pre_tanh), got others; leave action out")
         return found
