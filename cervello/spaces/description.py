@@ -35,7 +35,7 @@ class Spaces:
     def __init__(self, env: Any, *, box: str | None = None, keys: Mapping[Any, str | None] | None = None, action: str | None = None,
                  greedy: float | None = None, agent: Any = None):
         self.observation_space, self.action_space = _spaces_of(env, agent)
-        if box is not None and box not in BOXES:
+        if box is not None and (not isinstance(box, str) or box not in BOXES):
             raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}{did_you_mean(box, BOXES)}")
         if box is not None and kind(self.action_space) != "Box":
             raise ConfigurationError(f"spaces, box: expected none for {self.action_space}, which is no Box, got {box!r}; leave it out "

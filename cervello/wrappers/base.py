@@ -76,6 +76,16 @@ def check_name(wrapper: str, what: str, value: Any) -> str:
     return value
 
 
+def check_choice(wrapper: str, option: str, value: Any, choices: Sequence[str]) -> None:
+    """Checks an option that is one of some words.
+
+    Raises:
+      WrapperError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise WrapperError(f"{wrapper}: expected {option}={' or '.join(map(repr, choices))}, got {value!r}")
+
+
 def as_row(wrapper: object, spec: TensorSpec, value: Any) -> Array:
     """A user's value for an input, as one agent's row.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import Array, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, as_row, check_name, take_input, take_output
+from cervello.wrappers.base import Passive, as_row, check_choice, check_name, take_input, take_output
 
 
 def clipped(column: Array, low: Array | None, high: Array | None) -> Array:
@@ -34,8 +34,8 @@ class Clip(Passive):
 
     def __init__(self, name: str, low: Any = None, high: Any = None, where: str | None = None):
         self.name, self.low, self.high, self.where = check_name("Clip", "output or input", name), low, high, where
-        if where not in (None, "output", "input"):
-            raise WrapperError(f"Clip({name!r}): expected where='output' or 'input', got {where!r}")
+        if where is not None:
+            check_choice(f"Clip({name!r})", "where", where, ("output", "input"))
         if low is None and high is None:
             raise WrapperError(f"Clip({name!r}): expected a bound, got neither low nor high")
         self._low: Array | None = None

@@ -36,7 +36,7 @@ class Epsilon(Passive):
 
     def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):
         found = _NAMED.get(generator) if isinstance(generator, str) else generator
-        if found is None or not isinstance(found, Generator) or isinstance(found, type):
+        if not isinstance(found, Generator) or isinstance(found, type | np.ndarray):  # an array has a `fill` of its own
             raise WrapperError(f"Epsilon({key!r}): expected a generator among {sorted(_NAMED)} or an object with `fill`, got {generator!r}")
         finite = isinstance(scale, Real) and not isinstance(scale, bool) and math.isfinite(scale)
         if not finite:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, check_name, take_input, with_input
+from cervello.wrappers.base import Passive, check_choice, check_name, take_input, with_input
 from cervello.wrappers.slab import Slab
 
 
@@ -36,8 +36,7 @@ class FrameStack(Passive):
         self.key = check_name("FrameStack", "input", key)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
             raise WrapperError(f"FrameStack({key!r}): expected at least 2 frames, got {n!r}")
-        if fill not in ("first", "zeros"):
-            raise WrapperError(f"FrameStack({key!r}): expected fill='first' or 'zeros', got {fill!r}")
+        check_choice(f"FrameStack({key!r})", "fill", fill, ("first", "zeros"))
         if axis is not None and (isinstance(axis, bool) or not isinstance(axis, (int, np.integer))):
             raise WrapperError(f"FrameStack({key!r}): expected axis as a whole number or None, got {axis!r}")
         self.n, self.fill, self.drop_axis = int(n), fill, drop_axis

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, check_name, take_input, with_input
+from cervello.wrappers.base import Passive, check_choice, check_name, take_input, with_input
 
 _MOST_CHANNELS = 4
 
@@ -32,8 +32,7 @@ class Image(Passive):
         self.key = check_name("Image", "input", key)
         if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
             raise WrapperError(f"Image({key!r}): expected a finite number as scale, got {scale!r}")
-        if layout not in ("HWC", "CHW"):
-            raise WrapperError(f"Image({key!r}): expected layout='HWC' or 'CHW', got {layout!r}")
+        check_choice(f"Image({key!r})", "layout", layout, ("HWC", "CHW"))
         self.scale: float = float(scale)
         self.layout: str = layout
 

@@ -68,6 +68,12 @@ def test_a_box_option_is_refused_where_actions_are_no_box() -> None:
             Spaces((OBSERVATIONS, space), box="unscale")
 
 
+@pytest.mark.parametrize("box", ["cut", "", 1, np.ones(2)], ids=repr)
+def test_an_unknown_box_option_is_refused(box: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^spaces, box: expected one of \['clip', 'unscale'\] or None, got "):
+        Spaces((OBSERVATIONS, spaces.Box(-1, 1, (2,))), box=box)
+
+
 def test_a_box_is_clipped_or_unscaled_as_the_trainer_did() -> None:
     space = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32))
     raw = np.array([[-1.0, 3.0], [0.5, -1.0]], np.float32)
