@@ -141,8 +141,8 @@ def _complain(message: str, status: int) -> int:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        said = next((said for kind, said in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
-        return f"{os.fspath(error.filename)!r}: {said}"
+        remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
+        return f"{os.fspath(error.filename)!r}: {remedy}"
     if isinstance(error, OSError) and error.strerror:  # without its number
         return error.strerror
     if isinstance(error, MemoryError):

@@ -154,8 +154,8 @@ def _certify(as_json: bool, terminal: Terminal) -> int:
         return int(failed)
     table = terminal.table(["~check", ">found", ">wanted", ">"])
     for check in checks:
-        said, style = ("ok", "green") if check.passed else ("FAILED", "red")
-        table.add_row(check.name, check.found, check.wanted, terminal.styled(said, style))
+        result, style = ("ok", "green") if check.passed else ("FAILED", "red")
+        table.add_row(check.name, check.found, check.wanted, terminal.styled(result, style))
     terminal.print(table)
     return int(failed)
 

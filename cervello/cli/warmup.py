@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
         paths = [policy_path(species.name) for species in SPECIES]
     start = time.perf_counter()
-    with compiling.shown(terminal, patience_s=0.0, counts=True) as watch:
+    with compiling.shown(terminal, delay_s=0.0, counts=True) as watch:
         with terminal.bar("policies", len(paths)) as bar:
             for done, path in enumerate(paths):
                 bar.show(done, len(paths), plain(path.name))
