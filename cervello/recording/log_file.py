@@ -34,7 +34,7 @@ class LogFile:
                                  "and permissions, or record to another file") from error
         try:
             self._lock()
-            self.n_bytes, self.cut_bytes = self._whole()
+            self.n_bytes, self.cut_bytes = self._measure()
             if self.cut_bytes:
                 os.ftruncate(self._file, self.n_bytes)
             if not self.n_bytes:
@@ -52,7 +52,7 @@ class LogFile:
             raise RecordingError(f"recording {str(self.path)!r}: expected a file that no other writer has open, got one that is locked; "
                                  "close the other writer or record to another file") from error
 
-    def _whole(self) -> tuple[int, int]:
+    def _measure(self) -> tuple[int, int]:
         """Bytes of whole frames at the start of the file, and bytes after them."""
         n_bytes = os.fstat(self._file).st_size
         with open(self.path, "rb") as file:
