@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
@@ -29,8 +30,8 @@ class TensorSpec:
       is_mask: whether it marks what is allowed: bools, integers and floats 0 and 1 are accepted then, whatever the dtype.
       open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has an assumed size for each, and agents
         may have others. Empty for nearly all policies.
-      wide: whether a wrapper computes with the float64 observations of this float32 input, which are not cast before then, and with
-        integers of 32 bits and more as float64.
+      keeps_float64: whether float64 observations of this float32 input stay float64 until a wrapper has computed with them, and integers of
+        32 bits and more become float64.
 
     Raises:
       ConfigurationError: the dtype is none.
@@ -43,7 +44,7 @@ class TensorSpec:
     default: Array | None = field(default=None, compare=False)
     open_axes: tuple[tuple[int, str], ...] = ()
     is_mask: bool = field(default=False, compare=False)
-    wide: bool = field(default=False, compare=False)
+    keeps_float64: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.name) is str:  # interned, as literal keys are: the compiled argument check then finds it by identity
@@ -68,13 +69,18 @@ class TensorSpec:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
 
+    @property
+    def size(self) -> int:
+        """Number of elements of a row."""
+        return math.prod(self.shape)
+
     def row_shape(self, column: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of one row of a column of this shape."""
         return column if self.batch_axis is None else (*column[:self.batch_axis], *column[self.batch_axis + 1:])
 
     def kept_dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
         """The type in which an array of type `given` is stored before the wrappers run."""
-        if self.wide and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
+        if self.keeps_float64 and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
             return _FLOAT64
         return self.dtype
 

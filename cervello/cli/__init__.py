@@ -3,7 +3,7 @@
     terminal     where a command speaks: results, remarks, progress bars
     table        tables and lists of facts that fit the terminal
     compiling    the bar shown while kernels compile for the first time
-    wording      numbers and names as people read them
+    formatting   numbers and names as people read them
     options      argument types that commands share
     observations random ones, for commands that run a policy
     pictures     SVG and PNG files, and the options that ask for them
@@ -51,8 +51,8 @@ from cervello.cli import (
     unpack,
     warmup,
 )
+from cervello.cli.formatting import one_line
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import one_line
 from cervello.errors import CervelloError, did_you_mean
 
 __all__ = ["main"]
@@ -141,8 +141,8 @@ def _complain(message: str, status: int) -> int:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        said = next((said for kind, said in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
-        return f"{os.fspath(error.filename)!r}: {said}"
+        remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
+        return f"{os.fspath(error.filename)!r}: {remedy}"
     if isinstance(error, OSError) and error.strerror:  # without its number
         return error.strerror
     if isinstance(error, MemoryError):

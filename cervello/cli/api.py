@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import json_values, one_line, plain, row_shape
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import json_values, one_line, plain, row_shape
 from cervello.spec import Specs, TensorSpec
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options, pictures
+from cervello.cli.formatting import duration, plain, rate
 from cervello.cli.terminal import Bar, Terminal
-from cervello.cli.wording import duration, plain, rate
 
 if TYPE_CHECKING:
     from cervello.agents import Policy

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling
-from cervello.cli.wording import plural
+from cervello.cli.formatting import plural
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options
+from cervello.cli.formatting import plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural
 from cervello.errors import ConfigurationError, FormatError
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def _tolerance(text: str) -> float:
 def _print(first: Runner, second: Runner, found: Comparison, terminal: Terminal) -> None:
     sizes = ", ".join(f"{size:,}" for size in found.batch_sizes)
     names = f"{plain(first.name)} and {plain(second.name)}"
-    said = f"{names} {'agree' if found.agree else 'differ'}, tolerance {found.tolerance:g}, batch sizes {sizes}"
-    terminal.print(said, style="bold green" if found.agree else "bold red")
+    summary = f"{names} {'agree' if found.agree else 'differ'}, tolerance {found.tolerance:g}, batch sizes {sizes}"
+    terminal.print(summary, style="bold green" if found.agree else "bold red")
     facts = terminal.grid()
     for name, whose in found.missing.items():
         facts.add_row("output", f"{plain(name)}: only {plain(whose)} has it", style="red")

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cervello.cli.formatting import plural, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plural, size
 
-_PATIENCE_S = 1.0
-_LOOK_S = 0.2
-_COUNT_S = 2.0
+_DELAY_S = 1.0
+_POLL_S = 0.2
+_REPORT_S = 2.0
 
 
 @contextmanager
-def shown(terminal: Terminal, patience_s: float = _PATIENCE_S, counts: bool = False) -> Iterator[Watch]:
+def shown(terminal: Terminal, delay_s: float = _DELAY_S, counts: bool = False) -> Iterator[CompilationWatch]:
     """Shows compilation inside the block; yields the watch, which knows how many kernels were compiled.
 
     Args:
@@ -27,7 +27,7 @@ def shown(terminal: Terminal, patience_s: float = _PATIENCE_S, counts: bool = Fa
     """
     from cervello.codegen import linker
 
-    watch = Watch(terminal, patience_s, counts)
+    watch = CompilationWatch(terminal, delay_s, counts)
     try:
         with linker.progress(watch.report), _postponed_interrupts(watch):
             yield watch
@@ -36,7 +36,7 @@ def shown(terminal: Terminal, patience_s: float = _PATIENCE_S, counts: bool = Fa
 
 
 @contextmanager
-def _postponed_interrupts(watch: Watch) -> Iterator[None]:
+def _postponed_interrupts(watch: CompilationWatch) -> Iterator[None]:
     """Ctrl-C takes effect between two kernels: an exception raised in a callback from LLVM is lost. A second one does not wait."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -55,7 +55,7 @@ def _postponed_interrupts(watch: Watch) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Watch:
+class CompilationWatch:
     """Mutable: what the linker reported so far. A thread draws, since one kernel may take seconds.
 
     Attributes:
@@ -63,8 +63,8 @@ class Watch:
       interrupted: set to stop before the next kernel.
     """
 
-    def __init__(self, terminal: Terminal, patience_s: float, counts: bool) -> None:
-        self._terminal, self._patience_s, self._counts = terminal, patience_s, counts
+    def __init__(self, terminal: Terminal, delay_s: float, counts: bool) -> None:
+        self._terminal, self._delay_s, self._counts = terminal, delay_s, counts
         self._latest: tuple[int, int, str] | None = None  # None while nothing compiles
         self._began_s = 0.0
         self._closed = threading.Event()
@@ -94,20 +94,20 @@ class Watch:
             self._thread.join()
 
     def _draw(self) -> None:
-        while (latest := self._latest) is None or time.monotonic() - self._began_s < self._patience_s:
-            if self._closed.wait(_LOOK_S):
+        while (latest := self._latest) is None or time.monotonic() - self._began_s < self._delay_s:
+            if self._closed.wait(_POLL_S):
                 return
         if not self._terminal.draws_bars:
-            self._terminal.remark(f"compiling kernels for this machine, once{_kept()}")
+            self._terminal.remark(f"compiling kernels for this machine, once{_where_kept()}")
             while self._counts:
                 if latest is not None:
                     self._terminal.remark(f"compiling kernels for this machine: {latest[0]} of {latest[1]} done")
-                if self._closed.wait(_COUNT_S):
+                if self._closed.wait(_REPORT_S):
                     return
                 latest = self._latest
             return
         with self._terminal.bar("compiling for this machine, once") as bar:
-            while not self._closed.wait(_LOOK_S):
+            while not self._closed.wait(_POLL_S):
                 latest = self._latest
                 if latest is None:
                     bar.hide()
@@ -120,7 +120,7 @@ def kernel(reference: str) -> str:
     return reference.rpartition(".")[2]
 
 
-def _kept() -> str:
+def _where_kept() -> str:
     from cervello.codegen import cache
 
     folder = cache.folder()
@@ -145,10 +145,10 @@ def cache_line() -> str:
         line = "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
     else:
         line = f"cache: {facts['folder']} ({plural(facts['kernels'], 'kernel')}, {size(facts['n_bytes'])})"
-    return f"{line}{carried_words(facts)}"
+    return f"{line}{bundled_text(facts)}"
 
 
-def carried_words(facts: dict[str, Any]) -> str:
+def bundled_text(facts: dict[str, Any]) -> str:
     """What `cache_facts` say of the package's own object code, as the end of a sentence; nothing without any."""
     bundled = facts["carried"]
     return "" if bundled is None else f"; the package carries {plural(bundled['kernels'], 'kernel')} for {bundled['level']}"

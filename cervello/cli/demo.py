@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import duration, plain, plural, rate
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import duration, plain, plural, rate
 
 if TYPE_CHECKING:
     from cervello.agents import Policy

@@ -25,13 +25,13 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     data = read_bytes(path)
     if crvo.is_crvo(data):
         container, holds = "crvo", crvo.kind(path.name, data)
-        said = f"a native cervo file containing {holds} data"
+        description = f"a native cervo file containing {holds} data"
     elif path.name.endswith(".nnef.tar"):
-        container, holds, said = None, "NNEF", "a NNEF file"
+        container, holds, description = None, "NNEF", "a NNEF file"
     else:
         read(path)  # refuses other files than ONNX
-        container, holds, said = None, "ONNX", "an ONNX file"
+        container, holds, description = None, "ONNX", "an ONNX file"
     if arguments.json:
         terminal.json({"file": str(path), "n_bytes": len(data), "container": container, "holds": holds.lower()})
     else:
-        terminal.write(said)
+        terminal.write(description)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import plain, plural, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural, size
 
 SUMMARY = "look at the CPU, versions, the code cache and a policy: what is slow, why, and what to do"
 EXAMPLES: tuple[str, ...] = ("cervello doctor", "cervello doctor racer.onnx", "cervello doctor racer.onnx --json")
@@ -40,12 +40,12 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     needs = sum(finding.level == "attention" for finding in findings)
     terminal.print(f"{plural(needs, 'thing')} to attend to" if needs else "nothing needs attention", style="bold red" if needs else
                    "bold green")
-    said = terminal.grid()
+    listed = terminal.grid()
     for finding in findings:
-        said.add_row(finding.level, f"{plain(finding.what)}; {plain(finding.remedy)}", style="yellow" if finding.level == "attention" else
+        listed.add_row(finding.level, f"{plain(finding.what)}; {plain(finding.remedy)}", style="yellow" if finding.level == "attention" else
                      None)
     if findings:
-        terminal.print(said)
+        terminal.print(listed)
     terminal.print("")
     _print(facts, terminal)
     if policy is not None:
@@ -67,7 +67,7 @@ def _print(facts: Mapping[str, Any], terminal: Terminal) -> None:
     where = "none that can be used" if cached["folder"] is None else (
         f"{plain(cached['folder'])}, {'trusted' if cached['trusted'] else 'not trusted'}, {cached['state']}: "
         f"{plural(cached['kernels'], 'kernel')}, {size(cached['n_bytes'])}; {cached['common_there']} of {cached['common']} usual ones")
-    grid.add_row("cache", f"{where}{compiling.carried_words(cached)}")
+    grid.add_row("cache", f"{where}{compiling.bundled_text(cached)}")
     threads = "as many threads as it likes" if blas["threads"] is None else plural(blas["threads"], "thread")
     variables = ", ".join(f"{name}={value}" for name, value in blas["variables"].items())
     grid.add_row("BLAS", f"{plain(blas['library'] or 'not known')}, {threads}{f', {plain(variables)}' if variables else ''}; only steps on "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
+from cervello.cli.formatting import plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural
 from cervello.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def _certify(as_json: bool, terminal: Terminal) -> int:
         return int(failed)
     table = terminal.table(["~check", ">found", ">wanted", ">"])
     for check in checks:
-        said, style = ("ok", "green") if check.passed else ("FAILED", "red")
-        table.add_row(check.name, check.found, check.wanted, terminal.styled(said, style))
+        result, style = ("ok", "green") if check.passed else ("FAILED", "red")
+        table.add_row(check.name, check.found, check.wanted, terminal.styled(result, style))
     terminal.print(table)
     return int(failed)
 

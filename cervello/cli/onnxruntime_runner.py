@@ -111,7 +111,7 @@ class OnnxruntimeRunner:
         spec = self.outputs.get(name)
         if spec is None or spec.batch_axis is None:
             return rows[0]
-        if rows[0].size != int(np.prod(spec.shape)):
+        if rows[0].size != spec.size:
             return np.stack(rows)  # of another shape than Cervello's, which counts as a difference
         return np.concatenate([row.reshape(spec.batched(1)) for row in rows], axis=spec.batch_axis)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cervello.cli.formatting import plain
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain
 
 SUMMARY = "put an ONNX file into a container of cervo (.crvo)"
 EXAMPLES: tuple[str, ...] = ("cervello package racer.onnx racer.crvo",)

@@ -7,8 +7,8 @@ import importlib.util
 from pathlib import Path
 
 from cervello.cli import options
+from cervello.cli.formatting import plain
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain
 
 _THEMES, _WIDTH = ("auto", "light", "dark"), 1200  # those of cervello.pictures.files
 _MOST_WIDTH = 20_000

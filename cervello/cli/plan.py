@@ -7,8 +7,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from cervello.cli import compiling, options, pictures
+from cervello.cli.formatting import plain, plural, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural, size
 
 if TYPE_CHECKING:
     from cervello.native import MemoryPlan

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
+from cervello.cli.formatting import plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural
 from cervello.errors import CervelloError, ConfigurationError
 
 if TYPE_CHECKING:

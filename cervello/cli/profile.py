@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options, pictures
+from cervello.cli.formatting import count, duration, plain, plural, rate, share, size
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import count, duration, plain, plural, rate, share, size
 from cervello.spec import View
 
 if TYPE_CHECKING:

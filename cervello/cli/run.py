@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options
+from cervello.cli.formatting import duration, json_values, plain, plural, rate
 from cervello.cli.table import Table
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import duration, json_values, plain, plural, rate
 from cervello.spec import Wrapper
 
 if TYPE_CHECKING:

@@ -96,8 +96,8 @@ class Facts:
     def __init__(self) -> None:
         self._rows: list[tuple[str, str | Text, str | None]] = []
 
-    def add_row(self, name: str, said: str | Text, style: str | None = None) -> None:
-        self._rows.append((name, said, style))
+    def add_row(self, name: str, value: str | Text, style: str | None = None) -> None:
+        self._rows.append((name, value, style))
 
     def fitted(self, width: int | None) -> RichTable:
         """For rich; sentences are broken between words, and words that are too long for a line are shortened in the middle."""
@@ -109,11 +109,11 @@ class Facts:
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column()
         room = None if width is None else max(width - max((cell_len(name) for name, *_ in self._rows), default=0) - _GAP, 2)
-        for name, said, style in self._rows:
-            text = _plain(said)
+        for name, value, style in self._rows:
+            text = _plain(value)
             if room is not None:
                 text = "\n".join(" ".join(shortened(word, room) for word in line.split(" ")) for line in text.split("\n"))
-            grid.add_row(name, Text(text, style=_style(said)), style=style)
+            grid.add_row(name, Text(text, style=_style(value)), style=style)
         return grid
 
 

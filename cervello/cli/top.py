@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from cervello.cli import options
+from cervello.cli.formatting import plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import plain, plural
 
 SUMMARY = "watch a server: policies, agents, requests, latencies"
 EXAMPLES: tuple[str, ...] = ("cervello top tcp://127.0.0.1:5577 --interval 2",)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cervello.cli import compiling, options
+from cervello.cli.formatting import duration, plain, plural
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import duration, plain, plural
 
 SUMMARY = "compile ahead what policies need, so that the first action does not wait"
 EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
         paths = [policy_path(species.name) for species in SPECIES]
     start = time.perf_counter()
-    with compiling.shown(terminal, patience_s=0.0, counts=True) as watch:
+    with compiling.shown(terminal, delay_s=0.0, counts=True) as watch:
         with terminal.bar("policies", len(paths)) as bar:
             for done, path in enumerate(paths):
                 bar.show(done, len(paths), plain(path.name))

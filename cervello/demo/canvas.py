@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cervello.demo.herd import FloatArray, IntArray
-from cervello.demo.lettering import lettered
+from cervello.demo.pixel_font import render_text
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0..255."""
@@ -59,7 +59,7 @@ class Canvas:
 
     def text(self, left: int, top: int, text: str, colour: Colour, magnification: int = 1) -> None:
         """Writes `text` with its upper left corner at (left, top); what leaves the canvas is cut."""
-        ink = lettered(text, magnification)
+        ink = render_text(text, magnification)
         area = self.pixels[top : top + ink.shape[0], left : left + ink.shape[1]]
         area[ink[: area.shape[0], : area.shape[1]]] = colour
 

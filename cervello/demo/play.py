@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cervello.demo.arena import Arena
 from cervello.demo.baseline import RandomPolicy, mean_with_interval
-from cervello.demo.herd import FloatArray, IntArray
+from cervello.demo.herd import FloatArray, Herd, IntArray, Life
 from cervello.demo.species import LONGEST_LIFE, SPECIES, Species
 
 __all__ = [
@@ -136,6 +136,29 @@ class _Tally:
     lives: list[tuple[int, float]] = field(default_factory=list)  # (agent id, return) of the lives that count
     ended_returns: list[float] = field(default_factory=list)
 
+    def add_ended(self, ended: Sequence[Life], last_birth: int) -> None:
+        """Adds lives that ended; those that began after the tick last_birth do not count."""
+        for life in ended:
+            self.deaths[life.cause] = self.deaths.get(life.cause, 0) + 1
+            self.ended_returns.append(life.total_reward)
+            if life.born_tick <= last_birth:
+                self.lives.append((life.agent_id, life.total_reward))
+
+    def add_unfinished(self, herd: Herd, last_birth: int) -> None:
+        """Adds lives that the end of the match cut short, if they began in time."""
+        unfinished = np.flatnonzero(herd.alive & (herd.born_tick <= last_birth))
+        self.lives += zip(herd.ids[unfinished].tolist(), herd.total_reward[unfinished].tolist(), strict=True)
+
+    def report(self) -> SpeciesReport:
+        """The figures of the whole match."""
+        return SpeciesReport(
+            returns=tuple(total for _, total in sorted(self.lives)),
+            inference_s=tuple(self.inference_s),
+            batch_sizes=tuple(self.batch_sizes),
+            births=self.births,
+            deaths=dict(sorted(self.deaths.items())),
+        )
+
 
 def play(
     policies: Mapping[str, PolicyLike],
@@ -177,47 +200,29 @@ def play(
         outcome = arena.step(actions)
         for name, tally in tallies.items():
             ended, born = outcome.ended[name], outcome.born[name]
-            for life in ended:
-                tally.deaths[life.cause] = tally.deaths.get(life.cause, 0) + 1
-                tally.ended_returns.append(life.total_reward)
-                if life.born_tick <= last_birth:
-                    tally.lives.append((life.agent_id, life.total_reward))
+            tally.add_ended(ended, last_birth)
             tally.births += len(born)
             if ended:
                 policies[name].end_agents([life.agent_id for life in ended])
             if len(born):
                 policies[name].begin_agents(born.tolist())
         if on_tick is not None:
-            on_tick(
-                Tick(
-                    number=number,
-                    arena=arena,
-                    inference_s={name: tally.inference_s[-1] for name, tally in tallies.items()},
-                    rows={name: tally.batch_sizes[-1] for name, tally in tallies.items()},
-                    ended_returns={name: tally.ended_returns for name, tally in tallies.items()},
-                )
-            )
+            on_tick(_tick(number, arena, tallies))
 
     duration_s = time.perf_counter() - start
     for name, tally in tallies.items():
-        herd = arena.herds[name]
         policies[name].end_agents(arena.ids(name).tolist())
-        unfinished = np.flatnonzero(herd.alive & (herd.born_tick <= last_birth))
-        tally.lives += zip(herd.ids[unfinished].tolist(), herd.total_reward[unfinished].tolist(), strict=True)
-    return MatchReport(
-        ticks=ticks,
-        seed=seed,
-        duration_s=duration_s,
-        species={
-            name: SpeciesReport(
-                returns=tuple(total for _, total in sorted(tally.lives)),
-                inference_s=tuple(tally.inference_s),
-                batch_sizes=tuple(tally.batch_sizes),
-                births=tally.births,
-                deaths=dict(sorted(tally.deaths.items())),
-            )
-            for name, tally in tallies.items()
-        },
+        tally.add_unfinished(arena.herds[name], last_birth)
+    return MatchReport(ticks, seed, duration_s, {name: tally.report() for name, tally in tallies.items()})
+
+
+def _tick(number: int, arena: Arena, tallies: Mapping[str, _Tally]) -> Tick:
+    return Tick(
+        number=number,
+        arena=arena,
+        inference_s={name: tally.inference_s[-1] for name, tally in tallies.items()},
+        rows={name: tally.batch_sizes[-1] for name, tally in tallies.items()},
+        ended_returns={name: tally.ended_returns for name, tally in tallies.items()},
     )
 
 

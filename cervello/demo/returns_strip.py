@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cervello.demo.canvas import Canvas, Colour, Shape
-from cervello.demo.lettering import GLYPH_WIDTH
+from cervello.demo.pixel_font import GLYPH_WIDTH
 from cervello.demo.play import Tick
 from cervello.demo.species import SPECIES
 
@@ -69,9 +69,9 @@ class ReturnsStrip:
         course = np.array(self._course[name], np.float32)
         known = course[np.isfinite(course)]
         left, right = left + _MARGIN + 4, left + width - _MARGIN
-        said = f"{known[-1]:+.2f}" if len(known) else "-"
+        value_text = f"{known[-1]:+.2f}" if len(known) else "-"
         canvas.text(left, top + 14, name, colour, _LARGE)
-        canvas.text(right - _text_width(said, _LARGE), top + 14, said, colour, _LARGE)
+        canvas.text(right - _text_width(value_text, _LARGE), top + 14, value_text, colour, _LARGE)
         canvas.text(left, top + 44, f"{self._living[name]} alive", _CAPTION, _SMALL)
         canvas.text(right - _text_width("mean return", _SMALL), top + 44, "mean return", _CAPTION, _SMALL)
         if not len(known):

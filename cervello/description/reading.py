@@ -44,9 +44,9 @@ _WRAPPERS = ("Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "
 _INFERERS = {"basic": "Basic", "fixed": "Fixed", "memoizing": "Memoizing", "dynamic": "Dynamic"}
 _HEADS = tuple(name for name in heads.__all__ if name != "Head")
 _SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
-_PLAIN: dict[str, tuple[type, str]] = {
+_SCALARS: dict[str, tuple[type, str]] = {
     "name": (str, "text"), "seed": (int, "an integer"), "threads": (int, "an integer"), "strict": (bool, "true or false")}
-_KEYS = (*_PLAIN, "inferer", "wrappers", "outputs", "warmup", "dims", "rename", "spaces")
+_KEYS = (*_SCALARS, "inferer", "wrappers", "outputs", "warmup", "dims", "rename", "spaces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +76,39 @@ def read(path: str | os.PathLike[str]) -> Description:
       MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or an invalid value; the message has the
         place.
     """
-    where = Path(path)
+    file = Path(path)
     import tomllib  # not above: every program loads this module, and few have a description
 
     try:
-        found = tomllib.loads(where.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingFileError(f"description {str(where)!r}: expected a file, found none; check the path") from error
+        raise MissingFileError(f"description {str(file)!r}: expected a file, found none; check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"description {str(where)!r}: expected TOML, got a file that fails with {error}") from error
-    at = f"description {str(where)!r}"
-    _check_keys(at, found, _KEYS)
+        raise ConfigurationError(f"description {str(file)!r}: expected TOML, got a file that fails with {error}") from error
+    where = f"description {str(file)!r}"
+    _check_keys(where, found, _KEYS)
     options: dict[str, Any] = {}
-    for key, (kind, words) in _PLAIN.items():
+    for key, (kind, expected) in _SCALARS.items():
         if key in found:
             if type(found[key]) is not kind:
-                raise ConfigurationError(f"{at}, {key}: expected {words}, got {found[key]!r}")
+                raise ConfigurationError(f"{where}, {key}: expected {expected}, got {found[key]!r}")
             options[key] = found[key]
     name = options.pop("name", None)
     if "inferer" in found:
-        options["inferer"] = _inferer(f"{at}, inferer", found["inferer"])
+        options["inferer"] = _inferer(f"{where}, inferer", found["inferer"])
     if "outputs" in found:
-        options["outputs"] = _list(f"{at}, outputs", found["outputs"], str, "names")
+        options["outputs"] = _list(f"{where}, outputs", found["outputs"], str, "names")
     if "dims" in found:
-        options["dims"] = _dims(f"{at}, dims", found["dims"])
+        options["dims"] = _dims(f"{where}, dims", found["dims"])
     if "rename" in found:
-        options["rename"] = _names(f"{at}, rename", found["rename"])
+        options["rename"] = _names(f"{where}, rename", found["rename"])
     if "spaces" in found:
-        options["spaces"] = _spaces(f"{at}, spaces", found["spaces"])
-    options["wrappers"] = _wrappers(f"{at}, wrappers", found.get("wrappers", "auto"))
-    warmup = _list(f"{at}, warmup", found.get("warmup", []), int, "sizes")
+        options["spaces"] = _spaces(f"{where}, spaces", found["spaces"])
+    options["wrappers"] = _wrappers(f"{where}, wrappers", found.get("wrappers", "auto"))
+    warmup = _list(f"{where}, warmup", found.get("warmup", []), int, "sizes")
     if any(n < 1 for n in warmup):
-        raise ConfigurationError(f"{at}, warmup: expected sizes of at least 1, got {warmup}")
-    return Description(where, where.with_suffix(".onnx"), options, warmup, name)
+        raise ConfigurationError(f"{where}, warmup: expected sizes of at least 1, got {warmup}")
+    return Description(file, file.with_suffix(".onnx"), options, warmup, name)
 
 
 def _check_keys(where: str, found: Any, known: Sequence[str]) -> None:
@@ -119,9 +119,9 @@ def _check_keys(where: str, found: Any, known: Sequence[str]) -> None:
             raise ConfigurationError(f"{where}: expected keys among {', '.join(known)}, got {key!r}; take it out or correct it")
 
 
-def _list(where: str, value: Any, kind: type, words: str) -> list[Any]:
+def _list(where: str, value: Any, kind: type, expected: str) -> list[Any]:
     if not isinstance(value, list) or any(type(each) is not kind for each in value):
-        raise ConfigurationError(f"{where}: expected a list of {words}, got {value!r}")
+        raise ConfigurationError(f"{where}: expected a list of {expected}, got {value!r}")
     return value
 
 

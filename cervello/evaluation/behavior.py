@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation.candidates import features
+from cervello.evaluation.features import features
 from cervello.evaluation.logged import Logged, checked, episodes
 from cervello.spec import Array
 

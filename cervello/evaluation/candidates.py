@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
-from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.description import load
 from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
+from cervello.evaluation.policy_runner import PolicyOutputs, PolicyRunner
 from cervello.evaluation.registry import alternatives, names_where
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
-from cervello.recording.trees import Tree, leaves
+from cervello.native import Model
+from cervello.recording.trees import Tree
 from cervello.spec import Array, Specs, TensorSpec
-
-_ROWS = 4096  # of a batch of policies that remember nothing
-_MASKS = ("action_mask", "action_masks")
-
-
-@dataclass(frozen=True, eq=False)
-class Decided:
-    """What a policy's tensors say at all observations of some episodes, T + 1 rows each.
-
-    Attributes:
-      columns: [rows, …] by tensor of the head and its mask.
-      n_rows: rows.
-    """
-
-    columns: Mapping[str, Array]
-    n_rows: int
-
-    def rows(self, chosen: Any) -> dict[str, Array]:
-        """The columns at some rows; what all rows share stays as it is."""
-        return {name: column[chosen] if len(column) == self.n_rows else column for name, column in self.columns.items()}
 
 
 class Candidate:
@@ -48,68 +29,78 @@ class Candidate:
       name: in the report. path: of the file, None for a Policy.
       head: the distribution of its actions.
       discrete: whether its actions are integers. deterministic: whether it has no distribution at all.
-      remembers: whether episodes have to be run in step order.
       space: of the game's actions, where the policy knows its game.
     """
 
     def __init__(self, name: str, given: Any, head: Head | None, threads: int = 1):
         self.name = name
-        self.path: str | None = None
-        if isinstance(given, Policy):
-            policy = given
-        elif isinstance(given, str | os.PathLike):
-            self.path = os.fspath(given)
-            # A description names its wrappers.
-            policy = load(given) if self.path.lower().endswith(".toml") else load(given, wrappers="auto")
-        else:
-            raise ConfigurationError(f"evaluation, policy {name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
-        without_heads = [w for w in policy.wrappers if not isinstance(getattr(w, "head", None), Head)]
-        own: list[Any] = [w for w in policy.wrappers if isinstance(getattr(w, "head", None), Head)]
-        self.head = head if head is not None else own[0].head if own else self._missing_head(policy)
+        self.path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+        policy = self._opened(given)
+        samples: list[Any] = [wrapper for wrapper in policy.wrappers if _is_sample(wrapper)]
+        others: list[Any] = [wrapper for wrapper in policy.wrappers if not _is_sample(wrapper)]
+        self.head = head if head is not None else samples[0].head if samples else self._missing_head(policy)
         # The previous action is the logged one, and not what the policy would have done.
-        actions = {each.names.get("action") for each in own} | set(self.head.tensors if isinstance(self.head, Deterministic) else ())
-        self._previous = [w.key for w in without_heads if type(w).__name__ == "PreviousAction" and w.output in actions]  # type: ignore[attr-defined]
-        without_heads = [w for w in without_heads if getattr(w, "key", None) not in self._previous or type(w).__name__ != "PreviousAction"]
-        for wrapper in without_heads:
-            kind = type(wrapper).__name__
-            if kind == "Epsilon":
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
-                                         "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…) (--head "
-                                         "gaussian:MEAN:LOG_STD on the command line)")
-            if kind == "PreviousAction" and wrapper.output not in self.head.tensors:  # type: ignore[attr-defined]
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, whose output is not the action that "
-                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
-        if policy.model.random_nodes:
-            raise ConfigurationError(f"evaluation, policy {name!r}: expected a graph that draws nothing, got random nodes; export the "
-                                     "distribution, and give head= (--head on the command line)")
-        known = {*policy.outputs, *policy.constants, *policy.model.outputs}
-        missing = [tensor for tensor in self.head.tensors if tensor not in known]
-        model = policy.model
-        if missing and self.path is not None:
-            try:
-                model = load(self.path, outputs=[*model.outputs, *missing]).model
-            except GraphError as error:
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensors {missing} in the file, got outputs "
-                                         f"{list(model.outputs)}; name one of them in head= (--head on the command line)") from error
-        self._policy = Policy(model, wrappers=without_heads, inferer="memoizing", threads=threads)
-        self._binding = core_of(policy).binding if policy.spaces is not None else None
-        for tensor in self.head.tensors:
-            if tensor not in self._policy.outputs and tensor not in self._policy.constants:
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensor among {list(self._policy.outputs)}, got "
-                                         f"{tensor!r}; name an output of the policy in head= (--head on the command line)")
-        given_specs = Specs([self._spec(tensor) for tensor in self.head.tensors])
-        self.action = self.head.specs(given_specs)["action"]
+        actions = {sample.names.get("action") for sample in samples} | set(
+            self.head.tensors if isinstance(self.head, Deterministic) else ())
+        previous = [wrapper.key for wrapper in others if _is(wrapper, "PreviousAction") and wrapper.output in actions]
+        wrappers = [wrapper for wrapper in others if not (_is(wrapper, "PreviousAction") and wrapper.key in previous)]
+        self._check_graph(policy, wrappers)
+        stripped = Policy(self._model_with_tensors(policy), wrappers=wrappers, inferer="memoizing", threads=threads)
+        binding = core_of(policy).binding if policy.spaces is not None else None
+        self._runner = PolicyRunner(name, stripped, self.head, binding, previous, threads)
+        specs = Specs([self._spec(stripped, tensor) for tensor in self.head.tensors])
+        self.action = self.head.specs(specs)["action"]
         self.discrete = self.action.dtype.kind in "iub"
         self.deterministic = isinstance(self.head, Deterministic)
-        self.n_actions = (self.head.mask_width(given_specs) if isinstance(self.head, Categorical) else None)
+        self.n_actions = (self.head.mask_width(specs) if isinstance(self.head, Categorical) else None)
         self._sizes = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions or 0])
-        self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in without_heads)
-        self._n_begun = 0
-        ports = (*policy.model.inputs.values(), *policy.model.outputs.values())
-        # A graph that runs by itself takes one thread.
-        self._is_graph = not without_heads and threads == 1 and all(port.batch_axis == 0 for port in ports)
         self.space = None if policy.spaces is None else policy.spaces.action_space
         self._fingerprint = policy.model.fingerprint
+
+    def _opened(self, given: Any) -> Policy:
+        if isinstance(given, Policy):
+            return given
+        if self.path is None:
+            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
+        # A description names its wrappers.
+        return load(given) if self.path.lower().endswith(".toml") else load(given, wrappers="auto")
+
+    def _check_graph(self, policy: Policy, wrappers: Sequence[Any]) -> None:
+        """Raises ConfigurationError if a policy draws otherwise than its head says, or an input depends on such a draw."""
+        for wrapper in wrappers:
+            if _is(wrapper, "Epsilon"):
+                raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution that a head describes, got "
+                                         f"{wrapper!r}, which draws within the graph; export mean and deviation, and give "
+                                         "head=heads.Gaussian(…) (--head gaussian:MEAN:LOG_STD on the command line)")
+            if _is(wrapper, "PreviousAction") and wrapper.output not in self.head.tensors:
+                raise ConfigurationError(f"evaluation, policy {self.name!r}: expected no {wrapper!r}, whose output is not the action that "
+                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
+        if policy.model.random_nodes:
+            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a graph that draws nothing, got random nodes; export the "
+                                     "distribution, and give head= (--head on the command line)")
+
+    def _model_with_tensors(self, policy: Policy) -> Model:
+        """The policy's model, loaded anew where the file has tensors of the head that are no outputs."""
+        known = {*policy.outputs, *policy.constants, *policy.model.outputs}
+        missing = [tensor for tensor in self.head.tensors if tensor not in known]
+        if not missing or self.path is None:
+            return policy.model
+        try:
+            return load(self.path, outputs=[*policy.model.outputs, *missing]).model
+        except GraphError as error:
+            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected the head's tensors {missing} in the file, got outputs "
+                                     f"{list(policy.model.outputs)}; name one of them in head= (--head on the command line)") from error
+
+    def _spec(self, policy: Policy, tensor: str) -> TensorSpec:
+        """The spec of a tensor of the head."""
+        found = policy.outputs.get(tensor)
+        if found is not None:
+            return found
+        if tensor not in policy.constants:
+            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected the head's tensor among {list(policy.outputs)}, got "
+                                     f"{tensor!r}; name an output of the policy in head= (--head on the command line)")
+        constant = policy.constants[tensor]
+        return TensorSpec(tensor, constant.shape, constant.dtype, None)
 
     def versions(self, recorded: Mapping[int, Mapping[str, str]] | None) -> list[int]:
         """The recorded versions that this policy is, by its fingerprint and head."""
@@ -125,13 +116,6 @@ class Candidate:
                                  "(--head categorical:logits on the command line), or head=heads.Deterministic('action') "
                                  "(--head deterministic:action) if there is none")
 
-    def _spec(self, tensor: str) -> TensorSpec:
-        found = self._policy.outputs.get(tensor)
-        if found is not None:
-            return found
-        constant = self._policy.constants[tensor]
-        return TensorSpec(tensor, constant.shape, constant.dtype, None)
-
     # Over data -----------------------------------------------------------------------------------------------------------
 
     def check(self, episode: Logged) -> None:
@@ -140,8 +124,8 @@ class Candidate:
             kinds = ["continuous", "discrete"]
             raise InputError(f"{episode.where}, actions: expected {kinds[self.discrete]} actions for policy {self.name!r} ({self.head!r}), "
                              f"got {kinds[episode.discrete]} ones, {episode.actions.dtype}; the data are of another action space")
-        size = int(np.prod(episode.actions.shape[1:], dtype=np.int64))
-        if size != int(np.prod(self.action.shape, dtype=np.int64)):
+        size = math.prod(episode.actions.shape[1:])
+        if size != self.action.size:
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
                              f"{episode.actions.shape[1:]}; the data are of another action space")
         if self.n_actions is not None or isinstance(self.head, MultiDiscrete):
@@ -159,107 +143,23 @@ class Candidate:
         if len(kinds) > 1:
             return False
         [(discrete, shape)] = kinds
-        if discrete != self.discrete or np.prod(shape, dtype=np.int64) != np.prod(self.action.shape, dtype=np.int64):
+        if discrete != self.discrete or math.prod(shape) != self.action.size:
             return False
         if self.n_actions is None and not isinstance(self.head, MultiDiscrete):
             return True
-        rows = np.concatenate([each.actions for each in some]).reshape(-1, int(np.prod(shape, dtype=np.int64)))
+        rows = np.concatenate([each.actions for each in some]).reshape(-1, self.action.size)
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
-    def decide(self, some: Sequence[Logged], tree: Tree) -> Decided:
+    def run(self, episodes: Sequence[Logged], tree: Tree) -> PolicyOutputs:
         """Runs the policy over episodes.
 
         Args:
+          episodes: as they were logged.
           tree: all T + 1 observations of each, one episode after the other.
         Raises:
           InputError: observations that do not fit.
         """
-        columns, masks = self._encode(tree, some)
-        n_rows = sum(each.length + 1 for each in some)
-        outputs = self._in_order(columns, [each.length + 1 for each in some]) if self.remembers else self._at_once(columns, n_rows)
-        found = {name: outputs[name] if name in outputs else np.asarray(self._policy.constants[name]) for name in self.head.tensors}
-        return Decided({**found, **masks}, n_rows)
-
-    def _encode(self, tree: Tree, some: Sequence[Logged]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Columns of the policy's inputs, and the head's mask."""
-        wanted = self._policy.inputs
-        where = f"policy {self.name!r}"
-        if self._binding is not None:
-            given: dict[str, Any] = dict(self._binding.encode(tree).columns)
-        elif isinstance(tree, Mapping):
-            given = {str(key): value for key, value in tree.items()}
-        elif isinstance(tree, tuple):
-            raise InputError(f"{where}: expected spaces for Tuple observations, got none; load it with spaces=(…, …)")
-        else:
-            free = [name for name, spec in wanted.items() if spec.default is None and name not in self._previous]
-            if len(free) != 1:
-                raise InputError(f"{where}: expected observations by name for inputs {free}, got one array; load it with spaces=")
-            given = {free[0]: tree}
-        for name in self._previous:
-            given[name] = np.concatenate([_delayed(each.sampled) for each in some]).astype(wanted[name].dtype)
-        columns = {}
-        for name, spec in wanted.items():
-            if name not in given:
-                if spec.default is not None:
-                    continue
-                raise InputError(f"{where}, input {name!r}: expected a key of the observations {list(given)}; load it with "
-                                 "spaces= and keys=")
-            array = np.asarray(given[name])
-            if array.shape[1:] != spec.shape and array[0].size == int(np.prod(spec.shape, dtype=np.int64)) and array.ndim <= 2:
-                array = array.reshape(len(array), *spec.shape)
-            if array.shape[1:] != spec.shape and -1 not in spec.shape:
-                raise InputError(f"{some[0].where}, observations: expected rows of {spec.shape} for policy {self.name!r}, input {name!r}, "
-                                 f"got {array.shape[1:]}; the data are of another observation space")
-            columns[name] = array
-        mask = self.head.mask
-        if mask is None:
-            return columns, {}
-        if mask in given:
-            return columns, {mask: np.asarray(given[mask])}
-        for key in (mask, *_MASKS):
-            if all(key in each.infos for each in some):
-                return columns, {mask: np.concatenate([np.asarray(each.infos[key])[:each.length + 1] for each in some])}
-        raise InputError(f"{where}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
-                         f"{list(some[0].infos)}; log it")
-
-    def _at_once(self, columns: Mapping[str, Array], n_rows: int) -> dict[str, Array]:
-        """Rows of a policy that remembers nothing are as many agents; where nothing but the graph sees them, they need not be looked up."""
-        ids = np.arange(0 if self._is_graph and len(columns) == len(self._policy.inputs) else min(n_rows, _ROWS))
-        if len(ids) > self._n_begun:
-            self._policy.begin_agents(ids[self._n_begun:])
-            self._n_begun = len(ids)
-        parts = []
-        for start in range(0, n_rows, _ROWS):
-            stop = min(start + _ROWS, n_rows)
-            some = {name: column[start:stop] for name, column in columns.items()}
-            found = self._policy.infer_batch(ids[:stop - start], some, True) if len(ids) else self._policy.model.run(some)
-            parts.append({name: found[name] for name in self.head.tensors if name in self._policy.outputs})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _in_order(self, columns: Mapping[str, Array], lengths: Sequence[int]) -> dict[str, Array]:
-        """Episodes side by side, each an agent that begins and ends with it."""
-        starts = np.cumsum([0, *lengths[:-1]])
-        order = np.argsort(-np.asarray(lengths), kind="stable")
-        sizes, first = np.asarray(lengths)[order], starts[order]
-        self._policy.begin_agents(order, 0, 0)
-        found: dict[str, Array] = {}
-        alive = len(order)
-        try:
-            for t in range(int(sizes[0])):
-                over = int(np.searchsorted(-sizes, -t, "left"))  # episodes of more than t rows
-                if over < alive:
-                    self._policy.end_agents(order[over:alive])
-                    alive = over
-                rows = first[:alive] + t
-                results = self._policy.infer_batch(order[:alive], {name: column[rows] for name, column in columns.items()}, True)
-                for name in self.head.tensors:
-                    if name in results:
-                        if name not in found:
-                            found[name] = np.empty((sum(lengths), *results[name].shape[1:]), results[name].dtype)
-                        found[name][rows] = results[name]
-        finally:
-            self._policy.end_agents(order[:alive])
-        return found
+        return self._runner.run(episodes, tree)
 
     # What the head says ----------------------------------------------------------------------------------------------------
 
@@ -302,27 +202,18 @@ class Candidate:
         return self.head.sample(columns, rng=seed) if self.head.noise is not None else self.modes(columns)
 
 
-def _delayed(actions: Array) -> Array:
-    """[T + 1, …] zeros, then the actions."""
-    return np.concatenate([np.zeros_like(actions[:1]), actions]).reshape(len(actions) + 1, -1)
+def _is_sample(wrapper: Any) -> bool:
+    return isinstance(getattr(wrapper, "head", None), Head)
+
+
+def _is(wrapper: Any, kind: str) -> bool:
+    """Whether a wrapper is of this class of `cervello.wrappers`, which an evaluation does not import."""
+    return type(wrapper).__name__ == kind
 
 
 def _as_taken(head: Head, sampled: Array) -> Array:
+    """[N, …] logged actions in a type that the head takes."""
     if isinstance(head, Bernoulli):
         return sampled
     return sampled.astype(np.int64) if sampled.dtype.kind in "iub" else sampled
 
-
-def joined(trees: Sequence[Tree]) -> Tree:
-    """Trees of rows, one after the other."""
-    if isinstance(trees[0], Mapping):
-        return {key: joined([tree[key] for tree in trees]) for key in trees[0]}
-    if isinstance(trees[0], tuple):
-        return tuple(joined(list(parts)) for parts in zip(*trees, strict=True))
-    return np.concatenate(trees)
-
-
-def features(observations: Tree) -> Array:
-    """[N, d] float64 of a tree of observations, its arrays side by side."""
-    rows = [np.asarray(array, np.float64) for _, array in leaves(observations) if array is not None]
-    return np.concatenate([each.reshape(len(each), -1) for each in rows], 1)

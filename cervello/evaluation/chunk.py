@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.evaluation.candidates import joined
 from cervello.evaluation.logged import Logged
-from cervello.recording.trees import Tree
+from cervello.recording.trees import Tree, concat_trees
 from cervello.spec import Array
 
 
@@ -90,7 +89,7 @@ class Data:
 Chunk = tuple[Data, list[Scores]]
 
 
-class Joined:
+class EpisodeBatch:
     """Some episodes one after the other, as all candidates see them. Immutable.
 
     Attributes:
@@ -100,7 +99,7 @@ class Joined:
 
     def __init__(self, some: Sequence[Logged]):
         self.episodes = some
-        self.tree = joined([each.observations for each in some])
+        self.tree = concat_trees([each.observations for each in some])
         self.lengths = np.array([each.length for each in some])
         self.stops = np.cumsum(self.lengths)
         self.rows = np.arange(int(self.stops[-1])) + np.repeat(np.arange(len(some)), self.lengths)

@@ -13,6 +13,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.errors import ConfigurationError, InputError, did_you_mean
 from cervello.evaluation.behavior import Behavior
+from cervello.evaluation.blocks import AGENT, JOINT, Blocks
 from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Needs
 from cervello.evaluation.diagnostics import Diagnostics, diagnose
@@ -28,7 +29,6 @@ from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, 
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
 from cervello.evaluation.scoring import Progress, score
-from cervello.evaluation.tables import AGENT, JOINT, Blocks
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
 from cervello.native.execution.counts import thread_count

@@ -13,8 +13,8 @@ from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
+from cervello.statistics.arguments import FEWEST
 from cervello.statistics.bootstrap import bca_levels, interval_of
-from cervello.statistics.samples import FEWEST
 
 Interval = tuple[float, float]
 KINDS = ("default", *EVERY_KIND)
@@ -91,7 +91,7 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
     found, point = moments.replicates(options.resamples, options.seed), moments.value
 
     def levels(tails: Array) -> Array:
-        return bca_levels(found, point, moments.without(), tails) if kind == "bca" else tails
+        return bca_levels(found, point, moments.leave_one_out(), tails) if kind == "bca" else tails
 
     return interval_of(found, point, level, levels), kind
 

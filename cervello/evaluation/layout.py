@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.recording import Episode
-from cervello.recording.trees import Tree, leaves, named
+from cervello.recording.trees import Tree, format_path, leaves
 
 Layout = list[tuple[Any, tuple[int, ...]]]
 
@@ -38,4 +38,4 @@ def _layout(tree: Tree) -> Layout:
 
 
 def _shown(layout: Layout) -> str:
-    return ", ".join(f"{named(path)} {shape}".strip() for path, shape in layout)
+    return ", ".join(f"{format_path(path)} {shape}".strip() for path, shape in layout)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.recording import Episode, as_episode, read
-from cervello.recording.trees import Path, Tree, leaves, map_tree, named
+from cervello.recording.trees import Path, Tree, format_path, leaves, map_tree
 from cervello.spec import Array
 
 _ROUNDING = 1e-6  # of a logarithm above 0
@@ -239,7 +239,7 @@ def _check_finite(rows: Any, where: str, column: str, path: Path = ()) -> None:
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
-    column = ".".join(filter(None, [column, named(path)]))
+    column = ".".join(filter(None, [column, format_path(path)]))
     raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode "
                      "(--skip-nonfinite on the command line)")
 

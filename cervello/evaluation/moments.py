@@ -53,7 +53,7 @@ def width_of(columns: Array | Columns) -> int:
     return int(next(blocks_of(columns)).shape[1])
 
 
-def beside(x: Array | Columns, y: Array | Columns) -> Array | Columns:
+def concat_columns(x: Array | Columns, y: Array | Columns) -> Array | Columns:
     """[U, k + l] rows of two estimates over the same units."""
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
         return np.concatenate([x, y], 1)
@@ -103,7 +103,7 @@ class Moments:
         resample([self], resamples, seed)
         return self._replicates[resamples, seed]
 
-    def without(self) -> Array:
+    def leave_one_out(self) -> Array:
         """[U] estimates without each unit in turn, from the sums before it and the sums behind it: nothing is subtracted."""
         totals = np.stack([block.sum(0) for block in self._small_blocks()])
         none = np.zeros((1, totals.shape[1]))

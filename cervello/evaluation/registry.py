@@ -18,7 +18,7 @@ from cervello.evaluation.table import AnyTable
 from cervello.spec import Array
 
 if TYPE_CHECKING:
-    from cervello.evaluation.tables import Blocks, Rows
+    from cervello.evaluation.blocks import Blocks, Rows
 
 Need = Literal["propensities", "ratios", "values", "modes", "matches", "features"]
 Family = Literal["weights", "values", "kernel", "check"]

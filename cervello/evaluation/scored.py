@@ -1,4 +1,4 @@
-"""What the pass over the data leaves: a few numbers per episode, and columns of numbers per step in a `Spool`."""
+"""What the pass over the data leaves: a few numbers per episode, and columns of numbers per step in a `ColumnStore`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Data, Needs, Scores
+from cervello.evaluation.column_store import ColumnStore
 from cervello.evaluation.registry import alternatives, names_where
-from cervello.evaluation.spool import Spool
 from cervello.evaluation.values import Values
 from cervello.recording.trees import Tree, leaves
 from cervello.spec import Array
@@ -24,7 +24,7 @@ class Scored:
     """A data set with the scores of K candidates. Mutable: `add` adds what some episodes left, in the order of the data set.
 
     Attributes:
-      spool: "reward", "tick", "logp", "sampled" and ("ratio", k), ("mode", k), ("q", k) with a row per step; "features" and ("v", k)
+      column_store: "reward", "tick", "logp", "sampled" and ("ratio", k), ("mode", k), ("q", k) with a row per step; "features" and ("v", k)
         with a row per observation, T + 1 of each episode.
       data, scores: what is held in memory for value functions that are fitted after the pass; empty otherwise.
       n_certain: steps without exploration. n_rows: observations. held_bytes: of them that are held.
@@ -33,7 +33,7 @@ class Scored:
 
     def __init__(self, n_candidates: int, needs: Needs):
         self.needs = needs
-        self.spool = Spool()
+        self.column_store = ColumnStore()
         self.data, self.scores = Data(), [Scores() for _ in range(n_candidates)]
         self.violations: list[int | None] = [None] * n_candidates
         self.ties, self.deterministic, self.discrete = [0] * n_candidates, [True] * n_candidates, True
@@ -91,7 +91,7 @@ class Scored:
 
     def _append(self, name: Any, rows: Sequence[Array]) -> None:
         if rows:
-            self.spool.append(name, np.concatenate(rows))
+            self.column_store.append(name, np.concatenate(rows))
 
     def check(self, behavior: Behavior | Candidate | None) -> None:
         """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""

@@ -11,10 +11,12 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
-from cervello.evaluation.candidates import Candidate, Decided, features
-from cervello.evaluation.chunk import Chunk, Data, Joined, Needs, Scores
+from cervello.evaluation.candidates import Candidate
+from cervello.evaluation.chunk import Chunk, Data, EpisodeBatch, Needs, Scores
+from cervello.evaluation.features import features
 from cervello.evaluation.logged import Logged, checked
 from cervello.evaluation.logged_columns import logged_distribution, ticks
+from cervello.evaluation.policy_runner import PolicyOutputs
 from cervello.evaluation.recorded import check_recorded
 from cervello.evaluation.registry import alternatives, names_where
 from cervello.recording import Episode
@@ -42,9 +44,9 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     """
     locks = [Lock() for _ in candidates]  # a policy runs some episodes at a time
 
-    def scored(k: int, some: Joined, logp: Array | None, every_logged: Sequence[Array | None]) -> Scores:
+    def scored(k: int, some: EpisodeBatch, logp: Array | None, every_logged: Sequence[Array | None]) -> Scores:
         with locks[k]:
-            decided = candidates[k].decide(some.episodes, some.tree)
+            decided = candidates[k].run(some.episodes, some.tree)
         return _score(candidates[k], decided, some, logp, every_logged, needs, bounds)
 
     def jobs() -> Iterator[tuple[Data, list[Callable[[], Scores]]]]:
@@ -55,7 +57,7 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
                 for candidate in candidates if not fits else ():
                     candidate.check(each)
                 _keep(data, each, behavior, needs)
-            together = Joined(some)
+            together = EpisodeBatch(some)
             if needs.trees:
                 data.trees.append(together.tree)
             if needs.features:
@@ -145,7 +147,7 @@ def _logged(each: Logged) -> Array:
     return each.logp
 
 
-def _behavior_everywhere(together: Joined, behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
+def _behavior_everywhere(together: EpisodeBatch, behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
     """[T, K] the behaviour's logarithms of all actions of each episode, where they are known; appends a candidate's propensities."""
     some = together.episodes
     if not needs.propensities:
@@ -156,7 +158,7 @@ def _behavior_everywhere(together: Joined, behavior: Behavior | Candidate | None
         return [logged_distribution(each) for each in some]
     for each in some:
         behavior.check(each)
-    decided, found, at = behavior.decide(some, together.tree), [], 0
+    decided, found, at = behavior.run(some, together.tree), [], 0
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
@@ -170,7 +172,7 @@ def _behavior_everywhere(together: Joined, behavior: Behavior | Candidate | None
     return found
 
 
-def _score(candidate: Candidate, decided: Decided, some: Joined, logp: Array | None, every_logged: Sequence[Array | None],
+def _score(candidate: Candidate, decided: PolicyOutputs, some: EpisodeBatch, logp: Array | None, every_logged: Sequence[Array | None],
            needs: Needs, bounds: tuple[Array, Array] | None) -> Scores:
     """What a candidate says about some episodes. Heads see all steps at once.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.intervals import Interval, IntervalOptions, interval
-from cervello.evaluation.moments import Moments, beside, width_of
+from cervello.evaluation.moments import Moments, concat_columns, width_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def paired(x: Moments, y: Moments) -> Moments:
     """The moments of V(x) − V(y)."""
     k = width_of(x.columns)
     influence = None if x.influence is None or y.influence is None else x.influence - y.influence
-    return Moments(beside(x.columns, y.columns), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])),
+    return Moments(concat_columns(x.columns, y.columns), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])),
                    influence)
 
 

@@ -1,4 +1,4 @@
-"""Logged episodes of one candidate as tables: what the estimators take."""
+"""Logged episodes of one candidate as a table, whole or in blocks: what the estimators take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Table:
       reward: [n, L] float64, 0 after the end.
       length: [n] int64, steps of each episode.
       gamma: discount; γ⁰ multiplies the first reward.
-      unit: [n] int64, what is resampled as one: 0 … U − 1, each at least once. None: each episode is one.
+      unit: [n] int64, number of each episode's resampling unit (the cluster of a cluster bootstrap), 0 … U − 1, each at least once: a match
+        with all its agents. None: each episode is a unit.
       truncated: [n] bool, episodes that go on after their last step, so that what follows is bootstrapped with V̂. None for none.
       q: [n, L] Q̂(sₜ, aₜ), 0 after the end. v: [n, L + 1] V̂(sₜ), of the state after the last step too where truncated, else 0 from
         the end on. None without a value function.
@@ -46,19 +47,20 @@ class Table:
             raise InputError("evaluation, table: expected finite rewards and ratios, got NaN or ∞; check the propensities")
 
     @classmethod
-    def of(cls, log_ratios: Any, rewards: Any, gamma: float = 1.0, **more: Any) -> Table:
+    def of(cls, log_ratios: Any, rewards: Any, gamma: float = 1.0, **fields: Any) -> Table:
         """A table of lists with an array per episode.
 
         Args:
           log_ratios, rewards: [T] each, per episode; lengths may differ.
           gamma: discount, 0 ≤ gamma ≤ 1.
-          more: fields of `Table` by name.
+          fields: of `Table`, by name.
         """
         length = np.array([len(each) for each in rewards], np.int64)
-        columns = {name: padded(more.pop(name), int(length.max()) + extra) for name, extra in (("q", 0), ("v", 1))
-                   if more.get(name) is not None}
         L = int(length.max())
-        return cls(padded(log_ratios, L), padded(rewards, L), length, gamma, **columns, **more)
+        for name, width in (("q", L), ("v", L + 1)):
+            if fields.get(name) is not None:
+                fields[name] = padded(fields[name], width)
+        return cls(padded(log_ratios, L), padded(rewards, L), length, gamma, **fields)
 
     @property
     def n(self) -> int:
@@ -171,7 +173,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
+class BlockedTable:
     """A table that does not fit in memory: blocks of whole units, made anew in every pass. Estimators take it as they take a `Table`.
 
     Attributes:
@@ -197,7 +199,7 @@ class Tables:
         return np.asarray(self.gamma ** np.arange(self.n_steps + 1.0))
 
 
-AnyTable = Table | Tables
+AnyTable = Table | BlockedTable
 
 
 def per_unit(table: AnyTable, values: Callable[[Table], Array]) -> Array:

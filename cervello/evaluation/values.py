@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation.candidates import Candidate, joined
+from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Data, Scores
+from cervello.recording.trees import concat_trees
 from cervello.spec import Array
 
 _FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16
@@ -117,7 +118,7 @@ def room_bytes(n_rows: int, n_held: int, width: int, candidate: Candidate, q: An
       n_rows: observations. n_held: bytes of all that is known of them. width: numbers in an observation; 0 where nothing is fitted.
     """
     draws = candidate.n_actions or (1 if candidate.deterministic else _DRAWS)
-    inputs = width and width + (candidate.n_actions or int(np.prod(candidate.action.shape)))
+    inputs = width and width + (candidate.n_actions or candidate.action.size)
     features = LinearQ.n_features(inputs) if q is None or isinstance(q, LinearQ) else inputs
     return 2 * n_held + 8 * n_rows * (inputs * (draws + 3) + 3 * features + 2 * draws + 4)
 
@@ -128,7 +129,7 @@ def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores:
     Raises:
       InputError: it gives another shape, or numbers that are not finite.
     """
-    tree = joined(data.trees) if len(data.trees) > 1 else data.trees[0]
+    tree = concat_trees(data.trees) if len(data.trees) > 1 else data.trees[0]
     lengths = np.array([len(each) for each in data.rewards])
     n_rows = int((lengths + 1).sum())
 

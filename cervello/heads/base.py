@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -9,18 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
-Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
-EVERYTHING = ("action", "log_prob", "entropy")
-DRAWN = ("deterministic",)  # extras of every distribution
+ALL_RESULTS = ("action", "log_prob", "entropy")
+COMMON_EXTRAS = ("deterministic",)  # extras of every distribution
 _METHODS = {"specs": "specs(given)", "noise_width": "noise_width(given)", "mask_width": "mask_width(given)",
             "act": "act(columns, noise, deterministic, wanted, rng)", "log_prob": "log_prob(columns, action)"}
 Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy loads its random module on first access
-NOISE, FLAGS = Feed("noise"), Feed("flags")
 
 
 class Head:
@@ -40,7 +38,7 @@ class Head:
     tensors: tuple[str, ...] = ()
     mask: str | None = None
     noise: str | None = None
-    supports: tuple[str, ...] = EVERYTHING
+    supports: tuple[str, ...] = ALL_RESULTS
     extras: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -56,15 +54,15 @@ class Head:
         Raises:
           ConfigurationError: tensors that do not fit.
         """
-        raise self._not_written("specs")
+        raise self._missing_method("specs")
 
     def noise_width(self, given: Specs) -> int:
         """Number of random numbers that a row's draw needs, for tensors of the specs `given`."""
-        raise self._not_written("noise_width")
+        raise self._missing_method("noise_width")
 
     def mask_width(self, given: Specs) -> int:
         """Elements of a row's mask, for tensors of the specs `given`."""
-        raise self._not_written("mask_width")
+        raise self._missing_method("mask_width")
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
@@ -83,7 +81,7 @@ class Head:
         Raises:
           InputError: arrays that do not fit.
         """
-        raise self._not_written("act")
+        raise self._missing_method("act")
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         """[N] float32, log-probability (or log-density) of given actions.
@@ -95,7 +93,7 @@ class Head:
           InputError: arrays that do not fit.
           ConfigurationError: the head has no probabilities.
         """
-        raise self._not_written("log_prob")
+        raise self._missing_method("log_prob")
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         """The computation of `act` as graphs that run after a model's own in one compiled call; None if `act` is the only way.
@@ -122,7 +120,7 @@ class Head:
 
     def mode(self, columns: Mapping[str, Any]) -> Array:
         """The actions that deterministic rows take, [N, …], from `columns`, the head's tensors by name."""
-        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        n_rows = len(self._rows(columns, self.tensors[0]))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("action",))["action"]
 
     def entropy(self, columns: Mapping[str, Any]) -> Array:
@@ -134,7 +132,7 @@ class Head:
           ConfigurationError: the head does not support it.
         """
         self._check_supported("entropy")
-        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        n_rows = len(self._rows(columns, self.tensors[0]))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
     def extra_specs(self, given: Specs) -> Specs:
@@ -156,9 +154,9 @@ class Head:
         needed = ["specs", *(["noise_width"] if self.noise else []), *(["mask_width"] if self.mask is not None else []), "act"]
         for name in needed:
             if getattr(type(self), name) is getattr(Head, name):
-                raise self._not_written(name)
+                raise self._missing_method(name)
 
-    def _not_written(self, name: str) -> ConfigurationError:
+    def _missing_method(self, name: str) -> ConfigurationError:
         return ConfigurationError(f"head {type(self).__name__}: expected a method {_METHODS[name]}; see cervello.heads.Head")
 
     # Argument checks ------------------------------------------------------------------------------------------------------
@@ -169,28 +167,38 @@ class Head:
                                      "have; leave it out")
 
     def _wanted(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The names of the results to return; None for all supported ones."""
         if wanted is None:
             return self.supports
+        if not isinstance(wanted, tuple | list):
+            raise ConfigurationError(f"head {self!r}, wanted: expected a tuple of names, got {wanted!r:.200}")
         for each in wanted:
             self._check_supported(each)
         return tuple(wanted)
 
     def _column(self, columns: Mapping[str, Any], name: str) -> Any:
-        if name not in columns:
-            raise InputError(f"head {self!r}: expected columns of {[*self.tensors, *filter(None, [self.mask])]}, got {list(columns)}")
+        if not isinstance(columns, Mapping) or name not in columns:
+            got = list(columns) if isinstance(columns, Mapping) else type(columns).__name__
+            raise InputError(f"head {self!r}: expected columns of {[*self.tensors, *filter(None, [self.mask])]}, got {got}")
         return columns[name]
+
+    def _array(self, what: str, value: Any) -> Array:
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise InputError(f"head {self!r}, {what}: expected an array, got a ragged sequence") from error
 
     def _rows(self, columns: Mapping[str, Any], name: str) -> Array:
         """A tensor as float32 [N, width]."""
-        column = np.asarray(self._column(columns, name))
+        column = self._array(repr(name), self._column(columns, name))
         if column.ndim < 1 or column.dtype.kind not in "fiub":
             raise InputError(f"head {self!r}, {name!r}: expected numbers [N, …], got {column.shape} {column.dtype}")
         with np.errstate(over="ignore"):  # a float64 may be too large for a float32
-            return np.ascontiguousarray(column, np.float32).reshape(len(column), row_size(column.shape[1:]))
+            return np.ascontiguousarray(column, np.float32).reshape(len(column), math.prod(column.shape[1:]))
 
-    def _like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
+    def _rows_like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
         """A tensor with one element for each of `first`'s, [N, width]; one without N applies to every row."""
-        column = np.asarray(self._column(columns, name))
+        column = self._array(repr(name), self._column(columns, name))
         if column.size == first.shape[1]:  # also for one row, where both are the same
             column = np.broadcast_to(column.reshape(1, -1), first.shape)
         if column.ndim and len(column) == len(first) and column.size == first.size:
@@ -201,31 +209,29 @@ class Head:
         """[N, width] bool, or None without a mask."""
         if self.mask is None:
             return None
-        mask = np.asarray(self._column(columns, self.mask))
+        mask = self._array(f"mask {self.mask!r}", self._column(columns, self.mask))
         if mask.dtype.kind not in "fiub" or mask.ndim < 1 or len(mask) != shape[0] or mask.size != shape[0] * shape[1]:
             raise InputError(f"head {self!r}, mask {self.mask!r}: expected {shape} bool or numbers, got {mask.shape} {mask.dtype}")
         return np.ascontiguousarray(mask.reshape(shape) != 0)
 
-    def _computed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _graph_results(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The wanted results that have to be computed; at least one."""
-        return tuple(name for name in names if name not in DRAWN) or ("action",)
+        return tuple(name for name in names if name not in COMMON_EXTRAS) or ("action",)
 
     def _with_flags_stage(self, *stages: Stage, wanted: tuple[str, ...]) -> tuple[Stage, ...]:
         """Stages, with one for the rows that did not draw if these are wanted."""
         if "deterministic" not in wanted:
             return stages
-        return (*stages, Stage(None, {"": FLAGS}, {"": "deterministic"}, row_bytes=1))
+        return (*stages, Stage(None, {"": Feed("flags")}, {"": "deterministic"}, row_bytes=1))
 
-    def _flagged(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
-        """Results with "deterministic" added, if it is wanted."""
-        if "deterministic" not in names:
-            return found
+    def _with_flags(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
+        """The results of these names, of those that were computed and "deterministic"."""
         return {name: flags.copy() if name == "deterministic" else found[name] for name in names}
 
-    def _same_size(self, given: Specs, name: str, width: int) -> None:
+    def _check_size(self, given: Specs, name: str, width: int) -> None:
         """Raises ConfigurationError unless a tensor's row has the given number of elements."""
         spec = self._spec(given, name)
-        if row_size(spec.shape) != width:
+        if spec.size != width:
             raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
 
     def _noise(self, noise: Array | None, flags: Array, width: int, rng: Rng = None) -> Array:
@@ -234,7 +240,7 @@ class Head:
         if rng is not None:
             if noise is not None:
                 raise InputError(f"head {self!r}: expected either noise or rng, got both; leave one out")
-            return self._drawn(rng, shape)
+            return self._draw_noise(rng, shape)
         if noise is None:
             if not flags.all():
                 raise InputError(f"head {self!r}, noise: expected {shape} {self.noise} numbers, got none; give them or rng=, or let all "
@@ -245,7 +251,7 @@ class Head:
             raise InputError(f"head {self!r}, noise: expected {shape} float32, got {got}")
         return noise
 
-    def _drawn(self, rng: Any, shape: tuple[int, int]) -> Array:
+    def _draw_noise(self, rng: Any, shape: tuple[int, int]) -> Array:
         """Noise of the head's kind, from a generator or a seed."""
         if not isinstance(rng, np.random.Generator):
             if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
@@ -258,7 +264,7 @@ class Head:
     def _flags(self, deterministic: Array | None, n_rows: int) -> Array:
         if deterministic is None:
             return np.zeros(n_rows, np.bool_)
-        flags = np.asarray(deterministic)
+        flags = self._array("deterministic", deterministic)
         if flags.shape != (n_rows,) or flags.dtype != np.bool_:
             raise InputError(f"head {self!r}, deterministic: expected ({n_rows},) bool, got {flags.shape} {flags.dtype}")
         return flags
@@ -282,11 +288,6 @@ def scalars(action: TensorSpec, supported: tuple[str, ...]) -> Specs:
     return Specs([every[name] for name in supported])
 
 
-def row_size(shape: tuple[int, ...]) -> int:
-    """Elements of a row."""
-    return int(np.prod(shape, dtype=np.int64))
-
-
 def tensor_name(head: str, what: str, value: Any) -> str:
     """The name of a tensor, as given to a head.
 
@@ -296,17 +297,3 @@ def tensor_name(head: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{head}: expected the name of a tensor as {what}, got {value!r}")
     return value
-
-
-def stage(model: Model, *, int8: frozenset[str] = frozenset(), **feeds: Feed) -> Stage:
-    """A head's graph as a stage; feeds that are not its inputs are omitted.
-
-    Args:
-      int8: results that the graph has as float32.
-    """
-    return Stage(model, {name: feed for name, feed in feeds.items() if name in model.inputs}, {name: name for name in model.outputs}, int8)
-
-
-def run(model: Model, **columns: Array | None) -> dict[str, Array]:
-    """Runs a head's graph on columns; those that are not its inputs are omitted."""
-    return model.run({name: column for name, column in columns.items() if name in model.inputs})

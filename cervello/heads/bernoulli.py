@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import COMMON_EXTRAS, Head, Rng, scalars, tensor_name
 from cervello.heads.graph_builder import GraphBuilder, Port
+from cervello.heads.graph_stages import FLAGS, NOISE, run, stage
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _INT8 = np.dtype(np.int8)
 
@@ -30,7 +31,7 @@ class Bernoulli(Head):
     """
 
     noise = "uniform"
-    extras = DRAWN
+    extras = COMMON_EXTRAS
 
     def __init__(self, logits: str):
         self.name = tensor_name("Bernoulli", "logits", logits)
@@ -44,29 +45,29 @@ class Bernoulli(Head):
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
-        return row_size(self._spec(given, self.name).shape)
+        return self._spec(given, self.name).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         logits = self._rows(columns, self.name)
         flags = self._flags(deterministic, len(logits))
         names = self._wanted(wanted)
-        model = _sampling_model(logits.shape[1], self._computed(names))
+        model = _sampling_model(logits.shape[1], self._graph_results(names))
         found = run(model, logits=logits, uniform=self._noise(noise, flags, logits.shape[1], rng), deterministic=flags[:, None])
         if "action" in found:
             found["action"] = found["action"].astype(_INT8).reshape(np.shape(columns[self.name]))
-        return self._flagged(found, names, flags)
+        return self._with_flags(found, names, flags)
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         if type(self) is not Bernoulli:
             return None
-        model = _sampling_model(self.noise_width(given), self._computed(wanted))
+        model = _sampling_model(self.noise_width(given), self._graph_results(wanted))
         drawn = stage(model, int8=frozenset({"action"}), logits=Feed("output", self.name), uniform=NOISE, deterministic=FLAGS)
         return self._with_flags_stage(drawn, wanted=wanted)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits = self._rows(columns, self.name)
-        actions = np.asarray(action)
+        actions = self._array("action", action)
         fits = actions.dtype.kind in "fiub" and actions.ndim > 0 and actions.size == logits.size and len(actions) == len(logits)
         if not fits or not ((actions == 0) | (actions == 1)).all():
             raise InputError(f"head {self!r}, action: expected zeros and ones of {np.shape(columns[self.name])}, got {actions.shape} "
@@ -77,8 +78,8 @@ class Bernoulli(Head):
 
 def _log_prob(g: GraphBuilder, logits: str, action: str) -> str:
     """[N] for [N, width] of 0 and 1: -softplus of the logit, negated where the action is 1."""
-    turned = g.add("Where", g.add("Equal", action, 0.0), logits, g.add("Neg", logits))
-    return g.reduce_row("ReduceSum", g.add("Neg", g.add("Softplus", turned)))
+    log_odds = g.add("Where", g.add("Equal", action, 0.0), logits, g.add("Neg", logits))
+    return g.reduce_row("ReduceSum", g.add("Neg", g.add("Softplus", log_odds)))
 
 
 def _entropy(g: GraphBuilder, logits: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, scalars, tensor_name
-from cervello.spec import Specs, TensorSpec
+from cervello.heads.base import COMMON_EXTRAS, FLOAT32, Head, Rng, scalars, tensor_name
+from cervello.spec import Array, Specs, TensorSpec
 
-_LEAST, _MOST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # limits of float32 within (0, 1)
+_LOWEST, _HIGHEST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # limits of float32 within (0, 1)
 _HALF_STEP = 2.0 ** -25  # uniform numbers are multiples of 2⁻²⁴: the midpoints of their steps are never 0 or 1
 
 
@@ -30,7 +30,7 @@ class Beta(Head):
     """
 
     noise = "uniform"
-    extras = DRAWN
+    extras = COMMON_EXTRAS
 
     def __init__(self, alpha: str, beta: str):
         self.alpha, self.beta = tensor_name("Beta", "alpha", alpha), tensor_name("Beta", "beta", beta)
@@ -40,17 +40,17 @@ class Beta(Head):
         return f"Beta({self.alpha!r}, {self.beta!r})"
 
     def specs(self, given: Specs) -> Specs:
-        shape = self._spec(given, self.alpha).shape
-        self._same_size(given, self.beta, row_size(shape))
-        return scalars(TensorSpec("action", shape, FLOAT32), self.supports)
+        alpha = self._spec(given, self.alpha)
+        self._check_size(given, self.beta, alpha.size)
+        return scalars(TensorSpec("action", alpha.shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element, by the specs `given`."""
-        return row_size(self._spec(given, self.alpha).shape)
+        return self._spec(given, self.alpha).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
-        a, b = self._given(columns)
+        a, b = self._parameters(columns)
         flags = self._flags(deterministic, len(a))
         names = self._wanted(wanted)
         uniform = self._noise(noise, flags, a.shape[1], rng)
@@ -63,20 +63,20 @@ class Beta(Head):
                 found["log_prob"] = np.where(flags, FLOAT32.type(0), _log_density(a, b, action))
         if "entropy" in names:
             found["entropy"] = _entropy(a, b)
-        return self._flagged(found, names, flags)
+        return self._with_flags(found, names, flags)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
-        a, b = self._given(columns)
-        actions = np.asarray(action)
+        a, b = self._parameters(columns)
+        actions = self._array("action", action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != a.size or len(actions) != len(a):
             raise InputError(f"head {self!r}, action: expected numbers of {np.shape(columns[self.alpha])}, got {actions.shape} "
                              f"{actions.dtype}")
         return _log_density(a, b, np.ascontiguousarray(actions, np.float32).reshape(a.shape))
 
-    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
+    def _parameters(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
         """[N, width] float64 each, NaN where one of the two is no valid parameter."""
         alpha = self._rows(columns, self.alpha)
-        a, b = alpha.astype(np.float64), self._like(columns, self.beta, alpha).astype(np.float64)
+        a, b = alpha.astype(np.float64), self._rows_like(columns, self.beta, alpha).astype(np.float64)
         good = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)
         return np.where(good, a, np.nan), np.where(good, b, np.nan)
 
@@ -95,7 +95,7 @@ def _action(a: Array, b: Array, uniform: Array, flags: Array) -> Array:
     a, b = a[flags], b[flags]
     peaked = (a > 1) & (b > 1)
     action[flags] = np.where(peaked, a - 1, a) / np.where(peaked, a + b - 2, a + b)
-    return np.clip(action, _LEAST, _MOST).astype(np.float32)
+    return np.clip(action, _LOWEST, _HIGHEST).astype(np.float32)
 
 
 def _log_density(a: Array, b: Array, action: Array) -> Array:

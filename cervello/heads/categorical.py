@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import COMMON_EXTRAS, Head, Rng, scalars, tensor_name
 from cervello.heads.categorical_graphs import all_log_probs_model, log_prob_model, sampling_model
+from cervello.heads.graph_stages import FLAGS, NOISE, run, stage
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _INT64 = np.dtype(np.int64)
 
@@ -20,7 +21,7 @@ class _Choices(Head):
     """Independent choices, each with its own logits, concatenated in one tensor."""
 
     noise = "uniform"
-    extras = DRAWN
+    extras = COMMON_EXTRAS
 
     def __init__(self, kind: str, logits: str, mask: str | None, empty_mask: str):
         if not isinstance(empty_mask, str) or empty_mask not in ("refuse", "ignore"):
@@ -34,7 +35,7 @@ class _Choices(Head):
         """Number of logits of each choice, from their total."""
         raise NotImplementedError
 
-    def _shaped(self, actions: Array) -> Array:
+    def _action_rows(self, actions: Array) -> Array:
         """Actions [N, choices] as the caller sees them."""
         return actions
 
@@ -44,22 +45,22 @@ class _Choices(Head):
 
     def mask_width(self, given: Specs) -> int:
         """One element per logit, by the specs `given`."""
-        return row_size(self._spec(given, self.name).shape)
+        return self._spec(given, self.name).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
-        logits, sizes, mask = self._given(columns)
+        logits, sizes, mask = self._parameters(columns)
         flags = self._flags(deterministic, len(logits))
         names = self._wanted(wanted)
-        model = sampling_model(sizes, mask is not None, self._computed(names))
+        model = sampling_model(sizes, mask is not None, self._graph_results(names))
         found = run(model, logits=logits, mask=mask, uniform=self._noise(noise, flags, len(sizes), rng), deterministic=flags[:, None])
         if "action" in found:
-            found["action"] = self._shaped(found["action"])
-        return self._flagged(found, names, flags)
+            found["action"] = self._action_rows(found["action"])
+        return self._with_flags(found, names, flags)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
-        logits, sizes, mask = self._given(columns)
-        actions = np.asarray(action)
+        logits, sizes, mask = self._parameters(columns)
+        actions = self._array("action", action)
         if actions.dtype.kind not in "iu" or actions.ndim < 1 or actions.size != len(logits) * len(sizes) or len(actions) != len(logits):
             raise InputError(f"head {self!r}, action: expected integers of {len(logits)} rows, {len(sizes)} each, got {actions.shape} "
                              f"{actions.dtype}")
@@ -70,19 +71,19 @@ class _Choices(Head):
         return run(log_prob_model(sizes, mask is not None), logits=logits, mask=mask, action=rows)["log_prob"]
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
-        return self._choosing(given, wanted, Feed("output", self.name)) if type(self) in (Categorical, MultiDiscrete) else None
+        return self._choice_stages(given, wanted, Feed("output", self.name)) if type(self) in (Categorical, MultiDiscrete) else None
 
-    def _choosing(self, given: Specs, wanted: tuple[str, ...], logits: Feed) -> tuple[Stage, ...]:
+    def _choice_stages(self, given: Specs, wanted: tuple[str, ...], logits: Feed) -> tuple[Stage, ...]:
         """`stages` that end with a choice by these logits."""
         sizes = self._sizes(self.mask_width(given))
-        model = sampling_model(sizes, self.mask is not None, self._computed(wanted))
+        model = sampling_model(sizes, self.mask is not None, self._graph_results(wanted))
         chosen = stage(model, logits=logits, mask=self._mask_feed(sizes), uniform=NOISE, deterministic=FLAGS)
         return self._with_flags_stage(chosen, wanted=wanted)
 
     def _mask_feed(self, sizes: tuple[int, ...]) -> Feed:
         return Feed("allowed", sizes=sizes if self.empty_mask == "refuse" else ())
 
-    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
+    def _parameters(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
         logits = self._rows(columns, self.name)
         try:
             sizes = self._sizes(logits.shape[1])
@@ -135,7 +136,7 @@ class Categorical(_Choices):
             raise ConfigurationError(f"head {self!r}: expected at least one logit, got none")
         return (width,)
 
-    def _shaped(self, actions: Array) -> Array:
+    def _action_rows(self, actions: Array) -> Array:
         return actions.reshape(len(actions))
 
     def every_log_prob(self, columns: Mapping[str, Any]) -> Array:
@@ -146,7 +147,7 @@ class Categorical(_Choices):
         Raises:
           InputError: arrays that do not fit.
         """
-        logits, sizes, mask = self._given(columns)
+        logits, sizes, mask = self._parameters(columns)
         return run(all_log_probs_model(sizes[0], mask is not None), logits=logits, mask=mask)["log_prob"]
 
 

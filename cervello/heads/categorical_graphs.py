@@ -15,24 +15,28 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Choice:
     """The nodes of one choice; only the requested results are computed.
 
+    Args:
+      g: the graph.
+      logits: a value [N, K] float32.
+      mask: a value [N, K] bool; None without.
+
     Logits are made finite first, so that their maximum is finite. Masked ones then become -∞, whose weight is exactly 0.
     """
 
     def __init__(self, g: GraphBuilder, logits: str, mask: str | None):
         self.g = g
-        whole = g.add("Equal", logits, logits)  # not NaN
-        finite = g.add("Clip", g.add("Where", whole, logits, -_LARGEST), -_LARGEST, _LARGEST)
-        broken = g.add("Where", whole, 0.0, logits)
+        is_number = g.add("Equal", logits, logits)  # not NaN
+        finite = g.add("Clip", g.add("Where", is_number, logits, -_LARGEST), -_LARGEST, _LARGEST)
+        nan_logits = g.add("Where", is_number, 0.0, logits)
         if mask is not None:
-            nothing = g.add("Equal", g.reduce_row("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0)
-            allowed = g.add("Or", mask, nothing)
+            allowed = g.allowed(mask)
             finite = g.add("Where", allowed, finite, -np.inf)
-            broken = g.add("Where", allowed, broken, 0.0)
+            nan_logits = g.add("Where", allowed, nan_logits, 0.0)
         self.scores = finite
-        self.nan_term = g.reduce_row("ReduceSum", broken)  # NaN if an allowed logit is, else 0
-        top = g.reduce_row("ReduceMax", finite, keep=True)
-        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", top, -_LARGEST))  # where another one is possible
-        self.shifted = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
+        self.nan_term = g.reduce_row("ReduceSum", nan_logits)  # NaN if an allowed logit is, else 0
+        largest = g.reduce_row("ReduceMax", finite, keep=True)
+        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", largest, -_LARGEST))  # where another one is possible
+        self.shifted = g.add("Where", impossible, -np.inf, g.add("Sub", finite, largest))
         self.weights = g.add("Exp", self.shifted)  # the largest is 1
         self.total = g.reduce_row("ReduceSum", self.weights)
         self.log_total = g.add("Log", self.total)
@@ -91,6 +95,12 @@ def _sum(g: GraphBuilder, values: list[str]) -> str:
 
 @lru_cache(maxsize=128)
 def sampling_model(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Model:
+    """The graph of `act`: logits [N, width], mask [N, width] where masked, uniform [N, choices], deterministic [N, 1] ▸ the wanted results.
+
+    Args:
+      sizes: number of actions of each choice; width is their sum.
+      wanted: among "action" [N, choices] int64, "log_prob" [N] and "entropy" [N].
+    """
     g = GraphBuilder()
     choices = _choices(g, sizes, masked)
     outputs: dict[str, Port] = {}
@@ -110,6 +120,7 @@ def sampling_model(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]
 
 @lru_cache(maxsize=128)
 def log_prob_model(sizes: tuple[int, ...], masked: bool) -> Model:
+    """The graph of `log_prob`: logits [N, width], mask where masked, action [N, choices] int64 ▸ log_prob [N]."""
     g = GraphBuilder()
     choices = _choices(g, sizes, masked)
     actions = _parts(g, g.input("action", "int64", len(sizes)), (1,) * len(sizes))
@@ -119,6 +130,7 @@ def log_prob_model(sizes: tuple[int, ...], masked: bool) -> Model:
 
 @lru_cache(maxsize=128)
 def all_log_probs_model(width: int, masked: bool) -> Model:
+    """The graph of `Categorical.every_log_prob`: logits [N, width], mask where masked ▸ log_prob [N, width]."""
     g = GraphBuilder()
     [choice] = _choices(g, (width,), masked)
     return g.model("categorical head", {"log_prob": (choice.every_log_prob(), "float32", (width,))})

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Head, Rng, row_size, scalars, tensor_name
+from cervello.heads.base import Head, Rng, scalars, tensor_name
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 
 class Deterministic(Head):
@@ -43,14 +41,14 @@ class Deterministic(Head):
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
-        column = np.asarray(self._column(columns, self.name))
+        column = self._array(repr(self.name), self._column(columns, self.name))
         return {name: column.copy() for name in self._wanted(wanted)}
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         if type(self) is not Deterministic:
             return None
         spec = given[self.name]
-        row_bytes = row_size(spec.shape) * spec.dtype.itemsize
+        row_bytes = spec.size * spec.dtype.itemsize
         return (Stage(None, {"": Feed("output", self.name)}, {"": "action"}, row_bytes=row_bytes),)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:

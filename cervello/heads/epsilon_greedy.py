@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Rng, run, stage
+from cervello.heads.base import Rng
 from cervello.heads.categorical import Categorical
 from cervello.heads.graph_builder import GraphBuilder
+from cervello.heads.graph_stages import run, stage
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs
+from cervello.spec import Array, Specs
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -50,8 +51,8 @@ class EpsilonGreedy(Categorical):
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         found = super().act(columns, noise, deterministic, wanted, rng)
         if self.epsilon == 1 and "action" in found and deterministic is not None and deterministic.any():
-            values, _, mask = super()._given(columns)  # all are equally likely then, and one is still the best
-            best = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
+            values, _, mask = super()._parameters(columns)  # all are equally likely then, and one is still the best
+            best = run(_log_prob_model(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
             found["action"] = np.where(deterministic, best, found["action"])
         return found
 
@@ -59,32 +60,31 @@ class EpsilonGreedy(Categorical):
         if type(self) is not EpsilonGreedy or self.epsilon == 1:  # see `act`: then the best is no longer the mode of the draws
             return None
         sizes = self._sizes(self.mask_width(given))
-        model = _greedy(sizes[0], self.mask is not None, self.epsilon)
+        model = _log_prob_model(sizes[0], self.mask is not None, self.epsilon)
         greedy = stage(model, values=Feed("output", self.name), mask=self._mask_feed(sizes))
-        return greedy, *self._choosing(given, wanted, Feed("result", "logits"))
+        return greedy, *self._choice_stages(given, wanted, Feed("result", "logits"))
 
-    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
+    def _parameters(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
         """Log-probabilities of the actions instead of logits; applying the mask to them again changes nothing."""
-        values, sizes, mask = super()._given(columns)
-        found = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)
+        values, sizes, mask = super()._parameters(columns)
+        found = run(_log_prob_model(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)
         return found["logits"], sizes, mask
 
 
 @lru_cache(maxsize=128)
-def _greedy(width: int, masked: bool, epsilon: float) -> Model:
+def _log_prob_model(width: int, masked: bool, epsilon: float) -> Model:
     """The log-probability of each action, and the best one, of a row of values."""
     g = GraphBuilder()
     values = g.input("values", "float32", width)
     finite = g.add("Clip", g.add("Where", g.add("Equal", values, values), values, -_LARGEST), -_LARGEST, _LARGEST)
-    share: str | float = epsilon / width
+    random_share: str | float = epsilon / width
     if masked:
-        mask = g.input("mask", "bool", width)
-        allowed = g.add("Or", mask, g.add("Equal", g.reduce_row("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0))
+        allowed = g.allowed(g.input("mask", "bool", width))
         finite = g.add("Where", allowed, finite, -np.inf)
         count = g.reduce_row("ReduceSum", g.cast(allowed, "float32"), keep=True)
-        share = g.add("Where", allowed, g.add("Div", np.array([[epsilon]], np.float32), count), 0.0)
+        random_share = g.add("Where", allowed, g.add("Div", np.array([[epsilon]], np.float32), count), 0.0)
     best = g.reduce_row("ArgMax", finite, keep=True)
-    chosen = g.add("Equal", best, np.arange(width, dtype=np.int64)[None])
-    likely = g.add("Add", g.add("Where", chosen, np.float32(1 - epsilon).item(), 0.0), share)
+    is_best = g.add("Equal", best, np.arange(width, dtype=np.int64)[None])
+    probabilities = g.add("Add", g.add("Where", is_best, np.float32(1 - epsilon).item(), 0.0), random_share)
     squeezed = g.add("Squeeze", best, np.array([1], np.int64))
-    return g.model("epsilon-greedy head", {"logits": (g.add("Log", likely), "float32", (width,)), "best": (squeezed, "int64", ())})
+    return g.model("epsilon-greedy head", {"logits": (g.add("Log", probabilities), "float32", (width,)), "best": (squeezed, "int64", ())})

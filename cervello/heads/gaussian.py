@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, tensor_name
+from cervello.heads.base import COMMON_EXTRAS, FLOAT32, Head, Rng, scalars, tensor_name
 from cervello.heads.graph_builder import GraphBuilder, Port
+from cervello.heads.graph_stages import FLAGS, NOISE, run, stage
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
-from cervello.spec import Specs, TensorSpec
+from cervello.spec import Array, Specs, TensorSpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: the maximum used for tanh of a finite number
@@ -40,7 +41,7 @@ class Gaussian(Head):
     """
 
     noise = "normal"
-    extras: tuple[str, ...] = DRAWN
+    extras: tuple[str, ...] = COMMON_EXTRAS
     _squashed = False
 
     def __init__(self, mean: str, std: str | float | Array | None = None, log_std: str | float | Array | None = None):
@@ -60,33 +61,32 @@ class Gaussian(Head):
 
     def specs(self, given: Specs) -> Specs:
         spec = self._spec(given, self.mean)
-        width = row_size(spec.shape)
-        spread = row_size(self._spec(given, self.spread).shape) if isinstance(self.spread, str) else self.spread.size
-        if spread != width and (spread != 1 or isinstance(self.spread, str)):
-            raise ConfigurationError(f"head {self!r}: expected a deviation for each of {width} elements, got {spread}")
+        spread = self._spec(given, self.spread).size if isinstance(self.spread, str) else self.spread.size
+        if spread != spec.size and (spread != 1 or isinstance(self.spread, str)):
+            raise ConfigurationError(f"head {self!r}: expected a deviation for each of {spec.size} elements, got {spread}")
         return scalars(TensorSpec("action", spec.shape, FLOAT32), self.supports)
 
     def noise_width(self, given: Specs) -> int:
         """One number per element of the action, by the specs `given`."""
-        return row_size(self._spec(given, self.mean).shape)
+        return self._spec(given, self.mean).size
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
-        mean, spread = self._given(columns)
+        mean, spread = self._parameters(columns)
         flags = self._flags(deterministic, len(mean))
         names = self._wanted(wanted)
-        model = _sampling_model(mean.shape[1], self._logarithmic, self._squashed, self._computed(names))
+        model = _sampling_model(mean.shape[1], self._logarithmic, self._squashed, self._graph_results(names))
         found = run(model, mean=mean, spread=spread, normal=self._noise(noise, flags, mean.shape[1], rng), deterministic=flags[:, None])
         for name in ("action", "pre_tanh"):
             if name in found:
                 found[name] = found[name].reshape(np.shape(columns[self.mean]))
-        return self._flagged(found, names, flags)
+        return self._with_flags(found, names, flags)
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
         if type(self) not in (Gaussian, TanhGaussian):
             return None
         width = self.noise_width(given)
-        model = _sampling_model(width, self._logarithmic, self._squashed, self._computed(wanted))
+        model = _sampling_model(width, self._logarithmic, self._squashed, self._graph_results(wanted))
         own = None if isinstance(self.spread, str) else np.broadcast_to(self.spread.reshape(-1), (width,))
         spread = Feed("output", self.spread) if isinstance(self.spread, str) else Feed("row", row=own)
         drawn = stage(model, mean=Feed("output", self.mean), spread=spread, normal=NOISE, deterministic=FLAGS)
@@ -97,8 +97,8 @@ class Gaussian(Head):
 
     def _log_density_of(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
         """[N] float32, the log-density of actions, given directly or before tanh."""
-        mean, spread = self._given(columns)
-        actions = np.asarray(action)
+        mean, spread = self._parameters(columns)
+        actions = self._array(what, action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != mean.size or len(actions) != len(mean):
             raise InputError(f"head {self!r}, {what}: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
                              f"{actions.dtype}")
@@ -106,10 +106,10 @@ class Gaussian(Head):
         model = _log_prob_model(mean.shape[1], self._logarithmic, self._squashed, what == "action")
         return run(model, mean=mean, spread=spread, action=rows)["log_prob"]
 
-    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
+    def _parameters(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
         mean = self._rows(columns, self.mean)
         if isinstance(self.spread, str):
-            return mean, self._like(columns, self.spread, mean)
+            return mean, self._rows_like(columns, self.spread, mean)
         if self.spread.size not in (1, mean.shape[1]):
             raise InputError(f"head {self!r}: expected a deviation for each of {mean.shape[1]} elements, got {self.spread.size}")
         return mean, np.ascontiguousarray(np.broadcast_to(self.spread.reshape(1, -1), mean.shape))
@@ -128,7 +128,7 @@ class TanhGaussian(Gaussian):
     """
 
     supports = ("action", "log_prob")
-    extras = (*DRAWN, "pre_tanh")
+    extras = (*COMMON_EXTRAS, "pre_tanh")
     _squashed = True
 
     def log_prob(self, columns: Mapping[str, Any], action: Any = None, *, pre_tanh: Any = None) -> Array:
@@ -150,7 +150,7 @@ class TanhGaussian(Gaussian):
         found = self._log_density_of(columns, "pre_tanh", pre_tanh)
         if action is not None:
             squashed = np.tanh(np.asarray(pre_tanh, np.float64)).reshape(-1)
-            given = np.asarray(action)
+            given = self._array("action", action)
             if given.size != squashed.size or not np.allclose(given.reshape(-1), squashed, rtol=0, atol=1e-5, equal_nan=True):
                 raise InputError(f"head {self!r}, log_prob: expected action = tanh(pre_tanh), got others; leave action out")
         return found
@@ -193,7 +193,7 @@ class _Normal:
         return self.g.reduce_row("ReduceSum", self.g.add("Add", self.log_std, 0.5 + _HALF_LOG_2PI))
 
 
-def _log_slope(g: GraphBuilder, value: str) -> str:
+def _log_tanh_derivative(g: GraphBuilder, value: str) -> str:
     """log(1 - tanh²u) as 2 (log 2 - |u| - softplus(-2 |u|)), without loss of digits where tanh is ±1."""
     size = g.add("Abs", value)
     tail = g.add("Softplus", g.add("Mul", size, -2.0))
@@ -215,7 +215,7 @@ def _sampling_model(width: int, logarithmic: bool, squashed: bool, wanted: tuple
             outputs["pre_tanh"] = action, "float32", (width,)
         if "log_prob" in wanted:
             density = normal.log_density(action)
-            total = g.reduce_row("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density)
+            total = g.reduce_row("ReduceSum", g.add("Sub", density, _log_tanh_derivative(g, action)) if squashed else density)
             outputs["log_prob"] = g.zero_where(flag, total), "float32", ()
     if "entropy" in wanted:
         outputs["entropy"] = normal.entropy(), "float32", ()
@@ -230,5 +230,5 @@ def _log_prob_model(width: int, logarithmic: bool, squashed: bool, inverts_tanh:
     if squashed and inverts_tanh:
         value = g.add("Atanh", g.add("Clip", action, -_ALMOST_ONE, _ALMOST_ONE))
     density = normal.log_density(value)
-    found = g.reduce_row("ReduceSum", g.add("Sub", density, _log_slope(g, value)) if squashed else density)
+    found = g.reduce_row("ReduceSum", g.add("Sub", density, _log_tanh_derivative(g, value)) if squashed else density)
     return g.model("normal head", {"log_prob": (found, "float32", ())})

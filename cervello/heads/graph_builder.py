@@ -12,8 +12,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from cervello.native import Model
+from cervello.spec import Array
 
-Array = np.ndarray[Any, Any]
 Port = tuple[str, str, tuple[int, ...]]  # value, dtype, row
 _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
 
@@ -42,6 +42,7 @@ class GraphBuilder:
         return names
 
     def cast(self, value: str, dtype: str) -> str:
+        """The value as "float32", "int64" or "bool"."""
         return self.add("Cast", value, to=_KINDS[dtype])
 
     def reduce_row(self, op: str, value: str, keep: bool = False) -> str:
@@ -49,6 +50,11 @@ class GraphBuilder:
         if op == "ReduceSum":  # its axes are an operand
             return self.add(op, value, np.array([-1], np.int64), keepdims=int(keep))
         return self.add(op, value, **({"axis": -1} if op == "ArgMax" else {"axes": [-1]}), keepdims=int(keep))
+
+    def allowed(self, mask: str) -> str:
+        """[N, width] bool for a mask [N, width] bool: the mask, or all of a row that allows nothing."""
+        nothing = self.add("Equal", self.reduce_row("ReduceMax", self.cast(mask, "float32"), keep=True), 0.0)
+        return self.add("Or", mask, nothing)
 
     def zero_where(self, flag: str, value: str) -> str:
         """[N] float32: 0 in rows whose flag [N, 1] is set."""

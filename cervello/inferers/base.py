@@ -16,10 +16,7 @@ from cervello.native.execution.chained import Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.program.encode import Plan
 from cervello.noise import layout
-from cervello.spec import FusedOp, Specs, View
-
-Array = np.ndarray[Any, Any]
-
+from cervello.spec import Array, FusedOp, Specs, View
 
 _empty = np.empty
 
@@ -37,7 +34,7 @@ class ModelInferer:
     """
 
     fast_path_sizes = 64
-    kind = "own"  # display name
+    kind = "own"
 
     def __init__(self, model: Model, threads: int = 1):
         self.model = model
@@ -97,8 +94,8 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, fused_ops: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
-                                                                                                     Array]] = dict) -> FastPath | None:
+    def fast_path(self, fused_ops: Callable[[], Sequence[FusedOp]], chained: Chained,
+                  results: type[dict[str, Array]] = dict) -> FastPath | None:
         """The fast path for arrays that fit without conversion; None if unavailable.
 
         Args:

@@ -23,11 +23,10 @@ from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan
-from cervello.spec import FusedOp
+from cervello.spec import Array, FusedOp
 
-Array = np.ndarray[Any, Any]
 _empty = np.empty
-_MAX_KEPT = 256  # number of cached plans of chunked batches
+_MAX_CACHED_PLANS = 256  # number of cached plans of chunked batches
 _UNLIMITED = 1 << 62  # repeat count without limit
 # The function behind `time.perf_counter_ns`: newer interpreters have one that writes to an address, older ones one that returns.
 _CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
@@ -144,7 +143,7 @@ class DeadlinePath:
         words = chain.from_iterable((part.address, times) for part, times in parts)
         header = np.array(abi.PLAN.filled(n_parts=len(parts), parts=words), np.int64)
         found = _ChunkedPlan(header, header.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
-        if len(self._chunked_plans) >= _MAX_KEPT:
+        if len(self._chunked_plans) >= _MAX_CACHED_PLANS:
             del self._chunked_plans[next(iter(self._chunked_plans))]
         self._chunked_plans[key] = found
         return found

@@ -14,9 +14,8 @@ from cervello.native.execution.chained import Chain, Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels.abi import NONFINITE
 from cervello.native.program.encode import Plan
-from cervello.spec import FusedOp
+from cervello.spec import Array, FusedOp
 
-Array = np.ndarray[Any, Any]
 _empty = np.empty
 
 
@@ -44,7 +43,7 @@ class FastPath:
       plans: the plan for a number of rows, given the last one.
       fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
       chained: graphs that wrappers run on the model's outputs.
-      max_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
+      max_sizes: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
       results: type of the mapping that outputs are returned in.
 
     Attributes:
@@ -59,16 +58,16 @@ class FastPath:
         "_fused_ops",
         "_hidden",
         "_hidden_rows",
-        "_kept",
-        "_max_kept",
+        "_max_sizes",
         "_model",
         "_outputs",
         "_plan",
         "_plans",
-        "_ready",
+        "_prepared_for",
         "_results",
         "_run",
         "_shapes",
+        "_sizes",
         "_visible",
         "all_true",
         "current",
@@ -76,12 +75,12 @@ class FastPath:
     )
 
     def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], fused_ops: Callable[[], Sequence[FusedOp]],
-                 chained: Chained, max_kept: int, results: type[dict[str, Array]] = dict):
-        self._model, self._plans, self._fused_ops, self._max_kept = model, plans, fused_ops, max_kept
-        self._kept: dict[int, _Size] = {}
+                 chained: Chained, max_sizes: int, results: type[dict[str, Array]] = dict):
+        self._model, self._plans, self._fused_ops, self._max_sizes = model, plans, fused_ops, max_sizes
+        self._sizes: dict[int, _Size] = {}
         self._hidden_rows = -1
-        self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
-                                                                                                            chained.outputs))
+        self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs),
+                                     (chained.inputs, chained.outputs))
         self._results, self.makes_outputs = results, self._run.make_outputs(results)
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
@@ -90,7 +89,7 @@ class FastPath:
         self.all_true: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
         self._plan: Plan | None = None  # kept alive: compiled code has its address
         self.current: Array = np.zeros(2, np.int64)
-        self._ready = -1, -1, 0, self._run.named  # rows, capacity, and the address of the plan for these, 0 for none
+        self._prepared_for = -1, -1, 0, self._run.named  # rows, capacity, and the address of the plan for these, 0 for none
         self._capacity = -1
 
     def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array, deterministic: Any = None) -> Any:
@@ -104,10 +103,10 @@ class FastPath:
         Raises:
           NonFiniteState: the batch has run, and a wrapper has something to report.
         """
-        rows, capacity, address, named = self._ready
+        rows, capacity, address, named = self._prepared_for
         if n_rows != rows or len(keys) != capacity:
             self._select_size(n_rows, len(keys))
-            address = self._ready[2]
+            address = self._prepared_for[2]
         if not address:
             return None
         if out is None:
@@ -138,31 +137,31 @@ class FastPath:
         Args:
           capacity: of the table of agents.
         """
-        rows, known, address, _ = self._ready
+        rows, known, address, _ = self._prepared_for
         if n_rows != rows or capacity != known:
             self._select_size(n_rows, capacity)
-            address = self._ready[2]
+            address = self._prepared_for[2]
         return address
 
     def invalidate(self) -> None:
         """Invalidates cached slab addresses; the next batch looks them up."""
         self.current[0] = 0
-        self._ready, self._capacity = (-1, -1, 0, self._run.named), -1
+        self._prepared_for, self._capacity = (-1, -1, 0, self._run.named), -1
 
     def _select_size(self, n_rows: int, capacity: int) -> None:
         """Prepares for another size. After an error or interrupt, no partly prepared state is used."""
         run = self._run
         self.current[0] = 0
-        self._ready, self._plan = (-1, -1, 0, run.named), None
+        self._prepared_for, self._plan = (-1, -1, 0, run.named), None
         if capacity != self._capacity:
             self._capacity = self._hidden_rows = -1
-            self._kept.clear()
+            self._sizes.clear()
             fused_ops = self._fused_ops()
             run.set_wrapper_ops(fused_ops, self._hidden)
             hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"} | self._hidden
             self._visible = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity = capacity
-        size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)
+        size = self._sizes.get(n_rows) or (self._add_size(n_rows) if n_rows else None)
         if size is not None:
             run.reserve(size.plan.arena_bytes)
             if self._chain is not None:
@@ -170,23 +169,23 @@ class FastPath:
             self._plan, self._shapes = size.plan, size.shapes
         address = 0 if self._plan is None else self._plan.address
         self.current[:] = address, n_rows
-        self._ready = n_rows, capacity, address, run.named
+        self._prepared_for = n_rows, capacity, address, run.named
 
-    def _prepare(self, n_rows: int) -> _Size | None:
+    def _add_size(self, n_rows: int) -> _Size | None:
         """Prepares a new size; None if it needs the general path."""
-        kept, self._kept = self._kept, {}  # on an early exit, memory may have moved: the cached ones are invalid then
-        found = self._prepared(n_rows, kept)
+        sizes, self._sizes = self._sizes, {}  # on an early exit, memory may have moved: the cached ones are invalid then
+        found = self._make_size(n_rows, sizes)
         if found is not None:
-            kept[n_rows] = found
-        self._kept = kept
+            sizes[n_rows] = found
+        self._sizes = sizes
         return found
 
-    def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
-        """As `_prepare`; evicts a cached size if necessary."""
+    def _make_size(self, n_rows: int, sizes: dict[int, _Size]) -> _Size | None:
+        """As `_add_size`; evicts a cached size if necessary."""
         last = None
-        while len(kept) >= self._max_kept:
-            last = kept.pop(next(iter(kept)))
-        if self._max_kept > 1:
+        while len(sizes) >= self._max_sizes:
+            last = sizes.pop(next(iter(sizes)))
+        if self._max_sizes > 1:
             last = None  # inferers keep its plan for other uses
         plan = self._plans(n_rows, None if last is None else last.plan)
         if plan.releases_gil or not self._model.compiled(plan):

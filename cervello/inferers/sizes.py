@@ -13,7 +13,7 @@ from cervello.native import Model
 from cervello.native.execution.counts import count, counts
 from cervello.native.program.encode import Plan
 
-_KEPT = 128  # default number of plans that an inferer caches
+_DEFAULT_CAPACITY = 128  # default number of plans that an inferer caches
 DEFAULT_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -28,11 +28,6 @@ class _CachingInferer(ModelInferer):
         super().__init__(model, threads)
         self.capacity, self.fast_path_sizes = capacity, min(self.fast_path_sizes, capacity)
         self._plans: OrderedDict[int, Plan] = OrderedDict()
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """Batch sizes whose plans are kept, least recently used first."""
-        return tuple(self._plans)
 
     def plan(self, n_rows: int) -> Plan:
         """The cached plan, or a new one, which takes microseconds; no other thread waits for it."""
@@ -51,6 +46,7 @@ class _CachingInferer(ModelInferer):
         return found
 
     def _resolve(self, n_rows: int) -> Plan:
+        """A new plan."""
         raise NotImplementedError
 
 
@@ -58,11 +54,11 @@ class _ListedInferer(_CachingInferer):
     """Runs listed sizes only.
 
     Args:
-      sizes: from the largest to 1.
+      sizes: numbers of rows, from the largest to 1.
     """
 
     def __init__(self, model: Model, sizes: tuple[int, ...], threads: int = 1):
-        super().__init__(model, _KEPT, threads)
+        super().__init__(model, _DEFAULT_CAPACITY, threads)
         self.kind = "basic" if sizes == (1,) else "fixed"
         self.sizes = sizes
         self._plan_of_size = {size: model.resolve(size, threads) for size in sizes if size == 1 or model.batched}
@@ -76,6 +72,7 @@ class _ListedInferer(_CachingInferer):
         return next(size for size in self.sizes if size <= max_rows)
 
     def _resolve(self, n_rows: int) -> Plan:
+        """A plan of runs of listed sizes, largest first."""
         parts, n_left = [], n_rows
         for size, plan in self._plan_of_size.items():
             times, n_left = divmod(n_left, size)
@@ -94,8 +91,8 @@ class _MemoizingInferer(_CachingInferer):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Batch sizes whose plans are kept, least recently used first."""
-        return self.kept
+        """Batch sizes whose plans are cached, least recently used first."""
+        return tuple(self._plans)
 
     def _resolve(self, n_rows: int) -> Plan:
         return self.model.resolve(n_rows, self.threads)
@@ -107,13 +104,13 @@ class _DynamicInferer(ModelInferer):
 
     def __init__(self, model: Model, threads: int = 1):
         super().__init__(model, threads)
-        self._own = threading.local()
+        self._local = threading.local()
 
     def plan(self, n_rows: int) -> Plan:
         """One plan per thread, resolved again whenever the size changes."""
-        plan: Plan | None = getattr(self._own, "plan", None)
+        plan: Plan | None = getattr(self._local, "plan", None)
         if plan is None or plan.n_rows != n_rows:
-            plan = self._own.plan = self.fast_path_plan(n_rows, plan)
+            plan = self._local.plan = self.fast_path_plan(n_rows, plan)
         return plan
 
     def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
@@ -123,11 +120,11 @@ class _DynamicInferer(ModelInferer):
         return self.model.resolve(n_rows)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_own": None}
+        return {**self.__dict__, "_local": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._own = threading.local()
+        self._local = threading.local()
 
 
 class Basic(InfererConfig):
@@ -162,7 +159,7 @@ class Memoizing(InfererConfig):
       preload: sizes to resolve now.
     """
 
-    def __init__(self, capacity: int = _KEPT, preload: Iterable[int] = ()):
+    def __init__(self, capacity: int = _DEFAULT_CAPACITY, preload: Iterable[int] = ()):
         self.capacity = count("inferers.Memoizing: expected a capacity of", capacity)
         self.preload = tuple(counts("inferers.Memoizing: expected sizes to preload of", preload))
 

@@ -24,7 +24,7 @@ _CHECKED_FILL, _CHECKED_DERIVE = "cervello.noise.arguments:fill", "cervello.nois
 
 KERNELS: Final = (*_FILLS, _DERIVE, _CHECKED_FILL, _CHECKED_DERIVE)
 """Names of the compiled functions, which `cervello warmup` compiles ahead."""
-DONE, _, UNLINKED = range(3)  # results of an argument check
+DONE = 0  # status of a compiled argument check that has called the kernel
 
 
 class Streams:

@@ -17,14 +17,14 @@ class Bar(NamedTuple):
 
     Attributes:
       name: in front of the bar; tip: the full text, as a tooltip.
-      value: length, in the unit of the axis; said: behind the bar, with its unit.
+      value: length, in the unit of the axis. text: behind the bar, with its unit.
       colour: a key of `colours`.
       mark: a line across the bar, at this value; None for none.
     """
 
     name: str
     value: float
-    said: str
+    text: str
     colour: str
     tip: str = ""
     mark: float | None = None
@@ -43,7 +43,7 @@ def bar_chart(title: str, note: str, bars: Sequence[Bar], colours: Mapping[str, 
     top = head(len(lines)) + 10
     names = [shortened(bar.name, int(_MOST_NAME / text_width("n"))) for bar in bars]
     left = MARGIN + 12 + max([_NAME, *(text_width(name) for name in names)])
-    right = WIDTH - MARGIN - max([60.0, *(text_width(bar.said) for bar in bars)]) - 8
+    right = WIDTH - MARGIN - max([60.0, *(text_width(bar.text) for bar in bars)]) - 8
     longest = max([1e-300, *(max(bar.value, bar.mark or 0.0) for bar in bars)])
     parts = []
     for i, (bar, name) in enumerate(zip(bars, names, strict=True)):
@@ -53,7 +53,7 @@ def bar_chart(title: str, note: str, bars: Sequence[Bar], colours: Mapping[str, 
         parts += [label(left - 10, y + 18, name, anchor="end", tip=bar.tip or bar.name),
                   f'<rect class="plot" x="{number(left)}" y="{y + 4}" width="{number(right - left)}" height="{_ROW - 8}"/>',
                   f'<rect x="{number(left)}" y="{y + 4}" width="{number(long)}" height="{_ROW - 8}" rx="2" '
-                  f'fill="{colours[bar.colour]}">{tip}</rect>', label(right + 8, y + 18, bar.said)]
+                  f'fill="{colours[bar.colour]}">{tip}</rect>', label(right + 8, y + 18, bar.text)]
         if bar.mark is not None and long > _SHORTEST_MARKED:
             x = number(left + (right - left) * bar.mark / longest)
             parts.append(f'<line class="strong" x1="{x}" y1="{y + 2}" x2="{x}" y2="{y + _ROW - 2}"/>')

@@ -29,8 +29,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def facts(known: Mapping[str, object]) -> str:
     """What is said about each name; empty ones are left out."""
-    rows = "".join(f'<tr><th style="{_CELL}">{escape(name)}</th><td style="{_CELL}">{escape(str(said))}</td></tr>'
-                   for name, said in known.items() if str(said))
+    rows = "".join(f'<tr><th style="{_CELL}">{escape(name)}</th><td style="{_CELL}">{escape(str(value))}</td></tr>'
+                   for name, value in known.items() if str(value))
     return f"<table>{rows}</table>"
 
 

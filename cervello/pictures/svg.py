@@ -102,9 +102,9 @@ def _box(box: Box, step_width: float, scale: float, colour: str) -> Iterator[str
            f'rx="{number(corner)}" fill="{colour}">'
            f"<title>{plain_text(name)}\n{n_bytes:,} bytes at {offset:,}\n{steps}</title></rect>")
     letters = int((wide - 12) / text_width("n", bold=True))
-    said = shortened(name, letters) if letters >= min(_LEAST_LABEL, len(name)) else ""
-    if said and high >= 17:
-        yield label(x + 6, y + min(high / 2 + 5, 18), said, "label")
+    text = shortened(name, letters) if letters >= min(_LEAST_LABEL, len(name)) else ""
+    if text and high >= 17:
+        yield label(x + 6, y + min(high / 2 + 5, 18), text, "label")
 
 
 def _limit(total_bytes: int, scale: float, plot_width: float) -> Iterator[str]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from cervello.recording.episode import Episode
-from cervello.recording.filling import gathered, joined, one_tree
+from cervello.recording.filling import Part, fill_infos, join_parts, join_parts_with_mask
 from cervello.recording.records import Kind, Record
 from cervello.recording.trees import Path, from_leaves
 from cervello.spec import Array
 
-_FILLS: dict[str, Any] = {"tick": -1}  # fill of a missing column; else `filling.nothing`: NaN, 0, False
+_FILLS: dict[str, Any] = {"tick": -1}  # of rows where a column is missing; else `filling.fill_value`: NaN, 0, False
 _SOURCES = np.array(["unknown", "policy"])
+_STEP_KINDS = (Kind.STEP, Kind.DECIDE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +30,8 @@ class _Layout:
 
 
 @dataclass(slots=True)
-class _Life:
-    """An episode that has not ended yet.
+class _OpenEpisode:
+    """An episode that has not opened yet.
 
     Attributes:
       rows: recorded rows, in order.
@@ -47,24 +48,24 @@ class Assembler:
     """Takes the records of a log in order and yields the episodes as they end. Holds open episodes only.
 
     Attributes:
-      n_empty: episodes that ended without a step; they are not yielded.
+      n_empty: episodes that opened without a step; they are not yielded.
     """
 
     def __init__(self) -> None:
-        self._lives: dict[int, _Life] = {}
+        self._open: dict[int, _OpenEpisode] = {}  # by handle
         self._layouts: dict[Any, _Layout] = {}
         self._n_begun = 0
         self._policies: dict[int, Any] | None = None  # of the session
         self.n_empty = 0
 
-    def take(self, record: Record) -> Iterator[Episode]:
-        """Takes a record, and yields the episodes that end with it, in the order of its rows.
+    def add_record(self, record: Record) -> Iterator[Episode]:
+        """Adds a record, and yields the episodes that end with it, in the order of its rows.
 
         Raises:
           ValueError: records that contradict each other.
         """
         if record.kind is Kind.SESSION:
-            yield from self.rest()
+            yield from self.flush()
             policies = record.metadata.get("policies")
             self._policies = None if policies is None else {int(version): about for version, about in policies.items()}
             return
@@ -73,47 +74,47 @@ class Assembler:
         if record.kind is Kind.OUTCOME:
             self._amend(handles, columns)
             return
-        layout, data = self._laid_out(record.kind, columns, len(handles))
-        n_bytes = layout.dtype.itemsize
         if record.kind is Kind.BEGIN:
-            for handle in handles:
-                if handle in self._lives:
-                    raise ValueError(f"episode {handle} begins twice")
-                self._lives[handle] = _Life(self._n_begun)
-                self._n_begun += 1
-        steps = record.kind in (Kind.STEP, Kind.DECIDE)
-        at = 0
-        for handle in handles:
-            life = self._life(handle)
-            life.rows.append((layout, data[at:at + n_bytes]))
-            life.n_steps += steps
-            at += n_bytes
+            self._begin(handles)
+        layout, rows = self._packed_rows(record.kind, columns, len(handles))
+        n_steps = int(record.kind in _STEP_KINDS)
+        for handle, row in zip(handles, rows, strict=True):
+            opened = self._find(handle)
+            opened.rows.append((layout, row))
+            opened.n_steps += n_steps
         if record.kind in (Kind.STEP, Kind.END):
             ends = columns["terminated",] | columns["truncated",]
             for i in np.flatnonzero(ends).tolist():
-                yield from self._given(self._lives.pop(handles[i]))
+                yield from self._finish(self._open.pop(handles[i]))
 
-    def rest(self) -> Iterator[Episode]:
-        """The episodes that never ended, in the order in which they began."""
-        lives = sorted(self._lives.values(), key=lambda life: life.id)
-        self._lives = {}
-        for life in lives:
-            yield from self._given(life)
+    def flush(self) -> Iterator[Episode]:
+        """Yields the episodes that never opened, in the order in which they began."""
+        unfinished = sorted(self._open.values(), key=lambda opened: opened.id)
+        self._open = {}
+        for opened in unfinished:
+            yield from self._finish(opened)
 
-    def _life(self, handle: int) -> _Life:
-        if handle not in self._lives:
+    def _begin(self, handles: list[int]) -> None:
+        for handle in handles:
+            if handle in self._open:
+                raise ValueError(f"episode {handle} begins twice")
+            self._open[handle] = _OpenEpisode(self._n_begun)
+            self._n_begun += 1
+
+    def _find(self, handle: int) -> _OpenEpisode:
+        if handle not in self._open:
             raise ValueError(f"episode {handle} goes on, but is not there")
-        return self._lives[handle]
+        return self._open[handle]
 
-    def _given(self, life: _Life) -> Iterator[Episode]:
-        if life.n_steps:
-            episode = _episode(life)
+    def _finish(self, opened: _OpenEpisode) -> Iterator[Episode]:
+        if opened.n_steps:
+            episode = _assembled(opened)
             yield episode if self._policies is None else replace(episode, policies=self._policies)
         else:
             self.n_empty += 1
 
-    def _laid_out(self, kind: Kind, columns: dict[Path, Array], n_rows: int) -> tuple[_Layout, bytes]:
-        """The rows of a record one after the other."""
+    def _packed_rows(self, kind: Kind, columns: dict[Path, Array], n_rows: int) -> tuple[_Layout, list[bytes]]:
+        """The bytes of each row of a record, all columns in one."""
         key = kind, tuple((path, array.dtype.str, array.shape[1:]) for path, array in columns.items())
         layout = self._layouts.get(key)
         if layout is None:
@@ -122,62 +123,93 @@ class Assembler:
         rows = np.empty(n_rows, layout.dtype)
         for i, array in enumerate(columns.values()):
             rows[f"f{i}"] = array
-        return layout, rows.tobytes()
+        data, n_bytes = rows.tobytes(), layout.dtype.itemsize
+        return layout, [data[i * n_bytes:(i + 1) * n_bytes] for i in range(n_rows)]
 
     def _amend(self, handles: list[int], columns: dict[Path, Array]) -> None:
         steps = columns.pop(("step",)).tolist()
         rewards = columns.pop(("reward",), None)
         for i, (handle, step) in enumerate(zip(handles, steps, strict=True)):
-            life = self._life(handle)
-            if not 0 <= step < life.n_steps:
+            opened = self._find(handle)
+            if not 0 <= step < opened.n_steps:
                 raise ValueError(f"step {step} of episode {handle} is not there")
             reward = None if rewards is None else float(rewards[i])
-            life.amendments.append((step, reward, {path: array[i].copy() for path, array in columns.items()}))
+            opened.amendments.append((step, reward, {path: array[i].copy() for path, array in columns.items()}))
 
 
-def _episode(life: _Life) -> Episode:
-    """Makes the episode of a life with at least one step."""
-    observations: dict[Path, list[Array]] = {}
-    infos: dict[Path, list[tuple[int, Array]]] = {}
-    steps: dict[Path, list[tuple[int, Array]]] = {}
-    plain: dict[str, Any] = {}
+@dataclass(slots=True)
+class _Parts:
+    """The columns of one episode, in parts: one for each run of records of one layout.
+
+    Attributes:
+      observations: in order, by path.
+      infos, steps: by path, each part with the number of its first row among [T + 1, …] and [T, …].
+      fields: scalar fields of the episode, by name.
+      terminated, truncated: whether a record of the end says so.
+    """
+
+    observations: dict[Path, list[Array]] = field(default_factory=dict)
+    infos: dict[Path, list[Part]] = field(default_factory=dict)
+    steps: dict[Path, list[Part]] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+    terminated: bool = False
+    truncated: bool = False
+
+    def add(self, path: Path, kind: Kind, t: int, rows: Array) -> None:
+        """Adds the rows of a column.
+
+        Args:
+          kind: of their records.
+          t: steps before them.
+        """
+        is_step = kind in _STEP_KINDS
+        if path[0] == "observation":
+            self.observations.setdefault(path[1:], []).append(rows)
+        elif path[0] == "infos":
+            self.infos.setdefault(path[1:], []).append((t + is_step, rows))
+        elif is_step:
+            self.steps.setdefault(path, []).append((t, rows))
+        elif kind is Kind.BEGIN:
+            self.fields[str(path[0])] = rows[0].item()
+        elif path[0] == "terminated":
+            self.terminated |= bool(rows[0])
+        elif path[0] == "truncated":
+            self.truncated |= bool(rows[0])
+
+
+def _parts(rows: list[tuple[_Layout, bytes]]) -> _Parts:
+    found = _Parts()
     t = 0
-    flags = np.zeros(2, np.bool_)
-    for layout, group in groupby(life.rows, key=lambda row: row[0]):
-        pieces = [row for _, row in group]
-        n = len(pieces)
-        rows = np.frombuffer(b"".join(pieces), layout.dtype) if layout.dtype.itemsize else np.empty(n, layout.dtype)
-        is_step = layout.kind in (Kind.STEP, Kind.DECIDE)
+    for layout, group in groupby(rows, key=lambda row: row[0]):
+        packed = [row for _, row in group]
+        n = len(packed)
+        structured = np.frombuffer(b"".join(packed), layout.dtype) if layout.dtype.itemsize else np.empty(n, layout.dtype)
         for i, path in enumerate(layout.paths):
-            column = rows[f"f{i}"]
-            if path[0] == "observation":
-                observations.setdefault(path[1:], []).append(column)
-            elif path[0] == "infos":
-                infos.setdefault(path[1:], []).append((t + is_step, column))
-            elif is_step:
-                steps.setdefault(path, []).append((t, column))
-            elif layout.kind is Kind.BEGIN:
-                plain[str(path[0])] = column[0].item()
-            elif path[0] in ("terminated", "truncated"):
-                flags[int(path[0] == "truncated")] |= column[0]
-        if is_step:
+            found.add(path, layout.kind, t, structured[f"f{i}"])
+        if layout.kind in _STEP_KINDS:
             t += n
-    T = life.n_steps
-    seen, missing = _observations(observations, T)
-    found = {path: joined(parts, T, _FILLS.get(str(path[0]))) for path, parts in steps.items()}
-    rewards = found.pop(("reward",), np.zeros(T))
-    terminations, truncations = (found.pop((name,), np.zeros(T, np.bool_)) for name in ("terminated", "truncated"))
-    terminations[-1] |= flags[0]
-    truncations[-1] |= flags[1]
-    _amended(life, rewards, found, T)
-    trees: dict[str, dict[Path, Array]] = {}
-    for path, array in found.items():
-        trees.setdefault(str(path[0]), {})[path[1:]] = array
-    columns = {name: from_leaves(flat) for name, flat in trees.items()}
-    if "source" in columns:
-        columns["source"] = _SOURCES[columns["source"]]
-    return Episode(life.id, seen, columns.pop("action"), rewards, terminations, truncations,
-                   one_tree({path: gathered(parts, T + 1) for path, parts in infos.items()}), final_obs_missing=missing, **columns, **plain)
+    return found
+
+
+def _assembled(opened: _OpenEpisode) -> Episode:
+    """The episode, of at least one step."""
+    T, parts = opened.n_steps, _parts(opened.rows)
+    observations, final_obs_missing = _observations(parts.observations, T)
+    columns = {path: join_parts(each, T, _FILLS.get(str(path[0]))) for path, each in parts.steps.items()}
+    rewards = columns.pop(("reward",), np.zeros(T))
+    terminations, truncations = (columns.pop((name,), np.zeros(T, np.bool_)) for name in ("terminated", "truncated"))
+    terminations[-1] |= parts.terminated
+    truncations[-1] |= parts.truncated
+    _apply_amendments(opened, rewards, columns, T)
+    leaves_by_name: dict[str, dict[Path, Array]] = {}
+    for path, array in columns.items():
+        leaves_by_name.setdefault(str(path[0]), {})[path[1:]] = array
+    trees = {name: from_leaves(flat) for name, flat in leaves_by_name.items()}
+    if "source" in trees:
+        trees["source"] = _SOURCES[trees["source"]]
+    infos = fill_infos({path: join_parts_with_mask(each, T + 1) for path, each in parts.infos.items()})
+    return Episode(opened.id, observations, trees.pop("action"), rewards, terminations, truncations, infos,
+                   final_obs_missing=final_obs_missing, **trees, **parts.fields)
 
 
 def _observations(parts: dict[Path, list[Array]], T: int) -> tuple[Any, bool]:
@@ -186,21 +218,21 @@ def _observations(parts: dict[Path, list[Array]], T: int) -> tuple[Any, bool]:
     counts = {len(array) for array in flat.values()}
     if counts not in ({T}, {T + 1}):
         raise ValueError(f"{sorted(counts)} observations of an episode of {T} steps")
-    missing = counts == {T}
-    if missing:
+    final_obs_missing = counts == {T}
+    if final_obs_missing:
         flat = {path: np.concatenate([array, array[-1:]]) for path, array in flat.items()}
-    return from_leaves(flat), missing
+    return from_leaves(flat), final_obs_missing
 
 
-def _amended(life: _Life, rewards: Array, found: dict[Path, Array], T: int) -> None:
-    for step, reward, action in life.amendments:
+def _apply_amendments(opened: _OpenEpisode, rewards: Array, columns: dict[Path, Array], T: int) -> None:
+    for step, reward, action in opened.amendments:
         if reward is not None:
             rewards[step] += reward
         if action:
             for path, row in action.items():
-                if path not in found or found[path].shape[1:] != row.shape:
+                if path not in columns or columns[path].shape[1:] != row.shape:
                     raise ValueError(f"another action in place of one that has no {path!r} of {row.shape}")
-                found[path][step] = row
-            found.setdefault(("overridden",), np.zeros(T, np.bool_))[step] = True
-            if ("log_prob",) in found:
-                found["log_prob",][step] = np.nan
+                columns[path][step] = row
+            columns.setdefault(("overridden",), np.zeros(T, np.bool_))[step] = True
+            if ("log_prob",) in columns:
+                columns["log_prob",][step] = np.nan

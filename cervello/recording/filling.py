@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.recording.trees import EMPTY_DICT, EMPTY_TUPLE, Path, Tree, from_leaves
+from cervello.recording.trees import EMPTY_DICT, EMPTY_TUPLE, Path, Tree, all_prefixes, from_leaves, masked_path, prefixes
 from cervello.spec import Array
 
+Part = tuple[int, Array]  # number of the first row, and rows [k, …]
 Partial = tuple[Array, Array]  # [T, …] values and [T] bool, which of them were recorded
 
 
@@ -18,66 +19,71 @@ def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
     return np.result_type(*(array.dtype for array in arrays))
 
 
-def nothing(dtype: np.dtype[Any]) -> Any:
+def fill_value(dtype: np.dtype[Any]) -> Any:
     """The fill value of a dtype: NaN, 0, False or an empty string."""
     return np.nan if dtype.kind in "fc" else dtype.type()
 
 
-def joined(parts: list[tuple[int, Array]], n: int, fill: Any = None) -> Array:
-    """[n, …], a new array with the parts at their places and `fill` (None: the value of `nothing`) elsewhere.
+def join_parts(parts: list[Part], n: int, fill: Any = None) -> Array:
+    """[n, …], a new array with the parts at their places and `fill` (None: the value of `fill_value`) elsewhere.
 
     Args:
-      parts: (start, [k, …]) in order, without overlap.
+      parts: in order, without overlap.
     """
     dtype = common_dtype(array for _, array in parts)
-    whole = np.full((n, *parts[0][1].shape[1:]), nothing(dtype) if fill is None else fill, dtype)
+    whole = np.full((n, *parts[0][1].shape[1:]), fill_value(dtype) if fill is None else fill, dtype)
     for start, array in parts:
         whole[start:start + len(array)] = array
     return whole
 
 
-def gathered(parts: list[tuple[int, Array]], n: int) -> Partial:
-    """As `joined`, with a mask of the rows that were recorded."""
-    there = np.zeros(n, np.bool_)
+def join_parts_with_mask(parts: list[Part], n: int) -> Partial:
+    """As `join_parts`, with [n] bool, which rows were recorded."""
+    recorded = np.zeros(n, np.bool_)
     for start, array in parts:
-        there[start:start + len(array)] = True
-    return joined(parts, n), there
+        recorded[start:start + len(array)] = True
+    return join_parts(parts, n), recorded
 
 
-def one_tree(flat: Mapping[Path, Partial]) -> dict[str, Tree]:
+def fill_infos(flat: Mapping[Path, Partial]) -> dict[str, Tree]:
     """Makes infos of one tree: missing rows are filled, and each key with missing rows gets a bool column `_key`.
 
     Args:
       flat: by path; a bool column `_key` beside a key says which rows have the key, as in Gymnasium's vector environments.
     """
     masks, values = split_masks(flat)
-    there: dict[Path, Array] = {}
+    present: dict[Path, Array] = {}  # by key, [T + 1] bool: rows that have the key or one below it
     filled: dict[Path, Array] = {}
-    for path, (array, mask) in values.items():
-        mask = mask.copy()
-        for i in range(1, len(path) + 1):
-            if path[:i] in masks:
-                given, said = masks[path[:i]]
-                mask &= given | ~said
+    for path, (array, recorded) in values.items():
+        has_value = recorded.copy()
+        for key in prefixes(path):
+            if key in masks:
+                mask, mask_recorded = masks[key]
+                has_value &= mask | ~mask_recorded
         filled[path] = array
-        if not mask.all():
+        if not has_value.all():
             filled[path] = array.copy()
-            filled[path][~mask] = nothing(array.dtype)
-        for i in range(1, len(path) + 1):
-            there[path[:i]] = there[path[:i]] | mask if path[:i] in there else mask
-    return with_masks(filled, {path: mask for path, mask in there.items() if not mask.all()})
+            filled[path][~has_value] = fill_value(array.dtype)
+        for key in prefixes(path):
+            present[key] = present[key] | has_value if key in present else has_value
+    return with_masks(filled, {key: rows for key, rows in present.items() if not rows.all()})
 
 
 def split_masks(flat: Mapping[Path, Any]) -> tuple[dict[Path, Any], dict[Path, Any]]:
-    """Splits off the columns `_key` of existing keys, by the key's path, from all other columns without empty dicts and tuples."""
-    prefixes = {path[:i] for path in flat for i in range(1, len(path) + 1)}
+    """Splits columns into masks and values.
+
+    Args:
+      flat: arrays, or `Partial`, by path.
+    Returns:
+      the columns `_key` beside an existing key, by the key's path; all other columns but empty dicts and tuples, by path.
+    """
+    places = all_prefixes(flat)
     masks, values = {}, {}
     for path, value in flat.items():
-        last = path[-1]
-        of = (*path[:-1], last[1:]) if isinstance(last, str) and last.startswith("_") else ()
+        key = masked_path(path)
         array = value[0] if isinstance(value, tuple) else value
-        if of and of in prefixes and array.dtype == np.bool_ and array.ndim == 1:
-            masks[of] = value
+        if key in places and array.dtype == np.bool_ and array.ndim == 1:
+            masks[key] = value
         elif path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE):
             values[path] = value
     return masks, values

@@ -15,10 +15,10 @@ from typing import BinaryIO
 from cervello.errors import FormatError
 
 MAGIC, VERSION = b"CRVL", 1
-FILE_HEAD = struct.pack("<4sHH", MAGIC, VERSION, 0)
-LONGEST = 2**32 - 1  # bytes of a body
+FILE_HEADER = struct.pack("<4sHH", MAGIC, VERSION, 0)
+MAX_BODY_BYTES = 2**32 - 1  # the length is a u32
 _LENGTHS = struct.Struct("<II")
-_HEAD = struct.Struct("<III")
+_HEADER = struct.Struct("<III")
 
 
 def frame(body: bytes) -> bytes:
@@ -27,28 +27,28 @@ def frame(body: bytes) -> bytes:
     return b"".join((lengths, struct.pack("<I", zlib.crc32(lengths)), body))
 
 
-class Damage(FormatError):
+class DamageError(FormatError):
     """Raised for bytes inside a file that are no frame; the frames before them are valid."""
 
 
-def check_file_head(file: BinaryIO, path: Path) -> bool:
+def check_file_header(file: BinaryIO, path: Path) -> bool:
     """Reads the header of a file. Returns False when the file ends in it: nothing was recorded.
 
     Raises:
       FormatError: the file is no recording, or one of another version.
     """
-    found = file.read(len(FILE_HEAD))
-    if found == FILE_HEAD:
+    found = file.read(len(FILE_HEADER))
+    if found == FILE_HEADER:
         return True
-    if FILE_HEAD.startswith(found):
+    if FILE_HEADER.startswith(found):
         return False
-    if len(found) == len(FILE_HEAD) and found[:4] == MAGIC and found[6:] == b"\0\0":
+    if len(found) == len(FILE_HEADER) and found[:4] == MAGIC and found[6:] == b"\0\0":
         version = int.from_bytes(found[4:6], "little")
         raise FormatError(f"recording {str(path)!r}: expected version {VERSION}, got {version}; read it with the Cervello that wrote it")
-    raise FormatError(f"recording {str(path)!r}: expected bytes that begin with {FILE_HEAD!r}, got {found!r}; is it a recording?")
+    raise FormatError(f"recording {str(path)!r}: expected bytes that begin with {FILE_HEADER!r}, got {found!r}; is it a recording?")
 
 
-def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iterator[tuple[int, bytes]]:
+def read_bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iterator[tuple[int, bytes]]:
     """Yields the bodies of a file's frames after its header, each with the end offset of its frame.
 
     Stops before a torn tail: an incomplete last frame, or zeros up to the end of the file.
@@ -61,16 +61,16 @@ def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iter
     """
     at = file.tell()
     while at < n_bytes:
-        head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size or at + _HEAD.size > n_bytes:
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size or at + _HEADER.size > n_bytes:
             return
-        length, expected, check = _HEAD.unpack(head)
-        if zlib.crc32(head[:_LENGTHS.size]) != check:
-            if _only_zeros(file, head):
+        length, expected, check = _HEADER.unpack(header)
+        if zlib.crc32(header[:_LENGTHS.size]) != check:
+            if _only_zeros(file, header):
                 return
-            raise Damage(f"recording {str(path)!r}, byte {at}: expected the head of a record, got one whose checksum does not fit; "
+            raise DamageError(f"recording {str(path)!r}, byte {at}: expected the head of a record, got one whose checksum does not fit; "
                          "read what is before it with until_damage=True (cervello evaluate --until-damage)")
-        end = at + _HEAD.size + length
+        end = at + _HEADER.size + length
         if end > n_bytes:
             return
         if skip and end < n_bytes:
@@ -83,15 +83,15 @@ def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iter
             if zlib.crc32(body) != expected:
                 if end == n_bytes:
                     return
-                raise Damage(f"recording {str(path)!r}, byte {at}: expected a record with the checksum {expected:#010x}, got "
+                raise DamageError(f"recording {str(path)!r}, byte {at}: expected a record with the checksum {expected:#010x}, got "
                              f"{zlib.crc32(body):#010x}; read what is before it with until_damage=True (cervello evaluate --until-damage)")
         yield end, body
         at = end
 
 
-def _only_zeros(file: BinaryIO, head: bytes) -> bool:
+def _only_zeros(file: BinaryIO, header: bytes) -> bool:
     """Whether the rest of the file is zeros: blocks that the file system had allocated when the power failed."""
-    chunk = head
+    chunk = header
     while chunk:
         if chunk.count(0) != len(chunk):
             return False

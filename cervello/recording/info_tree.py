@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.recording.filling import nothing, split_masks, with_masks
-from cervello.recording.trees import Path, Tree, leaves, named
+from cervello.recording.filling import fill_value, split_masks, with_masks
+from cervello.recording.trees import Path, Tree, all_prefixes, format_path, leaves
 
 
 class InfoTree:
@@ -32,11 +32,11 @@ class InfoTree:
         for path, array in values.items():
             dtype, shape = self._values.get(path, (array.dtype, array.shape[1:]))
             if shape != array.shape[1:] or (dtype.kind in "US") != (array.dtype.kind in "US"):
-                raise InputError(f"{where}, infos {named(path)!r}: expected rows of {shape} {dtype} as in the episodes before, got "
+                raise InputError(f"{where}, infos {format_path(path)!r}: expected rows of {shape} {dtype} as in the episodes before, got "
                                  f"{array.shape[1:]} {array.dtype}; convert such episodes to a dataset of their own")
             self._values[path] = np.result_type(dtype, array.dtype), shape
         self._n += 1
-        self._seen.update(_prefixes(values))
+        self._seen.update(all_prefixes(values))
         self._masked.update(masks)
 
     def unify(self, infos: Mapping[str, Tree], n_rows: int) -> dict[str, Tree]:
@@ -48,11 +48,7 @@ class InfoTree:
         masks, values = split_masks(dict(leaves(infos)) if infos else {})
         found = {}
         for path, (dtype, shape) in self._values.items():
-            found[path] = values[path].astype(dtype, copy=False) if path in values else np.full((n_rows, *shape), nothing(dtype), dtype)
-        there = _prefixes(values)
+            found[path] = values[path].astype(dtype, copy=False) if path in values else np.full((n_rows, *shape), fill_value(dtype), dtype)
+        there = all_prefixes(values)
         partial = self._masked | {path for path, count in self._seen.items() if count < self._n}
         return with_masks(found, {path: masks[path] if path in masks else np.full(n_rows, path in there) for path in partial})
-
-
-def _prefixes(values: Mapping[Path, Any]) -> set[Path]:
-    return {path[:i] for path in values for i in range(1, len(path) + 1)}

@@ -34,11 +34,11 @@ class LogFile:
                                  "and permissions, or record to another file") from error
         try:
             self._lock()
-            self.n_bytes, self.cut_bytes = self._whole()
+            self.n_bytes, self.cut_bytes = self._measure()
             if self.cut_bytes:
                 os.ftruncate(self._file, self.n_bytes)
             if not self.n_bytes:
-                self._append(frames.FILE_HEAD)
+                self._append(frames.FILE_HEADER)
         except BaseException:
             os.close(self._file)
             raise
@@ -52,14 +52,14 @@ class LogFile:
             raise RecordingError(f"recording {str(self.path)!r}: expected a file that no other writer has open, got one that is locked; "
                                  "close the other writer or record to another file") from error
 
-    def _whole(self) -> tuple[int, int]:
+    def _measure(self) -> tuple[int, int]:
         """Bytes of whole frames at the start of the file, and bytes after them."""
         n_bytes = os.fstat(self._file).st_size
         with open(self.path, "rb") as file:
-            if not frames.check_file_head(file, self.path):
+            if not frames.check_file_header(file, self.path):
                 return 0, n_bytes
-            whole = len(frames.FILE_HEAD)
-            for whole, _ in frames.bodies(file, self.path, n_bytes, skip=True):  # noqa: B007, the last one counts
+            whole = len(frames.FILE_HEADER)
+            for whole, _ in frames.read_bodies(file, self.path, n_bytes, skip=True):  # noqa: B007, the last one counts
                 pass
         return whole, n_bytes - whole
 
@@ -69,8 +69,8 @@ class LogFile:
         Raises:
           InputError: the record is too long. RecordingError: it cannot be written; the file is unchanged.
         """
-        if len(body) > frames.LONGEST:
-            raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.LONGEST} bytes, got {len(body)}; "
+        if len(body) > frames.MAX_BODY_BYTES:
+            raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.MAX_BODY_BYTES} bytes, got {len(body)}; "
                              "give fewer rows at a time")
         self._append(frames.frame(body))
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
+from cervello.recording.arguments import DECISION_SCALARS
 from cervello.recording.episode import Episode
-from cervello.recording.filling import nothing, split_masks
+from cervello.recording.filling import fill_value, split_masks
 from cervello.recording.trees import Tree, from_leaves, leaves, map_tree
 
 STEP_COLUMNS = {  # field of Episode: key of infos
@@ -20,7 +21,6 @@ STEP_COLUMNS = {  # field of Episode: key of infos
     "tick": "behavior_tick",
 }
 EPISODE_COLUMNS = {"agent": "agent", "match": "match", "final_obs_missing": "final_obs_missing"}
-_DTYPES: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "version": np.int64, "stream": np.uint64, "tick": np.int64}
 
 
 def to_infos(episode: Episode) -> dict[str, Tree]:
@@ -48,7 +48,7 @@ def to_infos(episode: Episode) -> dict[str, Tree]:
 
 
 def _after_reset(column: Any) -> Any:
-    return np.concatenate([np.full((1, *column.shape[1:]), nothing(column.dtype), column.dtype), column])
+    return np.concatenate([np.full((1, *column.shape[1:]), fill_value(column.dtype), column.dtype), column])
 
 
 def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) -> Episode:
@@ -140,7 +140,7 @@ def _tuples(infos: Tree) -> Tree:
 
 
 def _typed(name: str, column: Any) -> Any:
-    return column.astype(_DTYPES[name]) if name in _DTYPES else column
+    return column.astype(DECISION_SCALARS[name]) if name in DECISION_SCALARS else column
 
 
 def _steps(tree: Tree, T: int, where: str) -> Tree:

@@ -74,14 +74,14 @@ class MinariRecording:
           InputError: one whose columns do not have T or T + 1 rows. FormatError: one that Minari does not load.
         """
         found = self._dataset.iterate_episodes()
-        for i, more in enumerate(self._dataset.storage.get_episode_metadata(self._dataset.episode_indices)):
+        for i, episode_metadata in enumerate(self._dataset.storage.get_episode_metadata(self._dataset.episode_indices)):
             try:
                 episode = next(found)
             except (ValueError, KeyError, OSError, StopIteration) as error:
                 raise FormatError(f"recording {str(self.path)!r}, episode {i}: expected an episode that Minari loads, got "
                                   f"{type(error).__name__}: {error}; it writes infos that are arrays of one dimension to Parquet and Arrow "
                                   "and does not load them: write lists of numbers, or HDF5") from error
-            seed = more.get("seed")
+            seed = episode_metadata.get("seed")
             yield as_episode(episode, seed=None if seed is None else int(seed))
 
 

@@ -75,21 +75,10 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     for name, space in spaces.items():
         if space is None:
             raise InputError(f"to_minari, {name}: expected a space, got none recorded; give {name[:-1]}_space=")
-    choice = _Choice(source, unfinished == "truncate", None if agents is None else frozenset(agents))
-    tree = InfoTree()
-    n_episodes = n_steps = 0
-    for episode in choice:
-        where = f"to_minari, episode {episode.id}"
-        _check(spaces["observations"], episode.observations, len(episode) + 1, f"{where}, observations")
-        _check(spaces["actions"], episode.actions, len(episode), f"{where}, actions")
-        tree.add(to_infos(episode), where)
-        n_episodes += 1
-        n_steps += len(episode)
-    if not n_episodes:
-        raise InputError(f"to_minari: expected at least one episode, got none; {choice.n_unfinished} never ended, "
-                         f"{choice.n_other_agents} are of other agents")
-    path = _path(minari, dataset_id)
-    buffers = (_buffer(minari, episode, tree) for episode in choice)
+    selected = _Selection(source, unfinished == "truncate", None if agents is None else frozenset(agents))
+    tree, n_episodes, n_steps = _checked(selected, spaces)
+    path = _new_path(minari, dataset_id)
+    buffers = (_episode_buffer(minari, episode, tree) for episode in selected)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", _LEFT_OUT, UserWarning)  # metadata that the caller left out
@@ -105,10 +94,31 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
         if isinstance(error, CervelloError) or not isinstance(error, Exception):
             raise
         raise RecordingError(f"to_minari {dataset_id!r}: expected to write {str(path)!r}, got {type(error).__name__}: {error}") from error
-    return Converted(dataset_id, path, n_episodes, n_steps, choice.n_unfinished, choice.n_other_agents)
+    return Converted(dataset_id, path, n_episodes, n_steps, selected.n_unfinished, selected.n_other_agents)
 
 
-class _Choice:
+def _checked(selected: _Selection, spaces: Mapping[str, Any]) -> tuple[InfoTree, int, int]:
+    """The first pass: checks every episode.
+
+    Returns:
+      the union of the episodes' infos, the number of episodes and of steps.
+    """
+    tree = InfoTree()
+    n_episodes = n_steps = 0
+    for episode in selected:
+        where = f"to_minari, episode {episode.id}"
+        _check_space(spaces["observations"], episode.observations, len(episode) + 1, f"{where}, observations")
+        _check_space(spaces["actions"], episode.actions, len(episode), f"{where}, actions")
+        tree.add(to_infos(episode), where)
+        n_episodes += 1
+        n_steps += len(episode)
+    if not n_episodes:
+        raise InputError(f"to_minari: expected at least one episode, got none; {selected.n_unfinished} never ended, "
+                         f"{selected.n_other_agents} are of other agents")
+    return tree, n_episodes, n_steps
+
+
+class _Selection:
     """The selected episodes of a source, re-iterable; counts those of the last iteration."""
 
     def __init__(self, source: Iterable[Episode], truncate: bool, agents: frozenset[int | str] | None):
@@ -134,7 +144,7 @@ class _Choice:
             yield episode
 
 
-def _path(minari: ModuleType, dataset_id: str) -> Path:
+def _new_path(minari: ModuleType, dataset_id: str) -> Path:
     """The folder of a new dataset."""
     try:
         path = Path(minari.storage.get_dataset_path(dataset_id))
@@ -147,20 +157,20 @@ def _path(minari: ModuleType, dataset_id: str) -> Path:
     return path
 
 
-def _buffer(minari: ModuleType, episode: Episode, tree: InfoTree) -> Any:
+def _episode_buffer(minari: ModuleType, episode: Episode, tree: InfoTree) -> Any:
     return minari.data_collector.EpisodeBuffer(
-        seed=episode.seed, observations=_stored(episode.observations), actions=_stored(episode.actions), rewards=episode.rewards,
+        seed=episode.seed, observations=_h5py_tree(episode.observations), actions=_h5py_tree(episode.actions), rewards=episode.rewards,
         terminations=episode.terminations, truncations=episode.truncations,
-        infos=_stored(tree.unify(to_infos(episode), len(episode) + 1)))
+        infos=_h5py_tree(tree.unify(to_infos(episode), len(episode) + 1)))
 
 
-def _stored(tree: Tree) -> Tree:
+def _h5py_tree(tree: Tree) -> Tree:
     """Converts strings to objects for h5py."""
     return map_tree(lambda array: array.astype(object) if array.dtype.kind == "U" else array, tree)
 
 
-def _check(space: Any, tree: Tree, n: int, where: str) -> None:
-    """Whether a tree has the structure and shapes of a space, with n rows.
+def _check_space(space: Any, tree: Tree, n: int, where: str) -> None:
+    """Checks that a tree has the structure and shapes of a space, with n rows.
 
     Raises:
       InputError: the tree does not match.
@@ -173,7 +183,7 @@ def _check(space: Any, tree: Tree, n: int, where: str) -> None:
             what = type(tree).__name__ if given is None else str(sorted(given, key=str))
             raise InputError(f"{where}: expected a {kind} of {sorted(parts, key=str)}, got {what}; give the right space or agents=")
         for key, part in parts.items():
-            _check(part, given[key], n, f"{where}.{key}")
+            _check_space(part, given[key], n, f"{where}.{key}")
         return
     shape = (n, *(space.shape or ()))
     if isinstance(tree, Mapping | tuple) or np.shape(tree) != shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -12,7 +13,7 @@ from cervello.recording import frames
 from cervello.recording.assembly import Assembler
 from cervello.recording.episode import Episode
 from cervello.recording.minari_reading import MinariRecording
-from cervello.recording.records import Kind, unpack
+from cervello.recording.records import Kind, decode_record
 from cervello.recording.spaces import build
 
 
@@ -54,15 +55,7 @@ class Log:
         self._until_damage = until_damage
         self.damage: str | None = None
         self.n_empty = 0
-        session: Mapping[str, Any] = {}
-        with self._opened() as file:
-            try:
-                for _, body in self._bodies(file):
-                    record = unpack(body)
-                    session = record.metadata if record.kind is Kind.SESSION else {}
-                    break
-            except (frames.Damage, ValueError):
-                pass  # iterating raises it
+        session = self._first_session()
         self.metadata: Mapping[str, Any] = session.get("metadata") or {}
         self._spaces = session.get("observation_space"), session.get("action_space")
 
@@ -84,32 +77,41 @@ class Log:
         """
         assembler = Assembler()
         self.damage = None
-        with self._opened() as file:
-            at = len(frames.FILE_HEAD)
+        with self._open() as file:
+            at = len(frames.FILE_HEADER)
             try:
                 for end, body in self._bodies(file):
-                    yield from assembler.take(unpack(body))
+                    yield from assembler.add_record(decode_record(body))
                     at = end
-            except (frames.Damage, ValueError) as error:
-                self._damaged(at, error)
+            except (frames.DamageError, ValueError) as error:
+                self._report_damage(at, error)
             try:
-                yield from assembler.rest()
+                yield from assembler.flush()
             except ValueError as error:
-                self._damaged(at, error)
+                self._report_damage(at, error)
         self.n_empty = assembler.n_empty
 
-    def _damaged(self, at: int, error: Exception) -> None:
-        """Notes damage, or raises it."""
-        if not isinstance(error, frames.Damage):
+    def _first_session(self) -> Mapping[str, Any]:
+        """The contents of the first record; empty if it is no session, or damaged, which iterating reports."""
+        with self._open() as file, suppress(frames.DamageError, ValueError):
+            first = next(self._bodies(file), None)
+            if first is not None:
+                record = decode_record(first[1])
+                return record.metadata if record.kind is Kind.SESSION else {}
+        return {}
+
+    def _report_damage(self, at: int, error: Exception) -> None:
+        """Keeps the message of a damage found behind byte `at`, or raises it as a FormatError without `until_damage`."""
+        if not isinstance(error, frames.DamageError):
             cause = error
-            error = frames.Damage(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got {cause}; "
-                                  "read what is before it with until_damage=True (cervello evaluate --until-damage)")
+            error = frames.DamageError(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got "
+                                       f"{cause}; read what is before it with until_damage=True (cervello evaluate --until-damage)")
             error.__cause__ = cause
         if not self._until_damage:
             raise error
         self.damage = self.damage or str(error)
 
-    def _opened(self) -> BinaryIO:
+    def _open(self) -> BinaryIO:
         try:
             return open(self.path, "rb")
         except FileNotFoundError as error:
@@ -120,8 +122,8 @@ class Log:
 
     def _bodies(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         n_bytes = os.fstat(file.fileno()).st_size
-        if frames.check_file_head(file, self.path):
-            yield from frames.bodies(file, self.path, n_bytes)
+        if frames.check_file_header(file, self.path):
+            yield from frames.read_bodies(file, self.path, n_bytes)
 
 
 def read(path: str | os.PathLike[str] | None = None, *, minari: str | None = None, until_damage: bool = False) -> Log | MinariRecording:

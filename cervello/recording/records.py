@@ -42,7 +42,7 @@ class Kind(IntEnum):
 
 
 _FLAGS = frozenset({"terminated", "truncated"})
-_NEEDED = {  # required columns of each kind
+_REQUIRED = {  # required columns of each kind
     Kind.BEGIN: frozenset({"episode"}), Kind.STEP: frozenset({"episode", "action", "reward"}) | _FLAGS,
     Kind.DECIDE: frozenset({"episode", "observation", "action"}), Kind.OUTCOME: frozenset({"episode", "step"}),
     Kind.END: frozenset({"episode"}) | _FLAGS,
@@ -64,7 +64,7 @@ class Record:
     metadata: Mapping[str, Any]
 
 
-def pack(kind: Kind, columns: Mapping[Path, Array], metadata: Mapping[str, Any] | None = None) -> bytes:
+def encode_record(kind: Kind, columns: Mapping[Path, Array], metadata: Mapping[str, Any] | None = None) -> bytes:
     """Encodes the body of a record.
 
     Args:
@@ -73,23 +73,23 @@ def pack(kind: Kind, columns: Mapping[Path, Array], metadata: Mapping[str, Any] 
     """
     if kind is Kind.SESSION:
         return msgpack.packb([int(kind), dict(metadata or {})])  # type: ignore[no-any-return]
-    return msgpack.packb([int(kind), _encoded(from_leaves(columns))])  # type: ignore[no-any-return]
+    return msgpack.packb([int(kind), _encode(from_leaves(columns))])  # type: ignore[no-any-return]
 
 
-def _encoded(tree: Any) -> Any:
+def _encode(tree: Any) -> Any:
     if isinstance(tree, Mapping):
-        return {key: _encoded(value) for key, value in tree.items()}
+        return {key: _encode(value) for key, value in tree.items()}
     if isinstance(tree, tuple):
-        return [_TUPLE, [_encoded(value) for value in tree]]
-    return array_node(tree)
+        return [_TUPLE, [_encode(value) for value in tree]]
+    return encode_array(tree)
 
 
-def array_node(array: Array) -> list[Any]:
+def encode_array(array: Array) -> list[Any]:
     """Encodes an array as [dtype, shape, bytes]."""
     return [array.dtype.str, list(array.shape), array.tobytes()]
 
 
-def unpack(body: bytes) -> Record:
+def decode_record(body: bytes) -> Record:
     """Decodes the record of a body. Arrays are read-only views of it.
 
     Raises:
@@ -102,11 +102,11 @@ def unpack(body: bytes) -> Record:
             raise ValueError(f"content of type {type(content).__name__}")
         if kind is Kind.SESSION:
             return Record(kind, {}, content)
-        flat = dict(leaves(_decoded(content)))
+        flat = dict(leaves(_decode(content)))
     except (msgpack.UnpackException, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     columns: dict[Path, Array] = {path: np.empty((0,), np.uint8) if array is None else array for path, array in flat.items()}
-    missing = _NEEDED[kind] - {str(path[0]) for path in columns if path}
+    missing = _REQUIRED[kind] - {str(path[0]) for path in columns if path}
     if missing:
         raise ValueError(f"a record of kind {kind.name} without {sorted(missing)}")
     n = len(columns.get(("episode",), ()))
@@ -128,15 +128,15 @@ def _check(path: Path, array: Array, n: int) -> None:
         raise ValueError(f"an unknown column {path!r} of {array.shape[1:]} {array.dtype.str}")
 
 
-def _decoded(node: Any) -> Any:
+def _decode(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _decoded(value) for key, value in node.items()}
+        return {key: _decode(value) for key, value in node.items()}
     if isinstance(node, list) and len(node) == 2 and node[0] == _TUPLE:
-        return tuple(_decoded(value) for value in node[1])
-    return read_array(node)
+        return tuple(_decode(value) for value in node[1])
+    return decode_array(node)
 
 
-def read_array(node: Any) -> Array:
+def decode_array(node: Any) -> Array:
     """Decodes the array of [dtype, shape, bytes].
 
     Raises:

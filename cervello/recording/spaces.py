@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import FormatError, InputError
-from cervello.recording.records import array_node, read_array
+from cervello.recording.records import decode_array, encode_array
 
 _LONGEST = 4096
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -23,11 +23,11 @@ def describe(space: Any) -> dict[str, Any]:
     """
     kind = type(space).__name__
     if kind == "Box":
-        return {"type": kind, "low": array_node(space.low), "high": array_node(space.high)}
+        return {"type": kind, "low": encode_array(space.low), "high": encode_array(space.high)}
     if kind == "Discrete":
         return {"type": kind, "n": int(space.n), "start": int(space.start), "dtype": np.dtype(space.dtype).str}
     if kind == "MultiDiscrete":
-        return {"type": kind, "nvec": array_node(np.asarray(space.nvec)), "start": array_node(np.asarray(space.start)),
+        return {"type": kind, "nvec": encode_array(np.asarray(space.nvec)), "start": encode_array(np.asarray(space.start)),
                 "dtype": np.dtype(space.dtype).str}
     if kind == "MultiBinary":
         return {"type": kind, "n": space.n if isinstance(space.n, int) else [int(n) for n in space.n]}
@@ -62,12 +62,12 @@ def build(description: Any) -> Any:
 def _built(spaces: Any, given: Any) -> Any:
     kind = given["type"]
     if kind == "Box":
-        low, high = read_array(given["low"]), read_array(given["high"])
+        low, high = decode_array(given["low"]), decode_array(given["high"])
         return spaces.Box(low, high, dtype=low.dtype.type)
     if kind == "Discrete":
         return spaces.Discrete(given["n"], start=given["start"], dtype=np.dtype(given["dtype"]).type)
     if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(read_array(given["nvec"]), start=read_array(given["start"]), dtype=np.dtype(given["dtype"]).type)
+        return spaces.MultiDiscrete(decode_array(given["nvec"]), start=decode_array(given["start"]), dtype=np.dtype(given["dtype"]).type)
     if kind == "MultiBinary":
         return spaces.MultiBinary(given["n"])
     if kind == "Text":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield path + EMPTY_DICT, None
         for key, value in tree.items():
             if not isinstance(key, str):
-                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
+                raise InputError(f"recording, {format_path(path)!r}: expected keys of type str, got {key!r}; rename it")
             yield from leaves(value, (*path, key))
     elif isinstance(tree, tuple):
         if not tree:
@@ -55,7 +55,7 @@ def from_leaves(flat: Mapping[Path, Any]) -> Tree:
         if path in (EMPTY_DICT, EMPTY_TUPLE) and len(flat) == 1:
             return {} if path == EMPTY_DICT else ()
         if not path or path in (EMPTY_DICT, EMPTY_TUPLE):
-            raise ValueError(f"one place is an array, a dict and a tuple: {sorted(map(named, flat))}")
+            raise ValueError(f"one place is an array, a dict and a tuple: {sorted(map(format_path, flat))}")
         groups.setdefault(path[0], {})[path[1:]] = value
     children = {key: from_leaves(group) for key, group in groups.items()}
     places = [key for key in children if isinstance(key, int)]
@@ -77,12 +77,37 @@ def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
     return function(tree)
 
 
-def named(path: Path) -> str:
+def concat_trees(trees: Sequence[Tree]) -> Tree:
+    """The rows of trees of one structure, one tree after the other."""
+    if isinstance(trees[0], Mapping):
+        return {key: concat_trees([tree[key] for tree in trees]) for key in trees[0]}
+    if isinstance(trees[0], tuple):
+        return tuple(concat_trees(list(parts)) for parts in zip(*trees, strict=True))
+    return np.concatenate(trees)
+
+
+def prefixes(path: Path) -> list[Path]:
+    """The paths of the dicts and tuples on the way to a leaf, from the outermost, then its own."""
+    return [path[:i] for i in range(1, len(path) + 1)]
+
+
+def all_prefixes(paths: Iterable[Path]) -> set[Path]:
+    """The `prefixes` of all paths."""
+    return {prefix for path in paths for prefix in prefixes(path)}
+
+
+def masked_path(path: Path) -> Path:
+    """The key whose rows a column at this path tells by its name, `_key` beside `key`; () if the name is another."""
+    last = path[-1]
+    return (*path[:-1], last[1:]) if isinstance(last, str) and last.startswith("_") else ()
+
+
+def format_path(path: Path) -> str:
     """Formats a path for messages: observation.camera.0"""
     return ".".join(map(str, path))
 
 
-def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
+def as_columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
     """The leaves of a tree of columns, checked, little-endian; paths begin with `where`.
 
     Args:
@@ -97,16 +122,18 @@ def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
     for path, value in leaves(tree, where):
         if value is None:
             if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE):
-                raise InputError(f"recording, {named(path)!r}: expected [{n_rows}, …] numbers, bools or strings, got None; leave it out")
+                raise InputError(f"recording, {format_path(path)!r}: expected [{n_rows}, …] numbers, bools or strings, got None; leave it "
+                                 "out")
             found[path] = np.empty((n_rows, 0), np.uint8)
             continue
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise InputError(f"recording, {named(path)!r}: expected rows of one shape, got {error}; leave it out or pad it") from error
+            raise InputError(f"recording, {format_path(path)!r}: expected rows of one shape, got {error}; leave it out or pad it"
+                             ) from error
         if array.dtype.kind not in KINDS:
-            raise InputError(f"recording, {named(path)!r}: expected numbers, bools or strings, got {array.dtype}; leave it out")
+            raise InputError(f"recording, {format_path(path)!r}: expected numbers, bools or strings, got {array.dtype}; leave it out")
         if array.ndim < 1 or len(array) != n_rows:
-            raise InputError(f"recording, {named(path)!r}: expected {n_rows} rows, got shape {array.shape}; give a row per episode")
+            raise InputError(f"recording, {format_path(path)!r}: expected {n_rows} rows, got shape {array.shape}; give a row per episode")
         found[path] = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return found

@@ -13,13 +13,13 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.arguments import count_rows, decision, handles_of, scalars
-from cervello.recording.lanes import DECISIONS, STEPS, Lanes
+from cervello.recording.arguments import as_handles, check_count, count_rows, decision_columns, scalar_column
 from cervello.recording.log_file import LogFile
-from cervello.recording.records import Kind, pack
+from cervello.recording.open_episodes import DECISIONS, STEPS, OpenEpisodes, slots_of
+from cervello.recording.records import Kind, encode_record
 from cervello.recording.schemas import Columns, Schemas
 from cervello.recording.spaces import describe
-from cervello.recording.trees import Tree, columns
+from cervello.recording.trees import Tree, as_columns
 from cervello.spec import AgentId, Array
 
 
@@ -68,15 +68,15 @@ class Writer:
                    "action_space": None if action_space is None else describe(action_space),
                    **({} if policy is None else {"policies": _described(policy)})}
         try:
-            body = pack(Kind.SESSION, {}, session)
+            body = encode_record(Kind.SESSION, {}, session)
         except (TypeError, ValueError, OverflowError, msgpack.PackException) as error:
             raise InputError(f"recording {os.fspath(path)!r}, metadata: expected values that msgpack takes, got {error}") from error
         self.path = FilePath(path)
         self.n_episodes = self.n_steps = self.n_empty = 0
         self._durable = durable
         self._lock = threading.Lock()
-        self._lanes = Lanes()
-        self._schemas = Schemas(self._lanes, self._where)
+        self._open_episodes = OpenEpisodes()
+        self._schemas = Schemas(self._open_episodes, self._where)
         self._file: LogFile | None = LogFile(self.path)
         self.cut_bytes = self._file.cut_bytes
         try:
@@ -102,22 +102,21 @@ class Writer:
         Raises:
           InputError: columns that do not fit. RecordingError: the file cannot be written, or the writer is closed.
         """
-        if n is None:
-            n = count_rows(observation)
+        n = count_rows(observation) if n is None else check_count(n)
         found: Columns = {}
         if observation is not None:
-            found |= columns(observation, n, ("observation",))
+            found |= as_columns(observation, n, ("observation",))
         for name, value in (("agent", agent), ("match", match), ("seed", seed)):
             if value is not None:
-                found[name,] = scalars(name, value, n, np.int64 if name == "seed" else None)
-        found |= columns(infos, n, ("infos",)) if infos else {}
+                found[name,] = scalar_column(name, value, n, np.int64 if name == "seed" else None)
+        found |= as_columns(infos, n, ("infos",)) if infos else {}
         with self._lock:
-            handles = self._lanes.next(n)
+            handles = self._open_episodes.next_handles(n)
             checked = self._schemas.check(found, None)
             if n:
                 self._write(Kind.BEGIN, handles, found)
-            self._lanes.begin(handles, DECISIONS if observation is None else STEPS)
-            self._schemas.keep(handles & 0xFFFFFFFF, checked)
+            self._open_episodes.begin(handles, DECISIONS if observation is None else STEPS)
+            self._schemas.commit(slots_of(handles), checked)
             self.n_episodes += n
         return handles
 
@@ -139,18 +138,18 @@ class Writer:
           InputError: columns that do not fit. AgentError: episodes that are not open, or not recorded by whole steps.
           RecordingError: the file cannot be written, or the writer is closed.
         """
-        handles = handles_of(episodes)
+        handles = as_handles(episodes)
         n = len(handles)
-        found = decision(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
-        found["reward",] = scalars("reward", reward, n, np.float64)
-        found["terminated",] = scalars("terminated", terminated, n, np.bool_)
-        found["truncated",] = scalars("truncated", truncated, n, np.bool_)
+        found = decision_columns(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
+        found["reward",] = scalar_column("reward", reward, n, np.float64)
+        found["terminated",] = scalar_column("terminated", terminated, n, np.bool_)
+        found["truncated",] = scalar_column("truncated", truncated, n, np.bool_)
         ends = found["terminated",] | found["truncated",]
         if observation is not None:
-            found |= columns(observation, n, ("observation",))
+            found |= as_columns(observation, n, ("observation",))
         elif not ends.all():
             raise InputError("recording, 'observation': expected the observations after the step where an episode goes on, got None")
-        found |= columns(infos, n, ("infos",)) if infos else {}
+        found |= as_columns(infos, n, ("infos",)) if infos else {}
         self._record(Kind.STEP, handles, found, STEPS, ends)
 
     def decide(self, episodes: Any, observation: Tree, action: Tree, *, infos: Mapping[str, Tree] | None = None, log_prob: Any = None,
@@ -161,14 +160,13 @@ class Writer:
         Args:
           observation: before the action; required.
           episodes, action, infos, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick: as in `step`,
-            with
-            its errors.
+            with its errors.
         """
-        handles = handles_of(episodes)
+        handles = as_handles(episodes)
         n = len(handles)
-        found = decision(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
-        found |= columns(observation, n, ("observation",))
-        found |= columns(infos, n, ("infos",)) if infos else {}
+        found = decision_columns(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
+        found |= as_columns(observation, n, ("observation",))
+        found |= as_columns(infos, n, ("infos",)) if infos else {}
         self._record(Kind.DECIDE, handles, found, DECISIONS)
 
     def outcome(self, episodes: Any, *, reward: Any = None, action: Tree = None, step: Any = None) -> None:
@@ -184,24 +182,24 @@ class Writer:
           InputError: columns that do not fit, or no such step. AgentError: episodes that are not open.
           RecordingError: the file cannot be written, or the writer is closed.
         """
-        handles = handles_of(episodes)
+        handles = as_handles(episodes)
         n = len(handles)
         found: Columns = {}
         if reward is not None:
-            found["reward",] = scalars("reward", reward, n, np.float64)
+            found["reward",] = scalar_column("reward", reward, n, np.float64)
         if action is not None:
-            found |= columns(action, n, ("action",))
+            found |= as_columns(action, n, ("action",))
         with self._lock:
-            lanes = self._lanes.find(handles, self._where, once=False)
-            steps = self._lanes.n_steps[lanes]
-            chosen = steps - 1 if step is None else scalars("step", step, n, np.int64)
+            slots = self._open_episodes.find(handles, self._where, once=False)
+            steps = self._open_episodes.n_steps[slots]
+            chosen = steps - 1 if step is None else scalar_column("step", step, n, np.int64)
             wrong = (chosen < 0) | (chosen >= steps)
             if wrong.any():
                 i = int(np.flatnonzero(wrong)[0])
                 raise InputError(f"{self._where}, 'step': expected a step below {steps[i]}, got {chosen[i]}; record the step first")
             found["step",] = chosen
             if action is not None:
-                self._schemas.check_action(found, lanes)
+                self._schemas.check_action(found, slots)
             if n and len(found) > 1:
                 self._write(Kind.OUTCOME, handles, found)
 
@@ -217,14 +215,14 @@ class Writer:
           InputError: columns that do not fit. AgentError: episodes that are not open.
           RecordingError: the file cannot be written, or the writer is closed.
         """
-        handles = handles_of(episodes)
+        handles = as_handles(episodes)
         n = len(handles)
-        found: Columns = {("terminated",): scalars("terminated", terminated, n, np.bool_),
-                           ("truncated",): scalars("truncated", truncated, n, np.bool_)}
+        found: Columns = {("terminated",): scalar_column("terminated", terminated, n, np.bool_),
+                           ("truncated",): scalar_column("truncated", truncated, n, np.bool_)}
         if not (found["terminated",] | found["truncated",]).all():
             raise InputError("recording, end: expected each episode to be terminated or truncated, got neither; say which")
         if observation is not None:
-            found |= columns(observation, n, ("observation",))
+            found |= as_columns(observation, n, ("observation",))
         self._record(Kind.END, handles, found, DECISIONS if observation is not None else None, np.ones(n, np.bool_))
 
     # Closing ---------------------------------------------------------------------------------------------------------
@@ -263,27 +261,28 @@ class Writer:
         return self._file
 
     def _write(self, kind: Kind, handles: Array, found: Columns) -> None:
-        self._open().write(pack(kind, {("episode",): handles, **found}))
+        self._open().write(encode_record(kind, {("episode",): handles, **found}))
 
     def _record(self, kind: Kind, handles: Array, found: Columns, phase: int | None, ends: Array | None = None) -> None:
         """Checks and writes a record of episodes in a phase, then updates their state."""
         with self._lock:
-            lanes = self._lanes.find(handles, self._where)
-            if phase is not None and (self._lanes.phase[lanes] != phase).any():
-                wrong = int(handles[self._lanes.phase[lanes] != phase][0])
+            slots = self._open_episodes.find(handles, self._where)
+            is_other = self._open_episodes.phase[slots] != phase
+            if phase is not None and is_other.any():
+                wrong = int(handles[is_other][0])
                 raise AgentError(f"{self._where}: expected episodes begun {'with' if phase == STEPS else 'without'} an observation for "
                                  f"{kind.name.lower()}, got episode {wrong}; record an episode by step, or by decide and end")
-            checked = self._schemas.check(found, lanes)
-            if len(lanes):
+            checked = self._schemas.check(found, slots)
+            if len(slots):
                 self._write(kind, handles, found)
-            self._schemas.keep(lanes, checked)
+            self._schemas.commit(slots, checked)
             if kind in (Kind.STEP, Kind.DECIDE):
-                self._lanes.n_steps[lanes] += 1
-                self.n_steps += len(lanes)
+                self._open_episodes.n_steps[slots] += 1
+                self.n_steps += len(slots)
             if ends is not None and ends.any():
-                over = lanes[ends]
-                self.n_empty += int((self._lanes.n_steps[over] == 0).sum())
-                self._lanes.end(over)
+                ended = slots[ends]
+                self.n_empty += int((self._open_episodes.n_steps[ended] == 0).sum())
+                self._open_episodes.end(ended)
                 if self._durable:
                     self._open().sync()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ class ActionDecoder:
 
     def _check(self, spec: TensorSpec, spaces: Spaces) -> None:
         space, where = self.space, f"{self._where}, spaces, output {spec.name!r}"
-        size, wanted = (int(np.prod(shape, dtype=np.int64)) for shape in (spec.shape, self._shape))
+        size, wanted = spec.size, math.prod(self._shape)
         if spec.batch_axis != 0:
             raise ConfigurationError(f"{where}: expected an output with the batch on axis 0, got {spec}")
         if self._kind == "Box":

@@ -82,7 +82,7 @@ class SpaceBinding:
         self._masked = self._observations.masked
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
-        if mask is not None and self._mask_spec is not None and int(np.prod(self._mask_spec.shape, dtype=np.int64)) != self._layout.width:
+        if mask is not None and self._mask_spec is not None and self._mask_spec.size != self._layout.width:
             raise ConfigurationError(f"{where}, spaces: expected a mask of {self._layout.width} elements for {spaces.action_space}, got "
                                      f"{self._mask_spec}")
         if self._observations.masked and mask is None:
@@ -146,8 +146,7 @@ class SpaceBinding:
                              + ("export its logits" if self.model_decides else f"give its head one: Categorical(…, mask={MASK_KEY!r})"))
         mask = masks[0] if len(masks) == 1 else masks[0] & masks[1]
         empty = self._layout.empty(mask)
-        opened = self._layout.with_empty_allowed(mask)[0] if empty.any() else mask
-        columns[self._mask] = self._as_input(opened)
+        columns[self._mask] = self._as_input(self._layout.with_empty_allowed(mask) if empty.any() else mask)
         return Encoded(columns, n_rows, single, mask, empty)
 
     def _as_input(self, mask: Array) -> Array:

@@ -34,8 +34,8 @@ class Spaces:
 
     def __init__(self, env: Any, *, box: str | None = None, keys: Mapping[Any, str | None] | None = None, action: str | None = None,
                  greedy: float | None = None, agent: Any = None):
-        self.observation_space, self.action_space = _found(env, agent)
-        if box is not None and box not in BOXES:
+        self.observation_space, self.action_space = _spaces_of(env, agent)
+        if box is not None and (not isinstance(box, str) or box not in BOXES):
             raise ConfigurationError(f"spaces, box: expected one of {list(BOXES)} or None, got {box!r}{did_you_mean(box, BOXES)}")
         if box is not None and kind(self.action_space) != "Box":
             raise ConfigurationError(f"spaces, box: expected none for {self.action_space}, which is no Box, got {box!r}; leave it out "
@@ -52,8 +52,10 @@ class Spaces:
 
     @classmethod
     def of(cls, given: Any) -> Spaces:
-        """A `Spaces` as it is; of anything else that is given (an environment, or observation and action space), its spaces with no
-        options.
+        """Returns `given` if it is a `Spaces`, else the spaces of an environment or of a pair of spaces, without options.
+
+        Raises:
+          ConfigurationError: no spaces were found.
         """
         return given if isinstance(given, cls) else cls(given)
 
@@ -63,14 +65,14 @@ class Spaces:
         return f"Spaces(({self.observation_space}, {self.action_space}){options})"
 
 
-def _found(env: Any, agent: Any) -> tuple[Any, Any]:
+def _spaces_of(env: Any, agent: Any) -> tuple[Any, Any]:
     """(observation space, action space) of one agent."""
     if isinstance(env, tuple) and len(env) == 2:
         pair = env
     elif hasattr(env, "single_observation_space"):  # a vector environment of Gymnasium
         pair = env.single_observation_space, env.single_action_space
     elif callable(getattr(env, "observation_space", None)) and not is_space(env.observation_space):
-        pair = _of_agent(env, agent)
+        pair = _spaces_of_agent(env, agent)
     else:
         pair = getattr(env, "observation_space", None), getattr(env, "action_space", None)
     for what, space in zip(("an observation space", "an action space"), pair, strict=True):
@@ -80,7 +82,7 @@ def _found(env: Any, agent: Any) -> tuple[Any, Any]:
     return pair
 
 
-def _of_agent(env: Any, agent: Any) -> tuple[Any, Any]:
+def _spaces_of_agent(env: Any, agent: Any) -> tuple[Any, Any]:
     """The spaces of one agent of a PettingZoo environment; of any one when all have the same."""
     if agent is not None:
         try:

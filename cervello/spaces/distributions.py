@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-import numpy as np
+import math
 
 from cervello.errors import ConfigurationError
 from cervello.heads import Bernoulli, Categorical, EpsilonGreedy, Head, MultiDiscrete
+from cervello.heads.logits_names import is_named_logits
 from cervello.spaces.actions import choose_output
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
 from cervello.spec import Specs
-
-_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 
 
 def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | None:
@@ -31,20 +27,16 @@ def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | No
     spec = choose_output(where, outputs, spaces.action)
     what, space = kind(spaces.action_space), spaces.action_space
     if spaces.greedy is not None:
-        if what != "Discrete" or spec.dtype.kind != "f" or _size(spec.shape) != space.n:
+        if what != "Discrete" or spec.dtype.kind != "f" or spec.size != space.n:
             raise ConfigurationError(f"{where}, spaces, greedy: expected an output with a value for each action of a Discrete, got "
                                      f"{spec} for {space}")
         return EpsilonGreedy(spec.name, spaces.greedy, mask=mask)
-    if spec.dtype.kind != "f" or not (_LOGITS.match(spec.name) or spaces.action is not None):
+    if spec.dtype.kind != "f" or not (is_named_logits(spec.name) or spaces.action is not None):
         return None
-    if what == "Discrete" and _size(spec.shape) == space.n:
+    if what == "Discrete" and spec.size == space.n:
         return Categorical(spec.name, mask=mask)
-    if what == "MultiDiscrete" and _size(spec.shape) == int(space.nvec.sum()):
+    if what == "MultiDiscrete" and spec.size == int(space.nvec.sum()):
         return MultiDiscrete(spec.name, space.nvec.reshape(-1).tolist(), mask=mask)
-    if what == "MultiBinary" and _size(spec.shape) == _size(space.shape):
+    if what == "MultiBinary" and spec.size == math.prod(space.shape):
         return Bernoulli(spec.name)
     return None
-
-
-def _size(shape: Any) -> int:
-    return int(np.prod(shape, dtype=np.int64))

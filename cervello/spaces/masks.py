@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -60,15 +61,14 @@ class MaskLayout:
         return as_mask(f"{self._where}, mask", array, _DTYPE)
 
     def _joined(self, mask: tuple[Any, ...]) -> Array:
-        parts: list[Array] = []
-        _flatten(mask, parts)
+        parts = list(_leaves(mask))
         widths = tuple(part.shape[-1] if part.ndim else 0 for part in parts)
         if widths != self._sizes or len({part.ndim for part in parts}) > 1:
             raise InputError(f"{self._where}, mask: expected a mask of {list(self._sizes)} elements for each choice, got {list(widths)}")
         return np.concatenate(parts, axis=-1)
 
     def empty(self, flat: Array) -> Array:
-        """[N] bool, rows in which a choice has no allowed action."""
+        """[N] bool, rows of a mask, [N, width], in which a choice has no allowed action."""
         found = np.zeros(len(flat), np.bool_)
         first = 0
         for size in self._sizes:
@@ -76,23 +76,20 @@ class MaskLayout:
             first += size
         return found
 
-    def with_empty_allowed(self, flat: Array) -> tuple[Array, int]:
-        """The mask with all actions allowed in choices without an allowed action, and the number of such rows."""
-        rows = self.empty(flat)
-        count = int(rows.sum())
-        if not count:
-            return flat, 0
-        flat, first = flat.copy(), 0
+    def with_empty_allowed(self, flat: Array) -> Array:
+        """[N, width] int8, a copy of a mask with all actions allowed in choices without an allowed action."""
+        found, first = flat.copy(), 0
         for size in self._sizes:
-            part = flat[:, first:first + size]
-            part[~part.any(axis=1)] = 1
+            choice = found[:, first:first + size]
+            choice[~choice.any(axis=1)] = 1
             first += size
-        return flat, count
+        return found
 
 
-def _flatten(mask: Any, found: list[Array]) -> None:
+def _leaves(mask: tuple[Any, ...]) -> Iterator[Array]:
+    """The arrays in nested tuples, in order."""
     for part in mask:
         if isinstance(part, tuple):
-            _flatten(part, found)
+            yield from _leaves(part)
         else:
-            found.append(np.asarray(part))
+            yield np.asarray(part)

@@ -40,7 +40,7 @@ class _Leaf:
         self.key, self.input, self.shape = key, spec.name, tuple(space.shape or ())
         self.ndim = len(self.shape)
         self.where = where if key is None else f"{where}, observation {key!r}"
-        self.convert = _converter(self.where, space, spec)
+        self.convert = _conversion(self.where, space, spec)
         self.dtype = np.dtype(space.dtype)
         self._stack = _stacker(self.shape, self.dtype)
 
@@ -105,11 +105,11 @@ class ObservationEncoder:
         self._leaves: list[_Leaf] = []
         self._all_keys = tuple(parts)
         for key, part in parts.items():
-            name = self._input(key, part, spaces.keys, inputs)
+            name = self._choose_input(key, part, spaces.keys, inputs)
             if name is not None:
                 self._leaves.append(_Leaf(self._where, key, part, inputs[name]))
         self.masked = self._mask_key is not None
-        self._plain = self._leaves[0] if len(self._leaves) == 1 and self._leaves[0].key is None else None
+        self._only_leaf = self._leaves[0] if len(self._leaves) == 1 and self._leaves[0].key is None else None
         fed = [leaf.input for leaf in self._leaves]
         twice = next((name for name in fed if fed.count(name) > 1), None)
         if twice is not None:
@@ -132,7 +132,7 @@ class ObservationEncoder:
             raise ConfigurationError(f"{self._where}, keys: expected keys among {list(parts)}, got {unknown[0]!r}")
         return parts
 
-    def _input(self, key: Any, part: Any, keys: Mapping[Any, str | None], inputs: Specs) -> str | None:
+    def _choose_input(self, key: Any, part: Any, keys: Mapping[Any, str | None], inputs: Specs) -> str | None:
         """The input that a part feeds, or None when it is left out."""
         names = [name for name, spec in inputs.items() if spec.default is None]
         if key in keys:
@@ -178,14 +178,14 @@ class ObservationEncoder:
         Raises:
           InputError: the observation does not fit the space.
         """
-        plain = self._plain
-        if plain is not None and type(observation) is np.ndarray:  # the usual case, which fits
+        leaf = self._only_leaf
+        if leaf is not None and type(observation) is np.ndarray:  # the usual case, which fits
             shape = observation.shape
-            if shape == plain.shape:
+            if shape == leaf.shape:
                 column = observation[None]
-                return {plain.input: column if plain.convert is None else plain.convert(column)}, 1, True
-            if shape[1:] == plain.shape:
-                return {plain.input: observation if plain.convert is None else plain.convert(observation)}, shape[0], False
+                return {leaf.input: column if leaf.convert is None else leaf.convert(column)}, 1, True
+            if shape[1:] == leaf.shape:
+                return {leaf.input: observation if leaf.convert is None else leaf.convert(observation)}, shape[0], False
         columns: dict[str, Array] = {}
         n_rows: int | None = None
         single = False
@@ -233,7 +233,7 @@ def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int]
     return entry.fastcall_objects("cervello.native.kernels.observations:stack", context.ctypes.data, keep=(context, dtype))
 
 
-def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
+def _conversion(where: str, space: Any, spec: TensorSpec) -> Convert | None:
     """The conversion of [N, *shape of the space] to [N, *row of the input]."""
     what = kind(space)
     if spec.batch_axis != 0:
@@ -241,11 +241,11 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
     if what in ("Discrete", "MultiDiscrete"):
         sizes = np.atleast_1d(np.asarray(space.n if what == "Discrete" else space.nvec, np.int64)).reshape(-1)
         start = np.atleast_1d(np.asarray(getattr(space, "start", 0), np.int64)).reshape(-1)
-        width = int(np.prod(spec.shape, dtype=np.int64))
+        width = spec.size
         if spec.dtype.kind in "iu" and width == len(sizes):
-            return _Indices(where, sizes, start, spec).indices
+            return _IntegerEncoder(where, sizes, start, spec).indices
         if spec.dtype.kind == "f" and width == int(sizes.sum()):
-            return _Indices(where, sizes, start, spec).one_hot
+            return _IntegerEncoder(where, sizes, start, spec).one_hot
         raise ConfigurationError(f"{where}: expected an integer input of {len(sizes)} element(s), or a float one of {int(sizes.sum())} for "
                                  f"one-hot vectors, to take {space}, got {spec}")
     shape = tuple(space.shape)
@@ -253,14 +253,13 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
         raise ConfigurationError(f"{where}: expected an input that {space.dtype} can be cast to, got {spec}")
     if shape == spec.shape:
         return None
-    flat = int(np.prod(shape, dtype=np.int64))
-    if flat == int(np.prod(spec.shape, dtype=np.int64)) and len(spec.shape) <= 1:
+    if math.prod(shape) == spec.size and len(spec.shape) <= 1:
         return lambda array: array.reshape(len(array), *spec.shape)
     raise ConfigurationError(f"{where}: expected an input of {shape} for {space}, got {spec}; change the environment's "
                              "observations, or wrap the policy (wrappers.Image turns pictures)")
 
 
-class _Indices:
+class _IntegerEncoder:
     """Converts integers of a Discrete or MultiDiscrete to an input."""
 
     def __init__(self, where: str, sizes: Array, start: Array, spec: TensorSpec):

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View
+from cervello.spec import Array, FusedOp, PolicySpec, Specs, TensorSpec, View
 from cervello.wrappers.slab import Slab
-
-Array = np.ndarray[Any, Any]
 
 
 class Passive:
@@ -67,7 +65,7 @@ class Passive:
             slab.put(slots, state[name])
 
 
-def named(wrapper: str, what: str, value: Any) -> str:
+def check_name(wrapper: str, what: str, value: Any) -> str:
     """The name of an input or output, as given to a wrapper.
 
     Raises:
@@ -78,7 +76,17 @@ def named(wrapper: str, what: str, value: Any) -> str:
     return value
 
 
-def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
+def check_choice(wrapper: str, option: str, value: Any, choices: Sequence[str]) -> None:
+    """Checks an option that is one of some words.
+
+    Raises:
+      WrapperError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise WrapperError(f"{wrapper}: expected {option}={' or '.join(map(repr, choices))}, got {value!r}")
+
+
+def as_row(wrapper: object, spec: TensorSpec, value: Any) -> Array:
     """A user's value for an input, as one agent's row.
 
     Raises:
@@ -134,6 +142,18 @@ def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
         raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or "
                            "an inner wrapper hides it")
     return found
+
+
+def with_input(spec: PolicySpec, name: str, **changes: Any) -> PolicySpec:
+    """A spec in which one input has other fields: with_input(spec, "obs", shape=(84, 84)).
+
+    Args:
+      spec: inputs and outputs of the inferer's side, as `attach` receives it.
+      name: of the input.
+      changes: fields of its `TensorSpec`.
+    """
+    inputs = [replace(each, **changes) if each.name == name else each for each in spec.inputs.values()]
+    return replace(spec, inputs=Specs(inputs))
 
 
 def without(spec: PolicySpec, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> PolicySpec:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, row_for, take_input, take_output
-
-Array = np.ndarray[Any, Any]
+from cervello.spec import Array, PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, as_row, check_choice, check_name, take_input, take_output
 
 
 def clipped(column: Array, low: Array | None, high: Array | None) -> Array:
@@ -35,24 +33,24 @@ class Clip(Passive):
     """
 
     def __init__(self, name: str, low: Any = None, high: Any = None, where: str | None = None):
-        self.name, self.low, self.high, self.where = named("Clip", "output or input", name), low, high, where
-        if where not in (None, "output", "input"):
-            raise WrapperError(f"Clip({name!r}): expected where='output' or 'input', got {where!r}")
+        self.name, self.low, self.high, self.where = check_name("Clip", "output or input", name), low, high, where
+        if where is not None:
+            check_choice(f"Clip({name!r})", "where", where, ("output", "input"))
         if low is None and high is None:
             raise WrapperError(f"Clip({name!r}): expected a bound, got neither low nor high")
         self._low: Array | None = None
         self._high: Array | None = None
-        self._inside = False
+        self._is_input = False
 
     def __repr__(self) -> str:
         where = "" if self.where is None else f", where={self.where!r}"
         return f"Clip({self.name!r}, {self.low!r}, {self.high!r}{where})"
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
-        inside = self.where == "input" or (self.where is None and self.name in spec.inputs and self.name not in spec.outputs)
-        found = take_input(spec, self, self.name) if inside else take_output(spec, self, self.name)
+        is_input = self.where == "input" or (self.where is None and self.name in spec.inputs and self.name not in spec.outputs)
+        found = take_input(spec, self, self.name) if is_input else take_output(spec, self, self.name)
         bound = copy.copy(self)
-        bound._inside = bound.reads_inputs = inside
+        bound._is_input = bound.reads_inputs = is_input
         bound._low, bound._high = self._bound(found, self.low), self._bound(found, self.high)
         if bound._low is not None and bound._high is not None and (bound._low > bound._high).any():
             raise WrapperError(f"wrapper {self!r}: expected low ≤ high, got low > high")
@@ -61,15 +59,15 @@ class Clip(Passive):
     def _bound(self, spec: TensorSpec, value: Any) -> Array | None:
         if value is None:
             return None
-        row = row_for(self, spec, value)
+        row = as_row(self, spec, value)
         if (row != row).any():
             raise WrapperError(f"wrapper {self!r}: expected a bound that is a number, got NaN")
         return row if spec.batch_axis is None else np.expand_dims(row, spec.batch_axis)
 
     def inward(self, view: View) -> None:
-        if self._inside:
+        if self._is_input:
             view.inputs[self.name] = clipped(view.inputs[self.name], self._low, self._high)
 
     def outward(self, view: View) -> None:
-        if not self._inside:
+        if not self._is_input:
             view.outputs[self.name] = clipped(view.outputs[self.name], self._low, self._high)

@@ -11,7 +11,7 @@ from cervello.errors import ExecutionError
 from cervello.spec import Array, Specs
 
 
-def check_flow(where: str, kind: str, specs: Specs, columns: Mapping[str, Array], n_rows: int, remedy: str) -> None:
+def check_columns(where: str, kind: str, specs: Specs, columns: Mapping[str, Array], n_rows: int, remedy: str) -> None:
     """Raises ExecutionError unless every spec has an array of its shape and type.
 
     Args:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, without
-
-Array = np.ndarray[Any, Any]
+from cervello.wrappers.base import Passive, check_name, take_input, without
 
 
 class EpisodeStart(Passive):
@@ -23,7 +20,7 @@ class EpisodeStart(Passive):
     """
 
     def __init__(self, key: str = "episode_starts"):
-        self.key = named("EpisodeStart", "input", key)
+        self.key = check_name("EpisodeStart", "input", key)
         self._spec: TensorSpec | None = None
 
     def __repr__(self) -> str:
@@ -31,7 +28,7 @@ class EpisodeStart(Passive):
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         found = take_input(spec, self, self.key)
-        if int(np.prod(found.shape, dtype=np.int64)) != 1 or found.batch_axis is None:
+        if found.size != 1 or found.batch_axis is None:
             raise WrapperError(f"wrapper {self!r}: expected an input of one element per agent, got {found}")
         bound = copy.copy(self)
         bound._spec = found

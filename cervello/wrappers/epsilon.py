@@ -16,7 +16,7 @@ from cervello.codegen.bits import float64_word
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
 from cervello.spec import FusedOp, PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input, without
+from cervello.wrappers.base import Passive, check_name, take_input, without
 
 _KERNELS: dict[type, str] = {Normal: "cervello.noise.kernels:fill_normal", FastNormal: "cervello.noise.kernels:fill_fast_normal"}
 _OWN = frozenset({Normal, FastNormal, Constant})
@@ -36,12 +36,12 @@ class Epsilon(Passive):
 
     def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):
         found = _NAMED.get(generator) if isinstance(generator, str) else generator
-        if found is None or not isinstance(found, Generator) or isinstance(found, type):
+        if not isinstance(found, Generator) or isinstance(found, type | np.ndarray):  # an array has a `fill` of its own
             raise WrapperError(f"Epsilon({key!r}): expected a generator among {sorted(_NAMED)} or an object with `fill`, got {generator!r}")
         finite = isinstance(scale, Real) and not isinstance(scale, bool) and math.isfinite(scale)
         if not finite:
             raise WrapperError(f"Epsilon({key!r}): expected a finite number as scale, got {scale!r}")
-        self.key = named("Epsilon", "input", key)
+        self.key = check_name("Epsilon", "input", key)
         self.generator, self.scale = found, float(scale)
         # The site depends on the name alone, so that the order of wrappers does not change the noise; graph nodes have small numbers.
         self._site = zlib.crc32(key.encode()) | 0x80000000
@@ -57,7 +57,7 @@ class Epsilon(Passive):
             raise WrapperError(f"wrapper {self!r}: expected a float32 input with the batch on axis 0, got {found}")
         bound = copy.copy(self)
         bound._shape = found.shape
-        bound._width = int(np.prod(found.shape, dtype=np.int64))
+        bound._width = found.size
         return bound, without(spec, [self.key])
 
     def fused_ops(self) -> Sequence[FusedOp] | None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, row_for, take_input, without
-
-Array = np.ndarray[Any, Any]
+from cervello.spec import Array, FusedOp, PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, as_row, check_name, take_input, without
 
 
 class Fill(Passive):
@@ -23,7 +21,7 @@ class Fill(Passive):
     """
 
     def __init__(self, key: str, value: Any = 0.0):
-        self.key, self.value = named("Fill", "input", key), value
+        self.key, self.value = check_name("Fill", "input", key), value
         self._row: Array = np.zeros(0)
         self._column: Array = np.zeros(0)
         self._spec: TensorSpec | None = None
@@ -34,7 +32,7 @@ class Fill(Passive):
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         found = take_input(spec, self, self.key)
         bound = copy.copy(self)
-        bound._row = row_for(self, found, self.value)
+        bound._row = as_row(self, found, self.value)
         bound._spec = found
         bound._column = bound._filled(1)
         return bound, without(spec, [self.key])

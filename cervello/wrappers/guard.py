@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, Specs, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, row_for, take_output
+from cervello.spec import Array, PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, as_row, check_name, take_output
 from cervello.wrappers.slab import Slab
 
-Array = np.ndarray[Any, Any]
-_COUNTING = Lock()
+_COUNTER_LOCK = Lock()
 
 
 class Guard(Passive):
@@ -39,7 +38,7 @@ class Guard(Passive):
         if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
             raise WrapperError(f"Guard: expected a list of at least one output, got {outputs!r}")
         self.fallback = dict(fallback) if isinstance(fallback, Mapping) else fallback
-        self.outputs = None if outputs is None else tuple(named("Guard", "output", name) for name in outputs)
+        self.outputs = None if outputs is None else tuple(check_name("Guard", "output", name) for name in outputs)
         self.replaced_rows = 0
         self._description: Guard | None = None
         self._specs: Specs = Specs([])
@@ -49,9 +48,11 @@ class Guard(Passive):
         return f"Guard({self.fallback!r})" if self.outputs is None else f"Guard({self.fallback!r}, outputs={list(self.outputs)})"
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
-        found = [take_output(spec, self, name) for name in self.outputs or ()] or [
-            each for each in spec.outputs.values() if each.dtype.kind == "f" and each.batch_axis is not None]
-        if not found or any(each.dtype.kind != "f" or each.batch_axis is None for each in found):
+        if self.outputs is None:
+            found = [each for each in spec.outputs.values() if _can_be_guarded(each)]
+        else:
+            found = [take_output(spec, self, name) for name in self.outputs]
+        if not found or not all(map(_can_be_guarded, found)):
             raise WrapperError(f"wrapper {self!r}: expected outputs of floats with a row for every agent, got {spec.outputs!r}")
         bound = copy.copy(self)
         bound.replaced_rows, bound._description = 0, self
@@ -67,7 +68,7 @@ class Guard(Passive):
         return bound, spec
 
     def _row(self, spec: TensorSpec, value: Any) -> Array:
-        row = row_for(self, spec, value)
+        row = as_row(self, spec, value)
         if not np.isfinite(row).all():
             raise WrapperError(f"wrapper {self!r}: expected finite fallbacks, got {value!r} for {spec.name!r}")
         return row
@@ -93,7 +94,12 @@ class Guard(Passive):
         for name, slab in self.slabs.items():
             slab.scatter(view.slots, kept[name])
         if count:
-            with _COUNTING:
+            with _COUNTER_LOCK:
                 self.replaced_rows += count
                 if self._description is not None:
                     self._description.replaced_rows += count
+
+
+def _can_be_guarded(spec: TensorSpec) -> bool:
+    """Whether an output can be guarded: floats, with a row for every agent."""
+    return spec.dtype.kind == "f" and spec.batch_axis is not None

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import PolicySpec, Specs, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input
+from cervello.spec import PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, check_choice, check_name, take_input, with_input
 
-Array = np.ndarray[Any, Any]
 _MOST_CHANNELS = 4
 
 
@@ -32,11 +29,10 @@ class Image(Passive):
     reads_inputs = True
 
     def __init__(self, key: str, scale: float = 1 / 255, layout: str = "HWC"):
-        self.key = named("Image", "input", key)
+        self.key = check_name("Image", "input", key)
         if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
             raise WrapperError(f"Image({key!r}): expected a finite number as scale, got {scale!r}")
-        if layout not in ("HWC", "CHW"):
-            raise WrapperError(f"Image({key!r}): expected layout='HWC' or 'CHW', got {layout!r}")
+        check_choice(f"Image({key!r})", "layout", layout, ("HWC", "CHW"))
         self.scale: float = float(scale)
         self.layout: str = layout
 
@@ -52,9 +48,7 @@ class Image(Passive):
             raise WrapperError(f"wrapper {self!r}: expected a model whose pictures are (C, H, W), got {found}, whose channels seem to be "
                                "the last axis; give it pictures as they are, or export the model with channels in front")
         shape = (*found.shape[1:], found.shape[0]) if self.layout == "HWC" else found.shape
-        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None, wide=False)
-        inputs = [pixels if each.name == self.key else each for each in spec.inputs.values()]
-        return copy.copy(self), replace(spec, inputs=Specs(inputs))
+        return copy.copy(self), with_input(spec, self.key, shape=shape, dtype=np.dtype(np.uint8), default=None, keeps_float64=False)
 
     def inward(self, view: View) -> None:
         given = view.inputs[self.key]

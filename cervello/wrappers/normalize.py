@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import FormatError, WrapperError
-from cervello.spec import PolicySpec, Specs, View, Wrapper
-from cervello.wrappers.base import Passive, named, take_input
+from cervello.spec import Array, PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, check_name, take_input, with_input
 from cervello.wrappers.clip import clipped
 from cervello.wrappers.vecnormalize import read_statistics
-
-Array = np.ndarray[Any, Any]
 
 
 class Normalize(Passive):
@@ -38,7 +35,7 @@ class Normalize(Passive):
     reads_inputs = True
 
     def __init__(self, key: str, mean: Any, var: Any, clip: float | None = 10.0, epsilon: float = 1e-8):
-        self.key = named("Normalize", "input", key)
+        self.key = check_name("Normalize", "input", key)
         try:
             self.mean, self.var = np.array(mean, np.float64), np.array(var, np.float64)
             total = self.var + float(epsilon)
@@ -93,8 +90,7 @@ class Normalize(Passive):
             bound._scale = (1.0 / np.sqrt(var + self.epsilon)).astype(np.float32)
         if self.clip is not None:
             bound._low, bound._high = np.array(-self.clip, np.float32), np.array(self.clip, np.float32)
-        inputs = [replace(each, wide=True) if each.name == self.key else each for each in spec.inputs.values()]
-        return bound, replace(spec, inputs=Specs(inputs))
+        return bound, with_input(spec, self.key, keeps_float64=True)
 
     def inward(self, view: View) -> None:
         with np.errstate(all="ignore"):

@@ -13,15 +13,14 @@ import numpy as np
 from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
 from cervello.native.kernels.abi import SCATTER
-from cervello.spec import FusedOp, PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
+from cervello.spec import Array, FusedOp, PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, as_row, check_name, take_input, take_output, without
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
 
-Array = np.ndarray[Any, Any]
 _ON_NONFINITE = {"keep": 0, "reset": 1, "raise": 2}
 _EXPONENTS = {2: 0x7C00, 4: 0x7F80, 8: 0x7FF0}  # exponent bits in the last two bytes of a float, by its size
-_COUNTING = Lock()
+_COUNTER_LOCK = Lock()
 
 
 class Recurrent(Passive):
@@ -51,14 +50,14 @@ class Recurrent(Passive):
             if given is not None and not isinstance(given, Mapping):
                 raise WrapperError(f"Recurrent: expected {what}, got {given!r}")
         self.pairs = None if pairs is None else {
-            named("Recurrent", "input", key): named("Recurrent", "output", output) for key, output in pairs.items()}
+            check_name("Recurrent", "input", key): check_name("Recurrent", "output", output) for key, output in pairs.items()}
         self.initial = dict(initial or {})
         self.on_nonfinite = on_nonfinite
         self.nonfinite_rows = 0
         self._counts: Array = np.zeros(1, np.int64)  # the same, counted by compiled code
         self._description: Recurrent | None = None
         self._warned = False
-        self._ports: tuple[tuple[str, str], ...] = ()
+        self._pairs: tuple[tuple[str, str], ...] = ()
         self._moved_axes: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
 
     def __repr__(self) -> str:
@@ -76,7 +75,7 @@ class Recurrent(Passive):
         slabs, moved_axes = {}, {}
         for key, output in pairs.items():
             into, out = take_input(spec, self, key), take_output(spec, self, output)
-            slabs[key] = Slab(into, row_for(self, into, self.initial.get(key, 0)))
+            slabs[key] = Slab(into, as_row(self, into, self.initial.get(key, 0)))
             if into.shape != out.shape or into.dtype != out.dtype:
                 raise WrapperError(f"wrapper {self!r}: expected {key!r} and {output!r} of one shape, got {into} and {out}")
             if into.batch_axis is None or out.batch_axis is None:
@@ -88,7 +87,7 @@ class Recurrent(Passive):
             raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(map(str, unknown))}")
         bound = copy.copy(self)
         bound.pairs = dict(pairs)
-        bound.slabs, bound._ports, bound._moved_axes = slabs, tuple(pairs.items()), moved_axes
+        bound.slabs, bound._pairs, bound._moved_axes = slabs, tuple(pairs.items()), moved_axes
         bound._counts, bound._description, bound.nonfinite_rows, bound._warned = np.zeros(1, np.int64), self, 0, False
         return bound, without(spec, pairs, pairs.values())
 
@@ -96,9 +95,9 @@ class Recurrent(Passive):
         if self._moved_axes or any(slab.axis for slab in self.slabs.values()):
             return None
         gathers = [FusedOp("gather", key, slab.words) for key, slab in self.slabs.items()]
-        group, mode, count = len(self._ports), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
+        group, mode, count = len(self._pairs), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
         scatters = []
-        for i, (key, output) in enumerate(self._ports):
+        for i, (key, output) in enumerate(self._pairs):
             slab = self.slabs[key]
             exponent, carry, element = _exponent_words(slab.spec.dtype)
             checked = SCATTER.filled(group=-1 if i else group, on_nonfinite=mode, exponent=exponent, carry=carry, element=element,
@@ -111,9 +110,9 @@ class Recurrent(Passive):
             view.inputs[key] = slab.gather(view.slots)
 
     def outward(self, view: View) -> None:
-        columns = [view.outputs.pop(output) for _, output in self._ports]
+        columns = [view.outputs.pop(output) for _, output in self._pairs]
         if self._moved_axes:
-            for i, (_, output) in enumerate(self._ports):
+            for i, (_, output) in enumerate(self._pairs):
                 if output in self._moved_axes:
                     columns[i] = np.moveaxis(columns[i], *self._moved_axes[output])
         bad = self._nonfinite(columns, view.n_rows)
@@ -153,7 +152,7 @@ class Recurrent(Passive):
         Args:
           where: the policy, for the warning.
         """
-        with _COUNTING:
+        with _COUNTER_LOCK:
             n_rows = int(self._counts[0]) - self.nonfinite_rows
             self.nonfinite_rows += n_rows
             if n_rows and self._description is not None:
@@ -185,7 +184,7 @@ class PreviousAction(Passive):
     """
 
     def __init__(self, key: str, output: str):
-        self.key, self.output = named("PreviousAction", "input", key), named("PreviousAction", "output", output)
+        self.key, self.output = check_name("PreviousAction", "input", key), check_name("PreviousAction", "output", output)
         self._same_type = False
 
     def __repr__(self) -> str:
@@ -193,8 +192,7 @@ class PreviousAction(Passive):
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         into, out = take_input(spec, self, self.key), take_output(spec, self, self.output)
-        size_in, size_out = (int(np.prod(s.shape, dtype=np.int64)) for s in (into, out))
-        if size_in != size_out or into.batch_axis != 0 or out.batch_axis != 0:
+        if into.size != out.size or into.batch_axis != 0 or out.batch_axis != 0:
             raise WrapperError(f"wrapper {self!r}: expected rows of one size, got {into} and {out}")
         if not castable(out.dtype, into.dtype):
             raise WrapperError(f"wrapper {self!r}: expected an output that {into} can hold, got {out}; a float never silently becomes an "

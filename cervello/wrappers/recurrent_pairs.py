@@ -10,9 +10,9 @@ from cervello.spec import PolicySpec, TensorSpec
 _FRAGMENTS = (("state_ins", "state_outs"), ("recurrent_in", "recurrent_out"), ("_in_", "_out_"), ("_in", "_out"), ("in_", "out_"),
               ("_input", "_output"), ("_old", "_new"), ("prev_", "next_"))
 _BEFORE, _AFTER = ("new_", "next_"), ("_out", "_new", "_next", "_n")  # added to the whole name: state → next_state, h → h_out
-_FORMER = re.compile(r"^(?:last|prev|previous)_(?P<name>(?!.*action).+)$", re.IGNORECASE)  # actions: see `suggest`
-_FIRST = re.compile(r"^(?P<stem>.*[A-Za-z]_?)0(?P<tail>\D*)$")  # h0 → hn, h_0 → h_n, as in torch's documentation
-_SEEN = re.compile(r"obs|image|pixel|frame|action", re.IGNORECASE)  # never state by these rules: obs → next_obs is a model's prediction
+_PREVIOUS_VALUE = re.compile(r"^(?:last|prev|previous)_(?P<name>(?!.*action).+)$", re.IGNORECASE)  # actions: see `suggest`
+_NUMBERED_0 = re.compile(r"^(?P<stem>.*[A-Za-z]_?)0(?P<tail>\D*)$")  # h0 → hn, h_0 → h_n, as in torch's documentation
+_OBSERVED = re.compile(r"obs|image|pixel|frame|action", re.IGNORECASE)  # never state by these rules: obs → next_obs is a model's prediction
 _SUFFIX = re.compile(r"^(?P<stem>.+?)(?:\.\d+|_\d+|:\d+)$")
 
 
@@ -40,11 +40,11 @@ def _candidates(name: str) -> list[str]:
     if matched:
         found.append(matched["stem"])
     found += [f"{name}.1", f"{name}_1"]
-    if not _SEEN.search(name):
+    if not _OBSERVED.search(name):
         found += [f"{before}{name}" for before in _BEFORE] + [f"{name}{after}" for after in _AFTER]
-    if former := _FORMER.match(name):
+    if former := _PREVIOUS_VALUE.match(name):
         found.append(former["name"])
-    if first := _FIRST.match(name):
+    if first := _NUMBERED_0.match(name):
         found.append(f"{first['stem']}n{first['tail']}")
     return found
 

@@ -14,10 +14,9 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
 from cervello.native.execution.chained import Chained, Feed, Stage, noise_kernel
-from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, named, without
+from cervello.spec import Array, FusedOp, PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, check_name, without
 
-Array = np.ndarray[Any, Any]
 _MASKS = {("b", 1), ("i", 1), ("u", 1), ("i", 4), ("u", 4), ("i", 8), ("u", 8), ("f", 4)}  # kinds and bytes that compiled code reads
 _DEFAULTS = {"action": "action", "log_prob": "log_prob", "entropy": "entropy"}
 
@@ -63,7 +62,7 @@ class Sample(Passive):
             if name is None:
                 continue
             if what in head.supports:
-                self.names[what] = named("Sample", "output", name)
+                self.names[what] = check_name("Sample", "output", name)
             elif name != _DEFAULTS[what]:
                 raise WrapperError(f"Sample({head!r}): expected {what}=None, got {name!r}; the head supports {list(head.supports)} only")
         if extra is not None and not isinstance(extra, Mapping):
@@ -71,7 +70,7 @@ class Sample(Passive):
         for what, name in (extra or {}).items():
             if what not in head.extras:
                 raise WrapperError(f"Sample({head!r}): expected extra among {list(head.extras)}, got {what!r}")
-            self.names[what] = named("Sample", "output", name)
+            self.names[what] = check_name("Sample", "output", name)
         if not self.names:
             raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.supports)}, got None for all")
         if len(set(self.names.values())) != len(self.names):
@@ -81,7 +80,7 @@ class Sample(Passive):
         self._undeclared: frozenset[str] = frozenset()
         self._sources: dict[str, Array | None] = {}  # a constant's row, None for a column
         self._hidden: tuple[str, ...] = ()
-        self._mask_flows = self._mask_is_extra = False
+        self._mask_is_input = self._mask_is_added = False
         self._width = 0
         self.chained: Chained | None = None
 
@@ -111,26 +110,25 @@ class Sample(Passive):
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         bound = copy.copy(self)
         given = {name: self._source(spec, name) for name in self.head.tensors}
-        inputs, mask = spec.inputs, self.head.mask
+        tensors, inputs, mask = Specs(list(given.values())), spec.inputs, self.head.mask
         try:
-            added = {**self.head.specs(Specs(list(given.values()))), **self.head.extra_specs(Specs(list(given.values())))}
-            bound._width = self.head.noise_width(Specs(list(given.values()))) if self.head.noise else 0
-            if mask is not None:
-                width = self.head.mask_width(Specs(list(given.values())))
+            added = {**self.head.specs(tensors), **self.head.extra_specs(tensors)}
+            bound._width = self.head.noise_width(tensors) if self.head.noise else 0
+            mask_width = 0 if mask is None else self.head.mask_width(tensors)
         except ConfigurationError as error:
             raise WrapperError(f"wrapper {self!r}: {error}") from error
         if mask is not None:
-            bound._mask_flows = mask in spec.inputs
-            bound._mask_is_extra = not bound._mask_flows and mask not in spec.outputs and mask not in spec.constants
-            if bound._mask_is_extra:
-                own = TensorSpec(mask, (width,), np.dtype(np.int8), default=np.ones(width, np.int8), is_mask=True)
+            bound._mask_is_input = mask in spec.inputs
+            bound._mask_is_added = not bound._mask_is_input and mask not in spec.outputs and mask not in spec.constants
+            if bound._mask_is_added:
+                own = TensorSpec(mask, (mask_width,), np.dtype(np.int8), default=np.ones(mask_width, np.int8), is_mask=True)
                 inputs = Specs([*inputs.values(), own])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
-            if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
-                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with the batch on axis 0, got {found}")
+            if found.size != mask_width or (found.batch_axis != 0 and mask in inputs):
+                raise WrapperError(f"wrapper {self!r}: expected a mask of {mask_width} elements with the batch on axis 0, got {found}")
             if mask not in inputs:
                 given[mask] = found
-        bound.reads_inputs = bound._mask_flows or bound._mask_is_extra
+        bound.reads_inputs = bound._mask_is_input or bound._mask_is_added
         for what, name in self.names.items():
             if name in spec.outputs:
                 raise WrapperError(f"wrapper {self!r}: expected a new name for an output, got {name!r}, which there is already; give "
@@ -160,7 +158,7 @@ class Sample(Passive):
                 return None
             results = {name: self.names[what] for name, what in stage.results.items() if what in self.names}
             found.append(replace(stage, feeds=complete, results=results))
-        extra = (inputs[self.head.mask],) if self._mask_is_extra and self.head.mask is not None else ()
+        extra = (inputs[self.head.mask],) if self._mask_is_added and self.head.mask is not None else ()
         return Chained(tuple(found), extra, tuple(new), frozenset(self._hidden))
 
     def _feed(self, feed: Feed, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, stage: Stage) -> Feed | None:
@@ -214,7 +212,7 @@ class Sample(Passive):
     def inward(self, view: View) -> None:
         mask = self.head.mask
         if mask is not None and self.reads_inputs:
-            given = view.inputs.pop(mask) if self._mask_is_extra else view.inputs[mask]
+            given = view.inputs.pop(mask) if self._mask_is_added else view.inputs[mask]
             view.scratch[self] = given != 0  # a copy: wrappers further in may change the column in place
 
     def outward(self, view: View) -> None:

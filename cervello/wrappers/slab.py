@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from cervello.codegen import entry
 from cervello.noise import layout
-from cervello.spec import TensorSpec
+from cervello.spec import Array, TensorSpec
 from cervello.wrappers.words import SLAB
 
-Array = np.ndarray[Any, Any]
 _MIN_SLICE = 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from cervello.native.execution.chained import Chained
 from cervello.spec import Array, FusedOp, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
-from cervello.wrappers.column_checks import check_flow
+from cervello.wrappers.column_checks import check_columns
 from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.fill import Fill
@@ -59,7 +60,7 @@ class Stack:
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
             attached, outer = (None if before is None else before._attached_before(wrapper, spec)) or _attached(wrapper, spec)
             if type(wrapper) not in _OWN:  # it expects the types of its own specs
-                outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
+                outer = replace(outer, inputs=Specs([replace(each, keeps_float64=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
                 raise WrapperError(f"wrappers: expected distinct wrappers, got {wrapper!r} twice; its state would be stored twice, make "
                                    "two, or return a new object from attach")
@@ -73,13 +74,14 @@ class Stack:
         self.spec = spec
         custom = [type(wrapper) not in _OWN for wrapper in inner]
         self.custom = any(custom)
-        self.reads_inputs = any(_reads_inputs(w) if f else bool(getattr(w, "reads_inputs", True))
-                                for w, f in zip(inner, custom, strict=True))
+        self.reads_inputs = any(map(_reads_inputs, inner))
         # With each wrapper, the specs on the far side of its hook; None if it is not checked.
-        self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, custom, strict=True))
-        self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, custom, strict=True))[::-1]
+        checked = [(inner_side.inputs, outer_side.outputs) if is_custom else (None, None)
+                   for is_custom, (inner_side, outer_side) in zip(custom, sides, strict=True)]
+        self._outward = tuple((wrapper, outputs) for wrapper, (_, outputs) in zip(inner, checked, strict=True))
+        self._inward = tuple((wrapper, inputs) for wrapper, (inputs, _) in zip(inner, checked, strict=True))[::-1]
         # Custom ones first: if one raises, the library's state and the step counters are unchanged.
-        self._custom_first = tuple(w for _, w in sorted(zip(custom, inner, strict=True), key=lambda pair: not pair[0]))
+        self._custom_first = tuple(sorted(inner, key=lambda wrapper: type(wrapper) in _OWN))
 
     def _attached_before(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
         """A wrapper that is attached in this stack itself, with its outer side, if its inner side is unchanged."""
@@ -100,18 +102,20 @@ class Stack:
             wrapper.reserve(capacity)
 
     def inward(self, view: View) -> None:
-        """Passes `view` through the wrappers, outermost first. Raises WrapperError if one omits an input of its specs."""
+        """Passes `view` through the wrappers, outermost first. Raises ExecutionError if one omits an input of its specs."""
         for wrapper, specs in self._inward:
             wrapper.inward(view)
             if specs is not None:
-                check_flow(f"wrapper {wrapper!r}", "input", specs, view.inputs, view.n_rows, "inward must fill every input that it hides")
+                check_columns(f"wrapper {wrapper!r}", "input", specs, view.inputs, view.n_rows,
+                              "inward must fill every input that it hides")
 
     def outward(self, view: View) -> None:
-        """Passes `view` back, innermost first. Raises WrapperError if one omits an output of its specs."""
+        """Passes `view` back, innermost first. Raises ExecutionError if one omits an output of its specs."""
         for wrapper, specs in self._outward:
             wrapper.outward(view)
             if specs is not None:
-                check_flow(f"wrapper {wrapper!r}", "output", specs, view.outputs, view.n_rows, "outward must give what attach promised")
+                check_columns(f"wrapper {wrapper!r}", "output", specs, view.outputs, view.n_rows,
+                              "outward must give what attach promised")
 
     def commit(self, view: View) -> None:
         """Every wrapper stores the new state of the view's agents; the library's own come last."""
@@ -180,27 +184,23 @@ class Stack:
 
     def check_state_fits(self, old: Stack) -> None:
         """Raises WrapperError if wrappers with state differ from those in `old`, so that this stack cannot take over its state."""
-        mine_all, theirs_all = self._stateful(), old._stateful()
-        pairs = list(zip(mine_all, theirs_all, strict=False))
-        if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
+        new_wrappers, old_wrappers = self._stateful(), old._stateful()
+        if list(map(type, new_wrappers)) != list(map(type, old_wrappers)):
             raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; wrappers "
                                "with state must be the same in kind and order, others may be added or removed")
-        for new, was in pairs:
-            mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
-            same = mine.keys() == theirs.keys() and all(
-                (a.spec.shape, a.spec.dtype, a.axis) == (theirs[name].spec.shape, theirs[name].spec.dtype, theirs[name].axis)
-                for name, a in mine.items())
-            if not same or (new is not was and _has_own_state(new)):
-                raise WrapperError(f"wrapper {new!r}: expected state in slabs of the same names and shapes as {was!r} has, got others; "
-                                   "agents cannot keep their state")
+        for new_wrapper, old_wrapper in zip(new_wrappers, old_wrappers, strict=True):
+            is_kept = new_wrapper is old_wrapper or not _has_own_state(new_wrapper)
+            if not is_kept or _slab_layouts(new_wrapper) != _slab_layouts(old_wrapper):
+                raise WrapperError(f"wrapper {new_wrapper!r}: expected state in slabs of the same names and shapes as {old_wrapper!r} has, "
+                                   "got others; agents cannot keep their state")
 
     def transfer_state(self, old: Stack) -> None:
         """Takes over the slabs of a stack that this one replaces: running batches of the old one store where this one reads."""
-        for new, was in zip(self._stateful(), old._stateful(), strict=True):
-            if new is not was and getattr(was, "slabs", None):
-                for name, slab in was.slabs.items():  # type: ignore[attr-defined]
-                    slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]
-                new.slabs = was.slabs  # type: ignore[attr-defined]
+        for new_wrapper, old_wrapper in zip(self._stateful(), old._stateful(), strict=True):
+            if new_wrapper is not old_wrapper and getattr(old_wrapper, "slabs", None):
+                for name, slab in old_wrapper.slabs.items():  # type: ignore[attr-defined]
+                    slab.initial = new_wrapper.slabs[name].initial  # type: ignore[attr-defined]
+                new_wrapper.slabs = old_wrapper.slabs  # type: ignore[attr-defined]
 
     def share(self, other: Stack) -> None:
         """Uses the slabs of the stack `other`, which differs only in sizes on which no slab depends."""
@@ -280,8 +280,15 @@ def _has_own_state(wrapper: Wrapper) -> bool:
         getattr(type(wrapper), hook, None) is not getattr(Passive, hook) for hook in ("reserve", "begin", "commit"))
 
 
+def _slab_layouts(wrapper: Wrapper) -> dict[str, tuple[tuple[int, ...], np.dtype[Any], int]]:
+    """Row shape, dtype and batch axis of each slab, by name."""
+    slabs: Mapping[str, Slab] = getattr(wrapper, "slabs", {})
+    return {name: (slab.spec.shape, slab.spec.dtype, slab.axis) for name, slab in slabs.items()}
+
+
 def _reads_inputs(wrapper: Wrapper) -> bool:
-    return bool(getattr(wrapper, "reads_inputs", True)) or _is_outdated(wrapper, "reads_inputs")
+    """Whether a wrapper may read the caller's inputs; a custom one that overrides a hook and does not say so is assumed to."""
+    return bool(getattr(wrapper, "reads_inputs", True)) or (type(wrapper) not in _OWN and _is_outdated(wrapper, "reads_inputs"))
 
 
 def _fused_ops(wrapper: Wrapper) -> Sequence[FusedOp] | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cervello.heads import Categorical, MultiDiscrete
+from cervello.heads.logits_names import is_named_logits
 from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
 from cervello.wrappers.episode_start import EpisodeStart
 from cervello.wrappers.epsilon import Epsilon
@@ -21,9 +22,8 @@ _MASK = re.compile(r"(action_?masks?|^mask$)", re.IGNORECASE)
 _LENGTHS = re.compile(r"^seq_?lens?$", re.IGNORECASE)
 _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
 _PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
-_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 _BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
-_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
+_ACTION_OUTPUTS = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
 
 
 def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
@@ -46,21 +46,20 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
     for item in spec.inputs.values():
         if item.name in pairs:
             continue
-        size = int(np.prod(item.shape, dtype=np.int64))
         if _NOISE.search(item.name) and item.dtype == np.float32 and item.batch_axis == 0:
             found.append(Epsilon(item.name))
         elif _MASK.search(item.name) and len(spec.inputs) > 1:
             found.append(Fill(item.name, True if item.dtype == np.bool_ else 1.0))
-        elif _LENGTHS.match(item.name) and size == 1:
+        elif _LENGTHS.match(item.name) and item.size == 1:
             found.append(Fill(item.name, 1.0))
-        elif _STARTS.match(item.name) and size == 1 and item.batch_axis is not None:
+        elif _STARTS.match(item.name) and item.size == 1 and item.batch_axis is not None:
             found.append(EpisodeStart(item.name))
-        elif (output := _previous(spec, item)) is not None:
+        elif (output := _previous_action_output(spec, item)) is not None:
             found.append(PreviousAction(item.name, output))
     if pairs:
         found.append(Recurrent(pairs))
-    logits = [item for item in spec.outputs.values() if _LOGITS.match(item.name)]
-    if len(logits) == 1 and not any(_DECIDED.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
+    logits = [item for item in spec.outputs.values() if is_named_logits(item.name)]
+    if len(logits) == 1 and not any(_ACTION_OUTPUTS.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
         item = logits[0]
         if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
             sizes = _branches(spec)
@@ -87,7 +86,7 @@ def mark_masks(inputs: Specs) -> Specs:
                   for name, spec in inputs.items()])
 
 
-def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
+def _previous_action_output(spec: PolicySpec, into: TensorSpec) -> str | None:
     """The output of the previous action by the input's name, if it has the same rows."""
     matched = _PREVIOUS.match(into.name)
     out = spec.outputs.get(matched["output"]) if matched else None

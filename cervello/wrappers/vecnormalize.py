@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import FormatError, MissingFileError
+from cervello.spec import Array
 
-Array = np.ndarray[Any, Any]
-_KNOWN = ("numpy", "stable_baselines3", "gymnasium", "gym")
+_ALLOWED_PACKAGES = ("numpy", "stable_baselines3", "gymnasium", "gym")
 _DTYPE = re.compile(r"[<>|=]?([fiu][1248])")
 
 
@@ -33,14 +33,14 @@ class Statistics:
     epsilon: float
 
 
-class _Inert:
+class _RecordedCall:
     """Placeholder for an object that the pickle would have created."""
 
     origin = ""
     arguments: tuple[Any, ...] = ()
     state: Any = None
 
-    def __new__(cls, *arguments: Any, **_: Any) -> _Inert:
+    def __new__(cls, *arguments: Any, **_: Any) -> _RecordedCall:
         made = object.__new__(cls)
         made.arguments = arguments
         return made
@@ -57,10 +57,10 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if module.split(".")[0] in _KNOWN:
-            return type("_Inert", (_Inert,), {"origin": f"{module}.{name}"})
-        raise FormatError(f"expected objects of {', '.join(_KNOWN)} only, got {module}.{name}; such a file could run any code, so it is "
-                          "not read")
+        if module.split(".")[0] in _ALLOWED_PACKAGES:
+            return type("_RecordedCall", (_RecordedCall,), {"origin": f"{module}.{name}"})
+        raise FormatError(f"expected objects of {', '.join(_ALLOWED_PACKAGES)} only, got {module}.{name}; such a file could run any "
+                          "code, so it is not read")
 
     def persistent_load(self, pid: Any) -> Any:
         raise FormatError("expected a file that is complete, got a reference to something outside it")
@@ -92,8 +92,8 @@ def read_statistics(path: str | os.PathLike[str], observation: str) -> Statistic
 
 
 def _statistics(found: Any, observation: str) -> Statistics:
-    if not isinstance(found, _Inert) or not found.origin.endswith(".VecNormalize"):
-        raise FormatError(f"expected a VecNormalize, got {_what(found)}; save it with VecNormalize.save")
+    if not isinstance(found, _RecordedCall) or not found.origin.endswith(".VecNormalize"):
+        raise FormatError(f"expected a VecNormalize, got {_describe(found)}; save it with VecNormalize.save")
     moments = found.get("obs_rms")
     keys = found.get("norm_obs_keys")
     if isinstance(moments, dict):
@@ -102,14 +102,14 @@ def _statistics(found: Any, observation: str) -> Statistics:
         moments = moments[observation]
     elif isinstance(keys, list) and keys:
         raise FormatError(f"expected statistics of {keys}, got none by name")
-    if not isinstance(moments, _Inert):
+    if not isinstance(moments, _RecordedCall):
         raise FormatError("expected running means of observations, got none; was norm_obs off?")
     return Statistics(_array(moments.get("mean")), _array(moments.get("var")), _number(found.get("clip_obs"), "clip_obs"),
                       _number(found.get("epsilon"), "epsilon"))
 
 
-def _what(record: Any) -> str:
-    return record.origin if isinstance(record, _Inert) else type(record).__name__
+def _describe(record: Any) -> str:
+    return record.origin if isinstance(record, _RecordedCall) else type(record).__name__
 
 
 def _number(value: Any, what: str) -> float:
@@ -124,31 +124,30 @@ def _array(record: Any) -> Array:
     `scalar`."""
     if isinstance(record, (int, float)) and not isinstance(record, bool):
         return np.array(record, np.float64)
-    if isinstance(record, _Inert) and record.origin.startswith("numpy."):
+    if isinstance(record, _RecordedCall) and record.origin.startswith("numpy."):
         name, given = record.origin.rpartition(".")[2], record.arguments
         if name == "_reconstruct" and isinstance(record.state, tuple) and len(record.state) == 5:
             _, shape, dtype, fortran, raw = record.state
-            return _filled(raw, dtype, shape, "F" if fortran is True else "C")
+            return _from_bytes(raw, dtype, shape, "F" if fortran is True else "C")
         if name == "_frombuffer" and len(given) == 4:
-            return _filled(given[0], given[1], given[2], "F" if given[3] == "F" else "C")
+            return _from_bytes(given[0], given[1], given[2], "F" if given[3] == "F" else "C")
         if name == "scalar" and len(given) == 2:
-            return _filled(given[1], given[0], (), "C")
-    raise FormatError(f"expected an array of numbers, got {_what(record)}")
+            return _from_bytes(given[1], given[0], (), "C")
+    raise FormatError(f"expected an array of numbers, got {_describe(record)}")
 
 
-def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    dtype_text = dtype.arguments[0] if isinstance(dtype, _Inert) and dtype.origin.startswith("numpy") and dtype.arguments else None
+def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    dtype_text = dtype.arguments[0] if isinstance(dtype, _RecordedCall) and dtype.origin.startswith("numpy") and dtype.arguments else None
     kind = _DTYPE.fullmatch(dtype_text) if isinstance(dtype_text, str) else None
     if kind is None:
         raise FormatError(f"expected an array of numbers, got one of {dtype_text!r}")
     # The pickled state of a dtype contains its byte order.
     state = dtype.state
     swapped = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
-    sound = isinstance(raw, (bytes, bytearray)) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not isinstance(raw, (bytes, bytearray)) or not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise FormatError(f"expected the bytes and the shape of an array, got {type(raw).__name__} and {shape!r:.200}")
     try:
-        flat = np.frombuffer(raw, np.dtype((">" if swapped else "<") + kind[1])) if sound else np.zeros(0)
-        if sound:
-            return flat.reshape(shape, order=order).astype(np.float64)
-    except ValueError:
-        pass
-    raise FormatError(f"expected {shape!r} numbers of {dtype_text}, got {len(raw) if sound else type(raw).__name__} bytes")
+        flat = np.frombuffer(raw, np.dtype((">" if swapped else "<") + kind[1]))
+        return flat.reshape(shape, order=order).astype(np.float64)
+    except ValueError as error:
+        raise FormatError(f"expected {shape!r} numbers of {dtype_text}, got {len(raw)} bytes") from error

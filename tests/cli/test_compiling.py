@@ -22,7 +22,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_quick_compilation_is_not_mentioned(capfd: pytest.CaptureFixture[str]) -> None:
-    with compiling.shown(Terminal(), patience_s=100.0) as watch:
+    with compiling.shown(Terminal(), delay_s=100.0) as watch:
         watch.report(0, 1, "kernels.gemm:gemm")
         time.sleep(0.3)
         watch.report(1, 1, "")
@@ -32,7 +32,7 @@ def test_quick_compilation_is_not_mentioned(capfd: pytest.CaptureFixture[str]) -
 
 def test_long_compilation_is_one_line_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     said = []
-    with compiling.shown(Terminal(), patience_s=0.0) as watch:
+    with compiling.shown(Terminal(), delay_s=0.0) as watch:
         watch.report(0, 2, "kernels.gemm:gemm")
         until(lambda: bool(said.append(capfd.readouterr().err) or said[-1]))
         watch.report(1, 2, "kernels.rows:sum_")
@@ -45,7 +45,7 @@ def test_long_compilation_is_a_bar_on_a_terminal(capfd: pytest.CaptureFixture[st
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     said = ""
-    with Terminal() as terminal, compiling.shown(terminal, patience_s=0.0) as watch:
+    with Terminal() as terminal, compiling.shown(terminal, delay_s=0.0) as watch:
         watch.report(2, 5, "cervello.native.kernels.gemm:gemm")
 
         def drawn() -> bool:
@@ -67,7 +67,7 @@ def test_the_line_about_the_cache_says_what_the_package_carries(monkeypatch: pyt
 
 
 def test_quiet_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with compiling.shown(Terminal(quiet=True), patience_s=0.0) as watch:
+    with compiling.shown(Terminal(quiet=True), delay_s=0.0) as watch:
         watch.report(0, 1, "kernels.gemm:gemm")
         time.sleep(0.3)
     assert capfd.readouterr().err == ""

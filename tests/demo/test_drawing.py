@@ -10,7 +10,7 @@ import pytest
 
 from cervello.demo import SPECIES, RandomPolicy
 from cervello.demo.drawing import COLOURS, Painter
-from cervello.demo.lettering import lettered
+from cervello.demo.pixel_font import render_text
 from cervello.demo.play import play
 from cervello.pictures import encode_png
 
@@ -62,7 +62,7 @@ def test_a_picture_before_the_first_tick_is_refused() -> None:
 
 
 def test_letters_are_drawn_pixel_by_pixel() -> None:
-    assert ["".join(" #"[int(ink)] for ink in row) for row in lettered("t1")] == [
+    assert ["".join(" #"[int(ink)] for ink in row) for row in render_text("t1")] == [
         "#####   #  ",
         "  #    ##  ",
         "  #     #  ",
@@ -71,4 +71,4 @@ def test_letters_are_drawn_pixel_by_pixel() -> None:
         "  #     #  ",
         "  #    ### ",
     ]
-    assert lettered("AB", 3).shape == (21, 33)
+    assert render_text("AB", 3).shape == (21, 33)

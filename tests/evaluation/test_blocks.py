@@ -17,11 +17,11 @@ import pytest
 import cervello
 from cervello import evaluation, heads, recording
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation import scored, scoring, spool, tables
+from cervello.evaluation import blocks, column_store, scored, scoring
+from cervello.evaluation.column_store import ColumnStore
 from cervello.evaluation.moments import Columns
 from cervello.evaluation.registry import INFOS, EstimatorInputs
-from cervello.evaluation.spool import Spool
-from cervello.evaluation.table import Table, Tables
+from cervello.evaluation.table import BlockedTable, Table
 from cervello.recording import Episode
 from cervello.statistics import resampling
 
@@ -65,8 +65,8 @@ CASES: dict[str, tuple[Callable[[], list[Episode]], dict[str, Any]]] = {
 
 
 def small_blocks(patch: pytest.MonkeyPatch, cells: int) -> None:
-    patch.setattr(tables, "_CELLS", cells)
-    patch.setattr(spool, "_HELD_BYTES", 1000)
+    patch.setattr(blocks, "_CELLS", cells)
+    patch.setattr(column_store, "_MEMORY_BYTES", 1000)
     patch.setattr(scoring, "_ROWS", 40)
 
 
@@ -157,8 +157,8 @@ def test_kernels_over_actions_do_not_depend_on_the_size_of_blocks(monkeypatch: p
 
 
 def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_CELLS", 1 << 13)
-    monkeypatch.setattr(spool, "_HELD_BYTES", 1 << 16)
+    monkeypatch.setattr(blocks, "_CELLS", 1 << 13)
+    monkeypatch.setattr(column_store, "_MEMORY_BYTES", 1 << 16)
     monkeypatch.setattr(scoring, "_ROWS", 1 << 11)
     monkeypatch.setattr(resampling, "_CHUNK", 1 << 14)
     candidates = {"a": policy(0.03, 4, 2), "b": policy(0.05, 4, 2)}
@@ -202,7 +202,7 @@ def test_no_estimate_keeps_a_block(name: str) -> None:
             yield block
             del block
 
-    moments = info.function(EstimatorInputs(Tables(make, 24, 24, 9, 0.9, np.arange(24)), None, 0, np.zeros(0), 24, True))
+    moments = info.function(EstimatorInputs(BlockedTable(make, 24, 24, 9, 0.9, np.arange(24)), None, 0, np.zeros(0), 24, True))
     assert moments.value is not None
     gc.collect()
     assert [each() for each in blocks if each() is not None] == []
@@ -265,8 +265,8 @@ def test_functions_of_values_are_asked_for_some_episodes_at_a_time(monkeypatch: 
 
 @pytest.mark.parametrize("held", [0, 100, 1 << 20])
 def test_columns_give_back_their_rows_from_memory_and_from_the_file(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_HELD_BYTES", held)
-    rng, kept = np.random.default_rng(0), Spool()
+    monkeypatch.setattr(column_store, "_MEMORY_BYTES", held)
+    rng, kept = np.random.default_rng(0), ColumnStore()
     parts = [rng.normal(size=(n, 3)).astype(np.float32) for n in (1, 7, 30, 2)]
     for part in parts:
         kept.append("x", part)
@@ -285,8 +285,8 @@ def test_a_temporary_folder_without_room_is_named(monkeypatch: pytest.MonkeyPatc
     def full(**options: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
-    monkeypatch.setattr(spool, "_HELD_BYTES", 1000)
+    monkeypatch.setattr(column_store.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(column_store, "_MEMORY_BYTES", 1000)
     with pytest.raises(ConfigurationError, match=r"temporary file: expected room in .*No space left.*TMPDIR"):
         evaluation.evaluate(logs.walks(60), {"a": policy(0.4)}, head=HEAD)
 
@@ -309,8 +309,8 @@ def test_a_log_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_column_keeps_its_type_whatever_comes_and_is_read_from_the_file_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_HELD_BYTES", 0)
-    columns = Spool()
+    monkeypatch.setattr(column_store, "_MEMORY_BYTES", 0)
+    columns = ColumnStore()
     columns.append("actions", np.array([[0.1], [0.2]]))
     columns.append("actions", np.array([[0.5], [0.25]], np.float32))
     assert columns.read("actions", 0, 4).tolist() == [[0.1], [0.2], [0.5], [0.25]]
@@ -326,8 +326,8 @@ def test_a_part_of_the_file_is_read_in_as_many_calls_as_it_takes(monkeypatch: py
         def readinto(self, room: memoryview) -> int:
             return self._readinto(room[:7])
 
-    monkeypatch.setattr(spool, "_HELD_BYTES", 0)
-    columns, rows = Spool(), np.arange(20.0).reshape(10, 2)
+    monkeypatch.setattr(column_store, "_MEMORY_BYTES", 0)
+    columns, rows = ColumnStore(), np.arange(20.0).reshape(10, 2)
     columns.append("rows", rows)
     monkeypatch.setattr(columns, "_file", Slow(columns._file))
     assert np.array_equal(columns.read("rows", 0, 10), rows)

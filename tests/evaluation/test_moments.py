@@ -26,8 +26,8 @@ def estimates(n: int) -> list[Moments]:
 def test_estimates_without_each_unit_are_those_of_the_definition(n: int) -> None:
     for each in estimates(n):
         exact = np.array([each.combine(np.delete(each.columns, i, 0).sum(0)[None])[0] for i in range(n)])
-        np.testing.assert_allclose(each.without(), exact, rtol=1e-11, atol=1e-13)
-        np.testing.assert_allclose(each.without(), leave_one_out(each.statistic, n), rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(each.leave_one_out(), exact, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(each.leave_one_out(), leave_one_out(each.statistic, n), rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", ["bca", "percentile"])
@@ -58,4 +58,4 @@ def test_estimates_resampled_together_are_bitwise_those_resampled_alone() -> Non
 def test_units_that_are_all_equal_give_the_point() -> None:
     each = Moments(np.full((700, 2), 0.1), ratio)
     assert interval(each, IntervalOptions("bca"), "wis")[0] == (each.value, each.value)
-    np.testing.assert_array_equal(each.without(), np.full(700, each.value))
+    np.testing.assert_array_equal(each.leave_one_out(), np.full(700, each.value))

@@ -22,8 +22,8 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and 
 
 def ends_of_frames(path: Path) -> list[int]:
     with open(path, "rb") as file:
-        assert frames.check_file_head(file, path)
-        return [end for end, _ in frames.bodies(file, path, path.stat().st_size)]
+        assert frames.check_file_header(file, path)
+        return [end for end, _ in frames.read_bodies(file, path, path.stat().st_size)]
 
 
 def record_steps(path: Path, n_steps: int) -> None:
@@ -63,8 +63,8 @@ def test_a_writer_cuts_a_torn_tail_and_goes_on(tmp_path: Path, tail: str) -> Non
 def test_a_damaged_byte_anywhere_in_the_midst_is_found_with_its_place(tmp_path: Path) -> None:
     expected = write_crowd(tmp_path / "log", n_rows=2, n_ticks=6)
     data, ends = (tmp_path / "log").read_bytes(), ends_of_frames(tmp_path / "log")
-    starts = [len(frames.FILE_HEAD), *ends[:-1]]
-    for at in range(len(frames.FILE_HEAD), ends[-2]):
+    starts = [len(frames.FILE_HEADER), *ends[:-1]]
+    for at in range(len(frames.FILE_HEADER), ends[-2]):
         damaged = bytearray(data)
         damaged[at] ^= 0x41
         (tmp_path / "damaged").write_bytes(damaged)

@@ -107,7 +107,7 @@ def test_a_missing_file_and_a_folder_of_something_else_are_refused(tmp_path: Pat
 
 def test_an_empty_file_is_an_empty_log(tmp_path: Path) -> None:
     for n_bytes in range(9):
-        (tmp_path / "log").write_bytes(frames.FILE_HEAD[:n_bytes])
+        (tmp_path / "log").write_bytes(frames.FILE_HEADER[:n_bytes])
         assert list(recording.read(tmp_path / "log")) == []
 
 
@@ -127,7 +127,7 @@ HOSTILE: dict[str, Any] = {
 
 
 def hostile_log(*contents: Any) -> bytes:
-    return frames.FILE_HEAD + b"".join(frames.frame(msgpack.packb(content)) for content in contents)
+    return frames.FILE_HEADER + b"".join(frames.frame(msgpack.packb(content)) for content in contents)
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
@@ -142,7 +142,7 @@ def test_records_that_make_no_sense_are_refused_with_their_place(tmp_path: Path,
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     body = b"\x92\x01" + b"\x81\xa1a" * 100_000 + b"\xc0"
-    (tmp_path / "log").write_bytes(frames.FILE_HEAD + frames.frame(body))
+    (tmp_path / "log").write_bytes(frames.FILE_HEADER + frames.frame(body))
     with pytest.raises(FormatError, match="byte 8: "):
         list(recording.read(tmp_path / "log"))
 

@@ -223,4 +223,4 @@ def test_handles_are_not_used_again_while_memory_is(path: Path) -> None:
             seen.update(handles.tolist())
             log.end(handles, truncated=True)
         assert len(seen) == 5000
-        assert len(log._lanes.phase) <= 64
+        assert len(log._open_episodes.phase) <= 64

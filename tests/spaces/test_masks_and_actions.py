@@ -41,8 +41,9 @@ def test_masks_of_a_multi_discrete_come_side_by_side_or_as_a_tuple() -> None:
     layout = MaskLayout("policy 'p'", spaces.MultiDiscrete([2, 3]))
     for mask in ([1, 0, 0, 1, 1], (np.array([1, 0]), np.array([0, 1, 1])), (np.array([[1, 0]]), np.array([[0, 1, 1]]))):
         assert layout.flat(mask, 1).tolist() == [[1, 0, 0, 1, 1]]
-    opened, count = layout.with_empty_allowed(np.array([[0, 0, 1, 0, 0], [1, 0, 0, 1, 0]], np.int8))
-    assert (opened.tolist(), count) == ([[1, 1, 1, 0, 0], [1, 0, 0, 1, 0]], 1)
+    mask = np.array([[0, 0, 1, 0, 0], [1, 0, 0, 1, 0]], np.int8)
+    assert layout.empty(mask).tolist() == [True, False]
+    assert layout.with_empty_allowed(mask).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 1, 0]]
     with pytest.raises(InputError, match=r"expected a mask of \[2, 3\] elements for each choice, got \[3, 2\]"):
         layout.flat((np.ones(3), np.ones(2)), 1)
 
@@ -65,6 +66,12 @@ def test_a_box_option_is_refused_where_actions_are_no_box() -> None:
     for space in (spaces.Discrete(2), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)):
         with pytest.raises(ConfigurationError, match=r"spaces, box: expected none for .*, which is no Box, got 'unscale'; leave it out"):
             Spaces((OBSERVATIONS, space), box="unscale")
+
+
+@pytest.mark.parametrize("box", ["cut", "", 1, np.ones(2)], ids=repr)
+def test_an_unknown_box_option_is_refused(box: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^spaces, box: expected one of \['clip', 'unscale'\] or None, got "):
+        Spaces((OBSERVATIONS, spaces.Box(-1, 1, (2,))), box=box)
 
 
 def test_a_box_is_clipped_or_unscaled_as_the_trainer_did() -> None:

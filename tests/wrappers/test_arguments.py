@@ -13,7 +13,20 @@ import stacks
 from small_models import FLOAT, graph, node
 
 import cervello
-from cervello import EpisodeStart, Epsilon, Fill, Model, Policy, PolicySpec, PreviousAction, Recurrent, WrapperError
+from cervello import (
+    Clip,
+    EpisodeStart,
+    Epsilon,
+    Fill,
+    FrameStack,
+    Image,
+    Model,
+    Policy,
+    PolicySpec,
+    PreviousAction,
+    Recurrent,
+    WrapperError,
+)
 from cervello.spec import View, Wrapper
 from cervello.wrappers import Passive
 
@@ -29,6 +42,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "a class": (lambda: Epsilon("e", cervello.noise.Normal), "or an object with `fill`, got <class"),  # type: ignore[arg-type]
     "pairs of letters": (lambda: Recurrent("h_in"), "Recurrent: expected pairs {'h_in': 'h_out'}, got 'h_in'"),  # type: ignore[arg-type]
     "a list of outputs": (lambda: Recurrent({"h_in": ["h_out"]}), "expected the name of an output, got ['h_out']"),  # type: ignore[dict-item]
+    "an array for fill": (lambda: FrameStack("x", 2, np.ones(2)), "FrameStack('x'): expected fill='first' or 'zeros', got array"),  # type: ignore[arg-type]
+    "an array for layout": (lambda: Image("x", layout=np.ones(2)), "Image('x'): expected layout='HWC' or 'CHW', got array"),  # type: ignore[arg-type]
+    "an array for where": (lambda: Clip("x", 0, where=np.ones(2)), "Clip('x'): expected where='output' or 'input', got array"),  # type: ignore[arg-type]
+    "an array of generators": (lambda: Epsilon("e", np.ones(2)), "Epsilon('e'): expected a generator among ['fast', 'normal'"),  # type: ignore[arg-type]
     "initial 3": (lambda: Recurrent(initial=3), "Recurrent: expected initial rows {'h_in': row}, got 3"),  # type: ignore[arg-type]
 }
 

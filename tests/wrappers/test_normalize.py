@@ -160,7 +160,7 @@ def test_wrappers_further_out_that_have_memory_or_authors_see_float32() -> None:
     assert same_bits(normal(policy, given), np.zeros((2, 4), np.float32))
     assert seen.dtypes == {np.dtype(np.float32)}
     stacked = shown("obs", (4,), cervello.FrameStack("obs", 2), Normalize("obs", 1e7, 1))
-    assert {spec.wide for spec in stacked.inputs.values()} == {False}
+    assert {spec.keeps_float64 for spec in stacked.inputs.values()} == {False}
     assert policy.inputs["obs"].dtype == np.float32
 
 

@@ -82,7 +82,7 @@ class ByName:
 
     def _use_engine(self, engine: Any) -> None:
         """Follows a swap of the engine: pads depend on the inputs' types."""
-        if [spec.wide for spec in engine.inputs.values()] != [spec.wide for spec in self._engine.inputs.values()]:
+        if [spec.keeps_float64 for spec in engine.inputs.values()] != [spec.keeps_float64 for spec in self._engine.inputs.values()]:
             self._pads = []
         self._engine = engine
 

@@ -22,7 +22,7 @@ from cervello.native import Model
 from cervello.native.execution.arguments import bind_outputs, check_names, fitted
 from cervello.spec import Array, Inferer, View, Wrapper
 from cervello.wrappers import Stack
-from cervello.wrappers.column_checks import check_flow
+from cervello.wrappers.column_checks import check_columns
 from cervello.wrappers.suggest import mark_masks
 
 
@@ -139,7 +139,7 @@ class Engine:
         else:
             self.inferer.infer_raw(view)
         if self.custom:
-            check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
+            check_columns(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
                        "infer_raw must fill view.outputs")
         self.stack.outward(view)
         if self.custom or self.stack.custom:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import ExecutionError
 from cervello.spec import Array, Inferer, Specs, View
-from cervello.wrappers.column_checks import check_flow
+from cervello.wrappers.column_checks import check_columns
 
 
 def run_selected(policy: str, inferer: Inferer, view: View) -> None:
@@ -31,7 +31,7 @@ def run_selected(policy: str, inferer: Inferer, view: View) -> None:
         flags = None if view.deterministic is None else view.deterministic[rows]
         part = View(int(selected), view.slots[rows], _part(inferer.raw_inputs, view.inputs, rows), {}, view.agents, flags)
         inferer.infer_raw(part)
-        check_flow(f"inferer {inferer!r}", "output", inferer.raw_outputs, part.outputs, part.n_rows, "infer_raw must fill view.outputs")
+        check_columns(f"inferer {inferer!r}", "output", inferer.raw_outputs, part.outputs, part.n_rows, "infer_raw must fill view.outputs")
         parts.append((rows, part.outputs))
         first = rows.stop
     for name, spec in inferer.raw_outputs.items():

@@ -14,7 +14,7 @@ import numpy as np
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 
-_HELD_BYTES = 1 << 26  # in memory, before they are written
+_MEMORY_BYTES = 1 << 26  # in memory, before they are written
 
 
 @dataclass(eq=False)
@@ -27,11 +27,11 @@ class _Column:
     ends: list[int] = field(default_factory=list)
 
 
-class Spool:
+class ColumnStore:
     """Columns of rows by name. Mutable: `append` adds rows at the end of a column.
 
     At most 64 MiB of it, and the part that is read, are in memory; the rest is in a temporary file without a name, which the system deletes
-    with the last reference to the spool. Safe to read from several threads.
+    with the last reference to the store. Safe to read from several threads.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Spool:
         self._lock = Lock()
 
     def append(self, name: Hashable, rows: Array) -> None:
-        """Adds [n, …] rows; the array belongs to the spool from then on. A column has the type of its first rows.
+        """Adds [n, …] rows; the array belongs to the store from then on. A column has the type of its first rows.
 
         Raises:
           ConfigurationError: the temporary file cannot be written.
@@ -53,7 +53,7 @@ class Spool:
         column.ends.append(len(rows) + (column.ends[-1] if column.ends else 0))
         self._held.append((column, len(column.parts) - 1))
         self._held_bytes += rows.nbytes
-        if self._held_bytes > _HELD_BYTES:
+        if self._held_bytes > _MEMORY_BYTES:
             self._write()
 
     def __contains__(self, name: Hashable) -> bool:
@@ -99,7 +99,7 @@ class Spool:
     def _write(self) -> None:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it lives as long as the spool
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it lives as long as the store
                 weakref.finalize(self, self._file.close)
             with self._lock:
                 at = self._file.seek(0, 2)

@@ -22,7 +22,7 @@ _COLUMNS = {entry[0]: bytes.fromhex(entry[2:]) for entry in _ALPHABET.split()}
 _BLANK = bytes(GLYPH_WIDTH)
 
 
-def lettered(text: str, magnification: int = 1) -> BoolArray:
+def render_text(text: str, magnification: int = 1) -> BoolArray:
     """Returns [7 m, (6 len(text) - 1) m] bool, True where ink is; unknown characters become blanks."""
     ink = np.zeros((GLYPH_HEIGHT, max((GLYPH_WIDTH + 1) * len(text) - 1, 0)), np.bool_)
     for index, character in enumerate(text.upper()):

@@ -1,4 +1,4 @@
-"""From scores of logged steps to tables: one row per episode, or per match where all its agents play the candidate."""
+"""Splits scored data into blocks, and makes tables of them: one row per episode, or per match where all its agents play the candidate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.scored import Scored
-from cervello.evaluation.table import AnyTable, Table, Tables
+from cervello.evaluation.table import AnyTable, BlockedTable, Table
 from cervello.spec import Array
 
 AGENT, JOINT = "agent", "joint"
@@ -63,8 +63,8 @@ class Blocks:
             return self._table(k, self._order, log_ratio)
         scored = self._scored
         names = np.arange(scored.n_units) if self._joint else self._order
-        return Tables(lambda: (self._table(k, some, log_ratio) for some in self._episodes()), len(names), scored.n_units, self.n_steps,
-                      self._gamma, names)
+        return BlockedTable(lambda: (self._table(k, episodes, log_ratio) for episodes in self._episodes()), len(names), scored.n_units,
+                            self.n_steps, self._gamma, names)
 
     def features(self) -> Iterator[tuple[Array, Array]]:
         """[rows, d] of the observations of each block, T + 1 of each episode; and places in the data set of its steps, [steps], which are
@@ -122,16 +122,16 @@ class Blocks:
         for start, stop in zip([0, *self._stops], self._stops, strict=False):
             yield self._order[start:stop]
 
-    def _read(self, name: str | tuple[str, int], episodes: Array, more: int = 0) -> Array:
-        """The rows of some episodes, of a column with so many rows more than steps in each episode."""
-        starts = self._starts[episodes] + more * episodes
-        counts = self._length[episodes] + more
+    def _read(self, name: str | tuple[str, int], episodes: Array, extra_rows: int = 0) -> Array:
+        """The rows of some episodes, of a column with so many extra rows beside the steps in each episode."""
+        starts = self._starts[episodes] + extra_rows * episodes
+        counts = self._length[episodes] + extra_rows
         if (np.diff(episodes) == 1).all():
-            return self._scored.spool.read(name, int(starts[0]), int(starts[-1] + counts[-1]))
-        return self._scored.spool.take(name, _ranges(starts, counts))
+            return self._scored.column_store.read(name, int(starts[0]), int(starts[-1] + counts[-1]))
+        return self._scored.column_store.take(name, _ranges(starts, counts))
 
     def _table(self, k: int, episodes: Array, log_ratio: Callable[[Rows], Array] | None) -> Table:
-        spool = self._scored.spool
+        store = self._scored.column_store
         length, truncated = self._length[episodes], self._truncated[episodes]
         unit = None if self._unit is None else self._unit[episodes]
         if unit is not None and len(self._stops) > 1:
@@ -140,13 +140,13 @@ class Blocks:
         if log_ratio is not None:
             ratio = log_ratio(lambda name: self._read(name, episodes))
         else:
-            ratio = self._read(("ratio", k), episodes) if ("ratio", k) in spool else np.zeros(len(reward))
+            ratio = self._read(("ratio", k), episodes) if ("ratio", k) in store else np.zeros(len(reward))
         if self._joint:
             assert unit is not None
             return self._joined(ratio, reward, episodes, unit)
         alive = np.arange(self.n_steps) < length[:, None]
         q = v = None
-        if ("q", k) in spool:
+        if ("q", k) in store:
             q = _filled(self._read(("q", k), episodes), alive)
             v = _filled(self._read(("v", k), episodes, 1).copy(), np.arange(self.n_steps + 1) <= length[:, None])
             v[np.flatnonzero(~truncated), length[~truncated]] = 0.0
