@@ -1,8 +1,8 @@
 """Python callables for compiled functions, with the overhead of a C function call (about 25 ns).
 
-A call through numba's dispatcher takes four times as long, one through ctypes longer still; both inspect the types of arguments. A shim is a
-METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on. Its self is a capsule with the address
-of two words, those of the compiled function and of its context: one call of the interpreter reads both.
+A call through numba's dispatcher takes four times as long, one through ctypes longer still; both inspect the types of arguments. A shim is
+a METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on. Its self is a capsule with the
+address of two words, the addresses of the compiled function and of its context: one call of the interpreter reads both.
 
     fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
     fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)

@@ -98,12 +98,12 @@ class RowReader:
             return None
         return cls(specs, directory)
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+    def open(self, generations: dict[Any, int], rows: dict[Any, int] | None, enqueued_frames: dict[Any, int] | None, first: int,
              capacity: int) -> None:
         """Lets `push` add agents to these dicts and write rows from `first` on, until `shut`.
 
         Args:
-          generations, rows: generation and row of each waiting agent.
+          generations: of each waiting agent. rows: its row; None if none is to be recorded, which needs `enqueued_frames` of None.
           enqueued_frames: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
           first, capacity: the first free row, and the rows of the columns.
         """
@@ -112,8 +112,8 @@ class RowReader:
         table, last = self._table, self._open
         if generations is not last[0] or rows is not last[1] or enqueued_frames is not last[2] or first != last[3] or capacity != last[4]:
             self._open = generations, rows, enqueued_frames, first, capacity  # keepalive: compiled code holds their addresses
-            frames = 0 if enqueued_frames is None else id(enqueued_frames)
-            table[_W.generations:_W.more] = id(generations), id(rows), frames, first, capacity
+            addresses = [0 if given is None else id(given) for given in self._open[:3]]
+            table[_W.generations:_W.more] = *addresses, first, capacity
         table[_W.accepts] = 1
 
     def shut(self) -> None:
