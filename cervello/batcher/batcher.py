@@ -93,7 +93,7 @@ class Batcher:
           AgentError: it is not active, or is already queued.
           InputError: names, shapes or types that do not fit.
         """
-        if self._busy or not self._queue.push(0, 0, agent, observation):
+        if self._busy or not self._queue.push(agent, observation):
             self._push(agent, observation)
 
     def _push(self, agent: AgentId, observation: Observation | Any) -> None:

@@ -26,7 +26,7 @@ class Reader(Protocol):
 
     @property
     def push(self) -> Callable[..., int] | None:
-        """f(0, 0, agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
+        """f(agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
 
     def open(self, generations: dict[Any, int], rows: dict[Any, int] | None, enqueued_frames: dict[Any, int] | None, first: int,
              capacity: int) -> None:

@@ -6,6 +6,7 @@ address of two words, the addresses of the compiled function and of its context:
 
     fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
     fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
+                                   without words, f(a, b) calls  int64 name(self, 0, 0, pointer to [a, b], 2)
 
 Source: Python/C API, "Common Object Structures", METH_FASTCALL.
 """
@@ -25,7 +26,8 @@ from cervello.codegen import cache, linker
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _MAX_WORDS = 8  # of a `fastcall_ints` function
 _FASTCALL = 0x0080
-SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
+_WORDS_AND_OBJECTS, _OBJECTS = -1, -2  # arities of `fastcall_objects`, with and without words
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(_OBJECTS, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyCapsule_GetPointer", "PyErr_Occurred", "PyErr_SetString")
 _TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
 
@@ -38,7 +40,7 @@ _engines: list[Any] = []  # engines
 
 
 def _shim(arity: int) -> ir.Module:
-    """The module of one builtin: of `arity` words, or of objects if `arity` is negative; self is a capsule, see `_builtin`."""
+    """The module of one builtin: of `arity` words, of two words and objects, or of objects; self is a capsule, see `_builtin`."""
     module = ir.Module(f"shim_{arity}")
     name = "shim"
     function = ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR.as_pointer(), _I64]), name)
@@ -59,7 +61,7 @@ def _shim(arity: int) -> ir.Module:
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     null = ir.Constant(_PTR, None)
-    n_words = 2 if arity < 0 else arity
+    n_words = {_WORDS_AND_OBJECTS: 2, _OBJECTS: 0}.get(arity, arity)
     right_count, wrong_count = function.append_basic_block("good"), function.append_basic_block("bad_count")
     builder.cbranch(builder.icmp_signed(">=" if arity < 0 else "==", count, _I64(n_words)), right_count, wrong_count)
     builder.position_at_end(wrong_count)
@@ -87,8 +89,8 @@ def _shim(arity: int) -> ir.Module:
         builder.position_at_end(call)
     own = builder.bitcast(builder.call(api["PyCapsule_GetPointer"], [self, null]), _I64.as_pointer())
     if arity < 0:
-        rest = builder.ptrtoint(builder.gep(args, [_I64(2)]), _I64)
-        words = [builder.load(builder.gep(own, [_I64(1)])), *words, rest, builder.sub(count, _I64(2))]
+        context, objects = builder.load(builder.gep(own, [_I64(1)])), builder.ptrtoint(builder.gep(args, [_I64(n_words)]), _I64)
+        words = [context, *(words or [_I64(0), _I64(0)]), objects, builder.sub(count, _I64(n_words))]
     result, error = builder.alloca(_I64), builder.alloca(_PTR)
     kind = ir.FunctionType(_I32, [_I64.as_pointer(), _PTR.as_pointer()] + [_I64] * len(words)).as_pointer()
     builder.call(builder.inttoptr(builder.load(own), kind), [result, error, *words])
@@ -129,9 +131,11 @@ def _shim_address(arity: int) -> int:
     return int(engine.get_function_address("shim"))
 
 
-def _keep_alive(definition: _MethodDef) -> _MethodDef:
-    """Keeps a definition alive until the process ends. A builtin refers to it by address, and the interpreter's final garbage collection
-    inspects builtins after this module's globals are deleted."""
+@functools.cache
+def _definition(name: str, arity: int) -> _MethodDef:
+    """The definition of builtins of this name and arity. It stays alive until the process ends: builtins refer to it by address, and the
+    interpreter's final garbage collection inspects builtins after this module's globals are deleted."""
+    definition = _MethodDef(name.encode(), _shim_address(arity), _FASTCALL, None)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
     return definition
 
@@ -156,22 +160,16 @@ def fastcall_ints(reference: str) -> Callable[..., int]:
     found = linker.linked(reference)
     if found.arity > _MAX_WORDS:
         raise ValueError(f"function {reference!r}: expected at most {_MAX_WORDS} words, got {found.arity}")
-    name = reference.partition(":")[2]
-    return _builtin(_keep_alive(_MethodDef(name.encode(), _shim_address(found.arity), _FASTCALL, None)), found.address, 0, ())
+    return _builtin(_definition(reference.partition(":")[2], found.arity), found.address, 0, ())
 
 
-_definitions: dict[str, _MethodDef] = {}
-
-
-def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callable[..., int]:
+def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = (), *, words: bool = True) -> Callable[..., int]:
     """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
 
     Args:
       context: the word that is passed as the first argument.
       keep: objects that stay alive as long as the callable.
+      words: the callable takes two words before the objects; otherwise they are 0.
     """
-    address = linker.address(reference)
-    definition = _definitions.get(reference)
-    if definition is None:
-        definition = _definitions[reference] = _keep_alive(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
-    return _builtin(definition, address, context, keep)
+    definition = _definition(reference.partition(":")[2], _WORDS_AND_OBJECTS if words else _OBJECTS)
+    return _builtin(definition, linker.address(reference), context, keep)

@@ -164,11 +164,11 @@ def test_nobody_is_added_while_agents_change(model: Model) -> None:
     batch.push(0, obs(1.0))
 
     def write() -> None:
-        found.append(batch._queue.push(0, 0, 1, obs(1.0)))
+        found.append(batch._queue.push(1, obs(1.0)))
 
     policy._core.lock.write(write)
     assert found == [0]
-    assert batch._queue.push(0, 0, 1, obs(1.0)) == 1
+    assert batch._queue.push(1, obs(1.0)) == 1
 
 
 def test_a_runtime_whose_locks_lie_otherwise_pushes_in_python(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

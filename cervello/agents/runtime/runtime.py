@@ -81,7 +81,7 @@ class Runtime(FrameState):
           AgentError, InputError: an unknown agent, or an observation that does not fit. Nothing has changed then.
         """
         queue = self._queues.get(name) if type(name) is str else None
-        if queue is None or deterministic is not False or not queue.fast_push(0, 0, agent, observation, self.frame, self._lock):
+        if queue is None or deterministic is not False or not queue.fast_push(agent, observation, self.frame, self._lock):
             self._push(name, agent, observation, deterministic)
 
     def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:

@@ -55,7 +55,7 @@ class RowReader:
 
     Attributes:
       read: f(first row, 0, *observations) → the number of observations copied; it stops at the first that needs a conversion.
-      push: f(0, 0, agent, observation[, frame, lock]) → 1 if the agent was added to the dicts of the last `open`, else 0; see
+      push: f(agent, observation[, frame, lock]) → 1 if the agent was added to the dicts of the last `open`, else 0; see
         `kernels.observations.push_row`.
 
     Args:
@@ -86,7 +86,7 @@ class RowReader:
         self._open: tuple[Any, ...] = (None,) * 5
         self.push: Callable[..., int] | None = None
         if directory is not None:
-            self.push = entry.fastcall_objects(_PUSH, self._table.ctypes.data, keep)
+            self.push = entry.fastcall_objects(_PUSH, self._table.ctypes.data, keep, words=False)
 
     @classmethod
     def of(cls, specs: Specs, directory: Directory | None = None) -> RowReader | None:
