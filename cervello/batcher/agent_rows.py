@@ -84,8 +84,8 @@ class AgentRows:
         return agent in self.generations
 
     def _row_by_agent(self) -> dict[AgentId, int]:
-        """The row of every agent. It is recorded once it is asked for; until then, and whenever rows have been moved, the rows of the
-        agents follow each other from `_first` on."""
+        """The row of every agent, also of some that were removed. It is recorded once it is asked for; until then, and whenever rows have
+        been moved, the rows of the agents follow each other from `_first` on."""
         rows = self._rows
         if rows is None:
             rows = self._rows = dict(zip(self.generations, count(self._first), strict=False))
@@ -203,9 +203,9 @@ class AgentRows:
         most = max(self._max_rows, len(self.generations)) if pad.is_large else 0
         self.changes += 1
         self._ids = ()
+        if self._rows is not None and len(self._rows) > 2 * len(self.generations):
+            self._rows.clear()  # otherwise entries stay for agents that are queued again, and are set in less time
         self.generations.clear()
-        if self._rows is not None:
-            self._rows.clear()
         self._first, self._max_rows, self._has_tombstones, self._plain = 0, 0, False, True
         if most:  # otherwise no agent was queued since
             pad.trim(most)

@@ -30,17 +30,16 @@ class Queue(AgentRows):
 
     Where the file leaves sizes open, rows are columns while all have the sizes of the specs; after the first row of another size, every row
     is a separate array.
+
+    Attributes:
+      shares: whether there is an input of which all rows of a batch share one value, or whose rows may differ in size.
     """
 
     def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
         super().__init__(specs, make_reader)
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
+        self.shares = bool(self._shared)
         self._fixed = [name for name, spec in specs.items() if spec.open_axes]  # inputs whose rows all have the sizes of the specs
-
-    @property
-    def shares(self) -> bool:
-        """Whether there is an input of which all rows of a batch share one value, or whose rows may differ in size."""
-        return bool(self._shared)
 
     def put(self, agent: AgentId, generation: int, arrays: Mapping[str, Array]) -> None:
         """Writes an agent's row: a new one at the back, or its existing one.
@@ -106,12 +105,12 @@ class Queue(AgentRows):
         pad = OpenPad(specs, self.pad.capacity)
         if n_rows:
             pad.put_at(slice(0, n_rows), self.rows(n_rows))
-        self._shared, self._fixed = list(dict.fromkeys([*self._shared, *self._fixed])), []
+        self._shared, self.shares, self._fixed = list(dict.fromkeys([*self._shared, *self._fixed])), True, []
         self.pad, self._rows, self._first, self._max_rows, self.push = pad, None, 0, n_rows, no_push
 
     def prepare(self) -> None:
         """Prepares the result of `front` for all rows, if it consists of views."""
-        if not self._shared:
+        if not self.shares:
             self.front(len(self.generations))
 
     def gather_equal(self, n: int) -> int:
@@ -121,7 +120,7 @@ class Queue(AgentRows):
         Returns:
           how many can; nearly always all.
         """
-        if not self._shared:
+        if not self.shares:
             return n
         rows = self.rows(n)
         equal = np.ones(n, np.bool_)

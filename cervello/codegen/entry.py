@@ -27,7 +27,7 @@ _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _MAX_WORDS = 8  # of a `fastcall_ints` function
 _FASTCALL = 0x0080
 _WORDS_AND_OBJECTS, _OBJECTS = -1, -2  # arities of `fastcall_objects`, with and without words
-SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(_OBJECTS, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(_OBJECTS, _MAX_WORDS + 1)}  # arities of `compile_shim` by name
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyCapsule_GetPointer", "PyErr_Occurred", "PyErr_SetString")
 _TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
 

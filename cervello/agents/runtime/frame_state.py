@@ -63,7 +63,7 @@ class FrameState(RuntimeAgents):
         if len(self._ready_queue.members) != len(self._queues):
             self._ready_queue.keep(list(self._queues.values()))
             self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._queues}
-        frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._queues))
+        frame = Frame(self.frame, None if budget_s is None else float(budget_s), self._queues)
         self.frame += 1  # later pushes are for the next frame
         self._flight = flight
         return frame

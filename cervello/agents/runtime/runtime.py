@@ -193,7 +193,7 @@ class Runtime(FrameState):
             if queues is None or self._flight is not None:
                 return None
             self._flight = flight  # first, so that an interrupt is noticed
-            frame = Frame(self.frame, None, tuple(self._queues))
+            frame = Frame(self.frame, None, self._queues)
             self.frame += 1  # later pushes are for the next frame
             batches = [queue.read(frame.number) for queue in queues]
         try:
