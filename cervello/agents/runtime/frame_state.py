@@ -16,8 +16,8 @@ import numpy as np
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import deferred_calls, register_leaf_lock, run_deferred, writers
-from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame
+from cervello.agents.runtime.observations import RuntimeObservations
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.errors import ConfigurationError
 
@@ -25,8 +25,8 @@ Flight = FrameType | Future[Frame]
 Pause = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
 
 
-class FrameState(RuntimeAgents):
-    """Policies, agents, and the frame in flight. Mutable; thread-safe. `Runtime` runs the frames."""
+class FrameState(RuntimeObservations):
+    """Policies, agents, observations, and the frame in flight. Mutable; thread-safe. `Runtime` runs the frames."""
 
     def __init__(self) -> None:
         super().__init__()
