@@ -105,6 +105,11 @@ class AgentTable(SlotLookup):
             raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
         return numbers
 
+    def check_version(self, expected: int | None) -> None:
+        """Raises ChangedError if `membership_version` is not the expected one; None expects any."""
+        if expected is not None and expected != self.membership_version:
+            raise ChangedError(expected, self.membership_version)
+
     def free_slots(self, n: int) -> Array:
         """[n] int64 free slots; they stay free until `publish`."""
         taken = self._free[:-n - 1:-1]
