@@ -11,7 +11,7 @@ from cervello.batcher.pad import MakeReader, ScratchPad
 from cervello.spec import AgentId, Array, Specs
 
 _MAX_CACHED_IDS = 4096  # agents whose ids are cached
-_PLAIN = frozenset({int, str})  # types of ids that compiled code compares
+PLAIN = frozenset({int, str})  # types of ids that compiled code compares
 
 
 def no_push(*given: object) -> int:
@@ -103,7 +103,7 @@ class AgentRows:
     def _set_generations(self, ids: Sequence[AgentId], generations: Sequence[int]) -> None:
         """Adds agents whose rows are written, or sets the generations of agents that are there."""
         self.generations.update(zip(ids, generations, strict=True))
-        self._plain = self._plain and _PLAIN.issuperset(map(type, ids))
+        self._plain = self._plain and PLAIN.issuperset(map(type, ids))
 
     def _changed(self) -> None:
         """Marks a change of the set or order of queued agents."""

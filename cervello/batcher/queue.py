@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cervello.batcher.agent_rows import AgentRows, no_push
+from cervello.batcher.agent_rows import PLAIN, AgentRows, no_push
 from cervello.batcher.open_pad import OpenPad, equal_to_first
 from cervello.batcher.pad import MakeReader
 from cervello.spec import AgentId, Array, Specs, TensorSpec
@@ -49,9 +49,16 @@ class Queue(AgentRows):
         """
         if self._fixed:
             self._allow_sizes(arrays, lambda spec: spec.shape)
-        row = self._row_by_agent()[agent] if agent in self.generations else self._new_rows((agent,))
+        if agent in self.generations:
+            row = self._row_by_agent()[agent]
+        else:
+            self._changed()
+            row = self._allocate_rows(1)
+            if self._rows is not None:
+                self._rows[agent] = row
         self.pad.put(row, arrays)
-        self._set_generations((agent,), (generation,))
+        self.generations[agent] = generation
+        self._plain = self._plain and type(agent) in PLAIN
 
     def try_put(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Collection[Any]) -> bool:
         """As `put`, for unchecked observations of distinct agents that are not queued. False if one of them does not fit without

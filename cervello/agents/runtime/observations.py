@@ -39,7 +39,7 @@ class RuntimeObservations(RuntimeAgents):
         _check_flag(name, deterministic)
         agent = builtin_id(agent)
         arrays = queue.checked(agent, observation)
-        lock = self._lock
+        lock = self._lock  # `_locked`, inlined: it would take a tenth of the time
         if lock._is_owned() or writers:
             self._check_outside("push")
         try:
@@ -59,15 +59,8 @@ class RuntimeObservations(RuntimeAgents):
         queue, names = self._queue_of(name), as_id_list(ids)
         _check_flag(name, deterministic)
         arrays = queue.fitted(names, inputs)
-        lock = self._lock
-        if lock._is_owned() or writers:
-            self._check_outside("push_batch")
-        try:
-            with lock:
-                queue.push_batch(names, arrays, self.frame, bool(deterministic))
-        finally:
-            if deferred_calls:
-                run_deferred()
+        with self._locked("push_batch"):
+            queue.push_batch(names, arrays, self.frame, bool(deterministic))
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Waiting agents of the policy `name`, in their current order of urgency."""
