@@ -88,6 +88,7 @@ class AgentRows:
         been moved, the rows of the agents follow each other from `_first` on."""
         rows = self._rows
         if rows is None:
+            self.shut()  # `push` records no rows yet
             rows = self._rows = dict(zip(self.generations, count(self._first), strict=False))
         return rows
 
