@@ -52,11 +52,6 @@ class PolicyAgents:
     # Inputs and outputs -------------------------------------------------------------------------------------------------
 
     @property
-    def model(self) -> Model:
-        """The current model."""
-        return self.engine.model
-
-    @property
     def version(self) -> int:
         """As `Policy.version`."""
         return self.engine.version
@@ -94,18 +89,11 @@ class PolicyAgents:
         """
         return self.environment.binding(self.name)
 
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __bool__(self) -> bool:
-        """Always True: a policy without agents is a policy."""
-        return True
-
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self.table
 
     def __repr__(self) -> str:
-        return f"<policy {self.name!r}, {len(self)} agents>"
+        return f"<policy {self.name!r}, {len(self.table)} agents>"
 
     @property
     def error_context(self) -> PolicyErrorContext:
@@ -185,6 +173,7 @@ class PolicyAgents:
         Raises:
           AgentError: there are active agents, whose noise is keyed already.
         """
-        if len(self):
-            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")
+        if len(self.table):
+            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self.table)}; number them before they "
+                             "begin")
         self.table.numbering = numbering

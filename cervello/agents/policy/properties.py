@@ -76,14 +76,14 @@ class PolicyProperties:
         return tuple(self._core.table.slots)
 
     def __len__(self) -> int:
-        return len(self._core)
+        return len(self._core.table)
 
     def __bool__(self) -> bool:
         """Always True: `if policy:` asks whether there is a policy, not whether it has agents."""
         return True
 
     def __contains__(self, agent: AgentId) -> bool:
-        return agent in self._core
+        return agent in self._core.table
 
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
