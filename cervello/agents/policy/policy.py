@@ -153,7 +153,7 @@ class Policy(PolicyProperties):
         """
         core = self._core
         actions, after, _, _ = core.environment.predict(False, core.name, core.engine, core.seed, observation, state, episode_start,
-                                                 deterministic, action_masks)
+                                                        deterministic, action_masks)
         return actions, after
 
     # Swaps and snapshots ------------------------------------------------------------------------------------------------

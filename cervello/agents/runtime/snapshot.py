@@ -231,7 +231,7 @@ def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
     levels = policy_queue.levels
     levels.not_due = dict.fromkeys(entry["resting"])
     levels.by_agent = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, generation)
-                  for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
+                       for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
     levels.phases = dict(entry["phases"])
     levels.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
 
