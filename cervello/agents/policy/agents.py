@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.error_context import PolicyErrorContext
-from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
+from cervello.agents.membership.ids import Ids, as_id_list, check_distinct
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
@@ -147,8 +147,7 @@ class PolicyAgents:
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError if an agent occurs twice in `ids`."""
-        if len(set(ids)) != len(ids):
-            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
+        check_distinct(f"policy {self.name!r}, agents", ids)
 
     def make_reader(self, specs: Specs) -> RowReader | None:
         """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can
