@@ -184,7 +184,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
 def _check_levels(policy: PolicyCore, entry: Any) -> None:
     """Raises ValueError, or ConfigurationError, unless the levels of an entry are valid and its held decisions fit the policy."""
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
-        level_of_detail.checked("runtime, restore", every, priority, hold)
+        level_of_detail.check("runtime, restore", every, priority, hold)
         _check_frames([phase, every - 1 - phase])
         if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # negative if the level has changed before the agent's first decision
             raise ValueError(f"a next frame of {next_frame!r}")
