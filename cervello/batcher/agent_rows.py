@@ -101,11 +101,6 @@ class AgentRows:
             self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
         return start
 
-    def _set_generations(self, ids: Sequence[AgentId], generations: Sequence[int]) -> None:
-        """Adds agents whose rows are written, or sets the generations of agents that are there."""
-        self.generations.update(zip(ids, generations, strict=True))
-        self._plain = self._plain and PLAIN.issuperset(map(type, ids))
-
     def _changed(self) -> None:
         """Marks a change of the set or order of queued agents."""
         self.shut()

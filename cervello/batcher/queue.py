@@ -63,13 +63,14 @@ class Queue(AgentRows):
     def try_put(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Collection[Any]) -> bool:
         """As `put`, for unchecked observations of distinct agents that are not queued. False if one of them does not fit without
         conversion, and none is queued then."""
-        fits = self.pad.read(self._new_rows(ids), observations)
-        if fits:
-            self._set_generations(ids, generations)
-        return fits
+        if not self.pad.read(self._new_rows(ids), observations):
+            return False
+        self.generations.update(zip(ids, generations, strict=True))
+        self._plain = self._plain and PLAIN.issuperset(map(type, ids))
+        return True
 
     def put_columns(self, ids: Sequence[AgentId], generations: Sequence[int], columns: Mapping[str, Array]) -> None:
-        """Writes the rows of distinct agents.
+        """Writes the rows of distinct agents whose ids are of exactly type int or str.
 
         Args:
           columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it; [N] rows, as `open_pad.ragged`
@@ -78,7 +79,7 @@ class Queue(AgentRows):
         if self._fixed:
             self._allow_sizes(columns, lambda spec: spec.batched(len(ids)))
         self.pad.put_columns(self._rows_for(ids), columns)
-        self._set_generations(ids, generations)
+        self.generations.update(zip(ids, generations, strict=True))
 
     def _rows_for(self, ids: Sequence[AgentId]) -> slice | Array:
         """The rows of agents; new rows at the back for agents that are not queued."""
@@ -100,7 +101,7 @@ class Queue(AgentRows):
         if self._fixed:
             self._allow_sizes(rows, lambda spec: (len(ids), *spec.shape))
         self.pad.put_at(self._rows_for(ids), rows)
-        self._set_generations(ids, generations)
+        self.generations.update(zip(ids, generations, strict=True))
 
     def _allow_sizes(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
         """Switches to rows of any size, if some do not have the shapes of the specs."""
