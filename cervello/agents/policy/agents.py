@@ -52,6 +52,11 @@ class PolicyAgents:
     # Inputs and outputs -------------------------------------------------------------------------------------------------
 
     @property
+    def model(self) -> Model:
+        """The current model."""
+        return self.engine.model
+
+    @property
     def version(self) -> int:
         """As `Policy.version`."""
         return self.engine.version

@@ -22,7 +22,7 @@ def replace_model(core: PolicyCore, new: Model | Source, wrappers: Sequence[Wrap
                   inferer: str | InfererConfig | Inferer | None) -> None:
     """As `Policy.replace`."""
     core.lock.check_outside()
-    model = new if isinstance(new, Model) else core.engine.model.loaded(new)
+    model = new if isinstance(new, Model) else core.model.loaded(new)
     with core.lock.swapping:
         _swap(core, successor(core.engine, model, wrappers, inferer))
 
@@ -31,7 +31,7 @@ def update_weights(core: PolicyCore, weights: Mapping[str, Any]) -> None:
     """As `Policy.update_weights`."""
     core.lock.check_outside()
     with core.lock.swapping:
-        _swap(core, successor(core.engine, core.engine.model.updated(weights), None, None))
+        _swap(core, successor(core.engine, core.model.updated(weights), None, None))
 
 
 def _swap(core: PolicyCore, new: Engine) -> None:
