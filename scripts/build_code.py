@@ -29,7 +29,7 @@ MODULES = tuple(f"cervello.{name}" for name in (
     "native.kernels.visit_flow", "noise.arguments", "noise.kernels", "wrappers.kernels"))
 # What object code may refer to: names that every process has that loads it, whatever the versions of Python, numba and llvmlite.
 OUTSIDE = frozenset({"", "memcpy", "memset", "PyErr_Occurred", "PyErr_SetString", "cervello_type_error", "PyLong_AsLongLong",
-                     "PyLong_FromLongLong", "PyTuple_GetItem"})
+                     "PyLong_FromLongLong", "PyCapsule_GetPointer"})
 
 
 def references() -> list[str]:

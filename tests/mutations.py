@@ -246,7 +246,7 @@ MUTATIONS = [
     Mutation("a batch that was put back is given back once more when it ends", "agents/runtime/policy_queue.py",
              "            return  # it was requeued after an interrupt\n", "            pass\n",
              "tests/agents/test_interrupts.py::test_a_batch_that_ends_after_it_was_put_back_is_given_back_once"),
-    Mutation("rows that a batch reads are written over when all others leave", "batcher/queue.py", "        if pad.pin_count:\n",
+    Mutation("rows that a batch reads are written over when all others leave", "batcher/agent_rows.py", "        if pad.pin_count:\n",
              "        if False:\n", "tests/batcher/test_queue.py::test_rows_that_a_batch_still_reads_are_not_written_over"),
     Mutation("head: the slope of tanh as it is written", "heads/gaussian.py",
              '    return g.add("Mul", g.add("Sub", g.add("Sub", math.log(2), size), tail), 2.0)\n',

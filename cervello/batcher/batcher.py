@@ -93,7 +93,7 @@ class Batcher:
           AgentError: it is not active, or is already queued.
           InputError: names, shapes or types that do not fit.
         """
-        if self._busy or not self._queue.push(0, 0, agent, observation):
+        if self._busy or not self._queue.push(agent, observation):
             self._push(agent, observation)
 
     def _push(self, agent: AgentId, observation: Observation | Any) -> None:
@@ -104,7 +104,7 @@ class Batcher:
             raise self._refusal(agent, generation)
         self._enter("push")
         try:
-            if queue.try_put(agent, generation, observation):
+            if queue.try_put((agent,), (generation,), (observation,)):
                 queue.open()
                 return
         finally:
@@ -133,7 +133,7 @@ class Batcher:
         if type(observations) is dict:
             self._enter("extend")
             try:
-                if queue.try_put_all(ids, generations, observations.values()):  # type: ignore[arg-type]
+                if queue.try_put(ids, generations, observations.values()):  # type: ignore[arg-type]
                     return
             finally:
                 self._leave()

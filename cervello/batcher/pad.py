@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,9 +26,9 @@ class Reader(Protocol):
 
     @property
     def push(self) -> Callable[..., int] | None:
-        """f(0, 0, agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
+        """f(agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+    def open(self, generations: dict[Any, int], rows: dict[Any, int] | None, enqueued_frames: dict[Any, int] | None, first: int,
              capacity: int) -> None:
         """Lets `push` add agents to these dicts, and their rows from `first` on, until `shut`."""
 
@@ -109,13 +109,10 @@ class ScratchPad:
         """A new pad of the same kind."""
         return ScratchPad(self.specs, make_reader=self._make_reader)
 
-    def read(self, row: int, observation: Any) -> bool:
-        """Writes one observation if it fits without conversion and within the capacity; the row is undefined otherwise."""
-        return self.reader is not None and row < self.capacity and self.reader.read(row, 0, observation) == 1
-
-    def read_all(self, first: int, n_rows: int, observations: Iterable[Any]) -> bool:
-        """As `read`, for n_rows observations from a row on, within the capacity."""
-        return self.reader is not None and self.reader.read(first, 0, *observations) == n_rows
+    def read(self, first: int, observations: Collection[Any]) -> bool:
+        """Writes observations to rows from `first` on, within the capacity; False if some do not fit without conversion, and these rows are
+        undefined then."""
+        return self.reader is not None and self.reader.read(first, 0, *observations) == len(observations)
 
     def _column_for(self, name: str, given: np.dtype[Any]) -> Array:
         """The column of an input, for data of this type. If the spec is `wide` and the data are float64, the column becomes float64 from
@@ -203,7 +200,7 @@ class ScratchPad:
         n_rows = len(observations)
         if n_rows > self.capacity:
             self.grow(n_rows)
-        if self.read_all(0, n_rows, observations):
+        if self.read(0, observations):
             return
         stacked = self._stacked(observations)
         if stacked is None:

@@ -1,10 +1,12 @@
-"""Python callables for compiled functions, with the overhead of a C function call (about 40 ns).
+"""Python callables for compiled functions, with the overhead of a C function call (about 25 ns).
 
-A call through ctypes takes five times as long, one through numba's dispatcher twice; both inspect the types of arguments. A shim is a
-METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on.
+A call through numba's dispatcher takes four times as long, one through ctypes longer still; both inspect the types of arguments. A shim is
+a METH_FASTCALL builtin: it converts Python ints to words, or passes the addresses of its arguments on. Its self is a capsule with the
+address of two words, the addresses of the compiled function and of its context: one call of the interpreter reads both.
 
     fastcall_ints(name)            f(1, 2) calls  int64 name(1, 2)
     fastcall_objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
+                                   without words, f(a, b) calls  int64 name(self, 0, 0, pointer to [a, b], 2)
 
 Source: Python/C API, "Common Object Structures", METH_FASTCALL.
 """
@@ -24,8 +26,9 @@ from cervello.codegen import cache, linker
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _MAX_WORDS = 8  # of a `fastcall_ints` function
 _FASTCALL = 0x0080
-SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MAX_WORDS + 1)}  # argument of `compile_shim` by reference
-_API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
+_WORDS_AND_OBJECTS, _OBJECTS = -1, -2  # arities of `fastcall_objects`, with and without words
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(_OBJECTS, _MAX_WORDS + 1)}  # arities of `compile_shim` by name
+_API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyCapsule_GetPointer", "PyErr_Occurred", "PyErr_SetString")
 _TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
 
 
@@ -37,7 +40,7 @@ _engines: list[Any] = []  # engines
 
 
 def _shim(arity: int) -> ir.Module:
-    """The module of one builtin: of `arity` words, or of objects if `arity` is negative; self is a tuple (function, context, …)."""
+    """The module of one builtin: of `arity` words, of two words and objects, or of objects; self is a capsule, see `_builtin`."""
     module = ir.Module(f"shim_{arity}")
     name = "shim"
     function = ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR.as_pointer(), _I64]), name)
@@ -45,7 +48,7 @@ def _shim(arity: int) -> ir.Module:
     api = {
         "PyLong_AsLongLong": ir.Function(module, ir.FunctionType(_I64, [_PTR]), "PyLong_AsLongLong"),
         "PyLong_FromLongLong": ir.Function(module, ir.FunctionType(_PTR, [_I64]), "PyLong_FromLongLong"),
-        "PyTuple_GetItem": ir.Function(module, ir.FunctionType(_PTR, [_PTR, _I64]), "PyTuple_GetItem"),
+        "PyCapsule_GetPointer": ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR]), "PyCapsule_GetPointer"),
         "PyErr_Occurred": ir.Function(module, ir.FunctionType(_PTR, []), "PyErr_Occurred"),
         "PyErr_SetString": ir.Function(module, ir.FunctionType(ir.VoidType(), [_PTR, _PTR]), "PyErr_SetString"),
     }
@@ -58,7 +61,7 @@ def _shim(arity: int) -> ir.Module:
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     null = ir.Constant(_PTR, None)
-    n_words = 2 if arity < 0 else arity
+    n_words = {_WORDS_AND_OBJECTS: 2, _OBJECTS: 0}.get(arity, arity)
     right_count, wrong_count = function.append_basic_block("good"), function.append_basic_block("bad_count")
     builder.cbranch(builder.icmp_signed(">=" if arity < 0 else "==", count, _I64(n_words)), right_count, wrong_count)
     builder.position_at_end(wrong_count)
@@ -69,9 +72,6 @@ def _shim(arity: int) -> ir.Module:
 
     def unbox(item: Any) -> Any:
         return builder.call(api["PyLong_AsLongLong"], [item])
-
-    def self_word(index: int) -> Any:
-        return unbox(builder.call(api["PyTuple_GetItem"], [self, _I64(index)]))
 
     words = [unbox(builder.load(builder.gep(args, [_I64(i)]))) for i in range(n_words)]
     if words:  # PyLong_AsLongLong returns -1 for -1 and for an error
@@ -87,12 +87,13 @@ def _shim(arity: int) -> ir.Module:
         builder.position_at_end(failed)
         builder.ret(null)
         builder.position_at_end(call)
+    own = builder.bitcast(builder.call(api["PyCapsule_GetPointer"], [self, null]), _I64.as_pointer())
     if arity < 0:
-        rest = builder.ptrtoint(builder.gep(args, [_I64(2)]), _I64)
-        words = [self_word(1), *words, rest, builder.sub(count, _I64(2))]
+        context, objects = builder.load(builder.gep(own, [_I64(1)])), builder.ptrtoint(builder.gep(args, [_I64(n_words)]), _I64)
+        words = [context, *(words or [_I64(0), _I64(0)]), objects, builder.sub(count, _I64(n_words))]
     result, error = builder.alloca(_I64), builder.alloca(_PTR)
     kind = ir.FunctionType(_I32, [_I64.as_pointer(), _PTR.as_pointer()] + [_I64] * len(words)).as_pointer()
-    builder.call(builder.inttoptr(self_word(0), kind), [result, error, *words])
+    builder.call(builder.inttoptr(builder.load(own), kind), [result, error, *words])
     builder.ret(builder.call(api["PyLong_FromLongLong"], [builder.load(result)]))
     return module
 
@@ -130,18 +131,23 @@ def _shim_address(arity: int) -> int:
     return int(engine.get_function_address("shim"))
 
 
-def _keep_alive(definition: _MethodDef) -> _MethodDef:
-    """Keeps a definition alive until the process ends. A builtin refers to it by address, and the interpreter's final garbage collection
-    inspects builtins after this module's globals are deleted."""
+@functools.cache
+def _definition(name: str, arity: int) -> _MethodDef:
+    """The definition of builtins of this name and arity. It stays alive until the process ends: builtins refer to it by address, and the
+    interpreter's final garbage collection inspects builtins after this module's globals are deleted."""
+    definition = _MethodDef(name.encode(), _shim_address(arity), _FASTCALL, None)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
     return definition
 
 
-def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
-    definition = _keep_alive(_MethodDef(name.encode(), shim, _FASTCALL, None))
-    create = ctypes.pythonapi.PyCFunction_NewEx
-    create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    return create(ctypes.addressof(definition), self, None)  # type: ignore[no-any-return]
+def _builtin(definition: _MethodDef, function: int, context: int, keep: tuple[Any, ...]) -> Callable[..., int]:
+    """A builtin that calls the compiled function at an address; it keeps the objects of `keep` alive."""
+    words = (ctypes.c_int64 * 2)(function, context)
+    new_capsule, new_builtin = ctypes.pythonapi.PyCapsule_New, ctypes.pythonapi.PyCFunction_NewEx
+    new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    new_builtin.restype, new_builtin.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    capsule = new_capsule(ctypes.addressof(words), None, None)
+    return new_builtin(ctypes.addressof(definition), capsule, (words, *keep))  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -154,23 +160,16 @@ def fastcall_ints(reference: str) -> Callable[..., int]:
     found = linker.linked(reference)
     if found.arity > _MAX_WORDS:
         raise ValueError(f"function {reference!r}: expected at most {_MAX_WORDS} words, got {found.arity}")
-    return _builtin(reference.partition(":")[2], _shim_address(found.arity), (found.address,))
+    return _builtin(_definition(reference.partition(":")[2], found.arity), found.address, 0, ())
 
 
-_definitions: dict[str, _MethodDef] = {}
-
-
-def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callable[..., int]:
+def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = (), *, words: bool = True) -> Callable[..., int]:
     """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
 
     Args:
       context: the word that is passed as the first argument.
       keep: objects that stay alive as long as the callable.
+      words: the callable takes two words before the objects; otherwise they are 0.
     """
-    address = linker.address(reference)
-    definition = _definitions.get(reference)
-    if definition is None:
-        definition = _definitions[reference] = _keep_alive(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
-    create = ctypes.pythonapi.PyCFunction_NewEx
-    create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    return create(ctypes.addressof(definition), (address, context, *keep), None)  # type: ignore[no-any-return]
+    definition = _definition(reference.partition(":")[2], _WORDS_AND_OBJECTS if words else _OBJECTS)
+    return _builtin(definition, linker.address(reference), context, keep)

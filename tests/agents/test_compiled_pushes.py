@@ -164,11 +164,11 @@ def test_nobody_is_added_while_agents_change(model: Model) -> None:
     batch.push(0, obs(1.0))
 
     def write() -> None:
-        found.append(batch._queue.push(0, 0, 1, obs(1.0)))
+        found.append(batch._queue.push(1, obs(1.0)))
 
     policy._core.lock.write(write)
     assert found == [0]
-    assert batch._queue.push(0, 0, 1, obs(1.0)) == 1
+    assert batch._queue.push(1, obs(1.0)) == 1
 
 
 def test_a_runtime_whose_locks_lie_otherwise_pushes_in_python(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +247,21 @@ def test_a_batcher_has_the_same_effects_with_and_without_compiled_pushes(model: 
     found = gathered(begun(), seed)
     without_compiled_pushes(monkeypatch)
     assert gathered(begun(), seed) == found
+
+
+def test_rows_that_were_looked_up_stay_those_of_agents_pushed_later(model: Model) -> None:
+    policy = Policy(model, wrappers="auto")
+    policy.begin_agents(AGENTS)
+    batch = Batcher(policy)
+    for agent in (0, 1):
+        batch.push(agent, obs(agent))
+    generation = policy._core.generations([0])[0]
+    assert generation is not None
+    batch._queue.put(0, generation, obs(7.0))  # replaces a row, so rows are looked up
+    batch.push(2, obs(2.0))
+    batch.push(3, obs(3.0))
+    assert batch.discard(1)
+    assert {agent: row["action"].item() for agent, row in batch.execute().items()} == {0: 7, 2: 2, 3: 3}
 
 
 def test_a_batcher_pushes_a_crowd_in_compiled_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ _FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/p
 
 _FRAME_FILES = {str(_PACKAGE / "agents" / "runtime" / f"{name}.py")
                 for name in ("ready_queue", "policy_queue", "frame", "frame_state", "scheduler", "level_of_detail", "wait_queue",
-                             "queue_state", "waiting_agents", "workers", "runtime", "agents", "registry", "batch")}
-_FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py",
-                                                   "batcher/observation.py")}
+                             "queue_state", "waiting_agents", "workers", "runtime", "observations", "agents", "registry", "batch")}
+_FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/agent_rows.py",
+                                                   "batcher/pad.py", "batcher/observation.py")}
 
 
 class Interrupt(KeyboardInterrupt):

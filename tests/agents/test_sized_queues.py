@@ -84,10 +84,10 @@ def test_agents_of_the_size_that_the_specs_show_are_added_in_one_compiled_call_u
     batch, expected = Batcher(one), policy().infer({**given, 5: observations()[5]})
     queue = batch._queue
     batch.push(1, given[1])
-    assert queue.push(0, 0, 2, given[2]) == 1
-    assert queue.push(0, 0, 3, given[3]) == 1
+    assert queue.push(2, given[2]) == 1
+    assert queue.push(3, given[3]) == 1
     batch.push(5, observations()[5])
-    assert queue.push(0, 0, "four", given["four"]) == 0
+    assert queue.push("four", given["four"]) == 0
     batch.push("four", given["four"])
     assert_same(batch.execute(), {agent: expected[agent] for agent in (1, 2, 3, 5, "four")})
 

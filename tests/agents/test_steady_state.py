@@ -69,6 +69,7 @@ def test_no_legal_input_compiles_anything(inferer: str, monkeypatch: pytest.Monk
     policy.begin_agents(range(40))
     for n in (1, 7):
         policy.infer_batch(list(range(n)), columns(policy, n))
+    policy.infer({agent: {name: column[0] for name, column in columns(policy, 1).items()} for agent in range(2)})
     linked = set(linker._linked)
 
     def refuse(*_: Any, **__: Any) -> Any:

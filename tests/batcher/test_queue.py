@@ -196,3 +196,13 @@ def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
     assert len(found.ids) == len(left) + 30
     for agent, row in zip(found.ids, found.columns["obs"], strict=True):
         np.testing.assert_array_equal(row, left.get(agent, np.full(2, -1.0, np.float32)))
+
+
+def test_rows_of_agents_that_do_not_come_again_are_forgotten() -> None:
+    queue = Queue(Specs([TensorSpec("obs", (1,), np.dtype(np.float32))]))
+    for first in range(0, 1000, 10):
+        for agent in range(first, first + 10):
+            for value in (1.0, 2.0):  # the second one replaces a row, so that rows are recorded
+                queue.put(agent, 0, {"obs": np.full(1, value, np.float32)})
+        queue.clear()
+    assert len(queue._row_by_agent()) <= 20

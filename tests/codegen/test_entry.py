@@ -98,6 +98,16 @@ def test_a_bound_context_keeps_what_it_needs_alive() -> None:
     assert sys.getrefcount(kept) == before
 
 
+def test_without_words_a_callable_takes_objects_only() -> None:
+    equal_ids, lists_begin = "cervello.agents.membership.table_kernels:equal_ids", 16
+    with_words, without = (entry.fastcall_objects(equal_ids, lists_begin, words=words) for words in (True, False))
+    one, other = object(), object()
+    for second, expected in ((one, 2), (other, 1), ("text", 0)):
+        assert with_words(0, 0, [one], [second]) == without([one], [second]) == expected
+    with pytest.raises(TypeError):
+        without([one], second=[one])
+
+
 def test_a_function_of_too_many_words_is_refused() -> None:
     from cervello.codegen import linker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,12 @@ def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
             return agent
         seen.add(agent)
     return None
+
+
+def check_distinct(what: str, ids: Collection[AgentId]) -> None:
+    """Raises AgentError if an id occurs twice; the message begins with `what`."""
+    if len(set(ids)) != len(ids):
+        raise AgentError(f"{what}: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
 
 
 def broadcast(what: str, value: int | Sequence[int] | Array, n: int) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.equal_ids import id_comparer
-from cervello.agents.membership.ids import Ids, Subset, are_builtin, as_id_list, check_id_types, first_duplicate
+from cervello.agents.membership.ids import Ids, Subset, are_builtin, as_id_list, check_distinct, check_id_types
 from cervello.errors import AgentError
 from cervello.spec import AgentId, Array
 
@@ -90,7 +90,7 @@ class SlotLookup:
             check_id_types(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice; name each once")
+            check_distinct("agents", names)  # raises
         slots.flags.writeable = False  # every wrapper gets it, and so does the next batch of the same agents
         return slots
 

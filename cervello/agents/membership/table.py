@@ -14,14 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.agents.membership.ids import (
-    are_builtin,
-    builtin_id,
-    check_id_types,
-    first_duplicate,
-    is_id,
-    noise_numbers,
-)
+from cervello.agents.membership.ids import are_builtin, builtin_id, check_distinct, check_id_types, is_id, noise_numbers
 from cervello.agents.membership.in_place_restart import InitialRows, in_place_restart
 from cervello.agents.membership.slot_lookup import SlotLookup
 from cervello.codegen import entry
@@ -98,12 +91,16 @@ class AgentTable(SlotLookup):
           AgentError: an id of a wrong kind, one that is already active, or one named twice.
         """
         numbers = self.numbering(ids)
-        if len(set(ids)) != len(ids):
-            raise AgentError(f"begin: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
+        check_distinct("begin", ids)
         if not self.slots.keys().isdisjoint(ids):
             there = next(agent for agent in ids if agent in self.slots)
             raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
         return numbers
+
+    def check_version(self, expected: int | None) -> None:
+        """Raises ChangedError if `membership_version` is not the expected one; None expects any."""
+        if expected is not None and expected != self.membership_version:
+            raise ChangedError(expected, self.membership_version)
 
     def free_slots(self, n: int) -> Array:
         """[n] int64 free slots; they stay free until `publish`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.error_context import PolicyErrorContext
-from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
+from cervello.agents.membership.ids import Ids, as_id_list, check_distinct
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
@@ -94,18 +94,11 @@ class PolicyAgents:
         """
         return self.environment.binding(self.name)
 
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __bool__(self) -> bool:
-        """Always True: a policy without agents is a policy."""
-        return True
-
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self.table
 
     def __repr__(self) -> str:
-        return f"<policy {self.name!r}, {len(self)} agents>"
+        return f"<policy {self.name!r}, {len(self.table)} agents>"
 
     @property
     def error_context(self) -> PolicyErrorContext:
@@ -159,8 +152,7 @@ class PolicyAgents:
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError if an agent occurs twice in `ids`."""
-        if len(set(ids)) != len(ids):
-            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
+        check_distinct(f"policy {self.name!r}, agents", ids)
 
     def make_reader(self, specs: Specs) -> RowReader | None:
         """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can
@@ -185,6 +177,7 @@ class PolicyAgents:
         Raises:
           AgentError: there are active agents, whose noise is keyed already.
         """
-        if len(self):
-            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")
+        if len(self.table):
+            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self.table)}; number them before they "
+                             "begin")
         self.table.numbering = numbering

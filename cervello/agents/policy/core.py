@@ -11,7 +11,6 @@ import numpy as np
 
 from cervello.agents.membership.deferred import deferred_calls, holds_leaf_lock, run_deferred
 from cervello.agents.membership.ids import Ids, Subset, as_id_list
-from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.agents import PolicyAgents
 from cervello.agents.policy.engine import Engine
@@ -139,7 +138,6 @@ class PolicyCore(PolicyAgents):
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
             with self.error_context:
                 ids = as_id_list(ids)  # once, and before any lookup: an iterator may run any code
-        table = self.table
         engine = self.engine
         if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
             inputs = completed(engine.inputs, inputs, len(ids))
@@ -151,26 +149,8 @@ class PolicyCore(PolicyAgents):
             try:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
-                    if expected_version is not None and expected_version != table.membership_version:
-                        raise ChangedError(expected_version, table.membership_version)
                     engine = self.engine  # read here: a swap waits for the lock too
-                    fast_path = engine.fast_path
-                    last, slots, version = table.last  # `slots_of`, inlined to save a call
-                    same = (version == table.slots_version and (kind is list or kind is tuple)
-                            and table.equal_ids(kind is tuple, 0, ids, last) == 2)
-                    if not same:
-                        slots = table.slots_of(ids) if expected_version is None or kind is not tuple else table.slots_of_active(ids)  # type: ignore[arg-type]
-                    n_rows = len(slots)
-                    if fast_path is None:
-                        results = None
-                    elif deterministic is False:
-                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys)
-                    else:
-                        flags = engine.fast_path_flags(deterministic, n_rows)
-                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys, flags)
-                    if same and self._prepared is None and results is not None and self._call is not None:
-                        self._call.prepare(last, slots, table.steps, table.keys)
-                        self._prepared = self._call
+                    results = self._infer_fast(engine, ids, inputs, deterministic, out, expected_version)
                     del holder[0]
                     if deferred_calls:
                         run_deferred()
@@ -191,16 +171,40 @@ class PolicyCore(PolicyAgents):
                 if isinstance(error, CervelloError):
                     error.name_policy(self.name, engine.model.name)
                 raise
-        lock = self.lock.state_lock
-        batch = object()
+        return self._infer_general(ids, inputs, deterministic, out, expected_version)
+
+    def _infer_fast(self, engine: Engine, ids: Ids, inputs: Mapping[str, Any], deterministic: bool | Array,
+                    out: Mapping[str, Array] | None, expected_version: int | None) -> Any:
+        """Outputs by name of the fast path; None if the batch needs the general path. This thread holds the exclusive lock."""
+        table, fast_path, kind = self.table, engine.fast_path, type(ids)
+        table.check_version(expected_version)
+        if fast_path is None:
+            return None
+        last, slots, version = table.last  # `slots_of`, inlined to save a call
+        same = (version == table.slots_version and (kind is list or kind is tuple)
+                and table.equal_ids(kind is tuple, 0, ids, last) == 2)
+        if not same:
+            slots = table.slots_of(ids) if expected_version is None or kind is not tuple else table.slots_of_active(ids)  # type: ignore[arg-type]
+        n_rows = len(slots)
+        flags = None if deterministic is False else engine.fast_path_flags(deterministic, n_rows)
+        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys, flags)
+        if same and self._prepared is None and results is not None and self._call is not None:
+            self._call.prepare(last, slots, table.steps, table.keys)
+            self._prepared = self._call
+        return results
+
+    def _infer_general(self, ids: Ids, inputs: Mapping[str, Any], deterministic: bool | Array, out: Mapping[str, Array] | None,
+                       expected_version: int | None) -> Actions:
+        """As `infer_batch`, for any arrays and wrappers: `Engine.decide`, without the exclusive lock while it runs."""
+        table, lock, batch = self.table, self.lock.state_lock, object()
+        engine = self.engine
         if holds_leaf_lock():
             raise AgentError(f"policy {self.name!r}: expected a decision while this thread changes neither agents nor a runtime's queues, "
                              "got one from a finalizer or a signal handler that interrupted such a change; decide afterwards")
         try:
             with lock:
                 table.begin_batch(batch)  # first: slots of agents that end from here on are not reused
-                if expected_version is not None and expected_version != table.membership_version:
-                    raise ChangedError(expected_version, table.membership_version)
+                table.check_version(expected_version)
                 slots, engine = table.slots_of(ids), self.engine
             return engine.decide(table, self.lock, slots, inputs, deterministic, out)
         except CervelloError as error:
@@ -265,8 +269,7 @@ class PolicyCore(PolicyAgents):
         table = self.table
 
         def decide() -> Actions | None:
-            if expected_version != table.membership_version:
-                raise ChangedError(expected_version, table.membership_version)
+            table.check_version(expected_version)
             engine = self.engine
             if engine.deadline_path is None:
                 return None

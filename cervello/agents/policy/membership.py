@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.ids import Ids, Subset, as_id_list, broadcast, check_id_types, first_duplicate, is_per_agent
+from cervello.agents.membership.ids import Ids, Subset, as_id_list, broadcast, check_distinct, check_id_types, is_per_agent
 from cervello.agents.membership.in_place_restart import InitialRows
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
@@ -86,8 +86,7 @@ class Membership:
           AgentError: an unknown agent, or one that is named twice or whose end is deferred already.
         """
         check_id_types(names)
-        if len(set(names)) != len(names):
-            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice; name each once")
+        check_distinct("agents", names)
         generations = self._lock.read(self._table.generations, names)
         if self._lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
             for agent, generation in zip(names, generations, strict=True):

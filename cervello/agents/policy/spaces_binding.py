@@ -138,8 +138,8 @@ class EnvironmentInterface:
         with self._lock:
             predictor = self._predictors[all_outputs]
             if predictor is None or predictor.source is not engine:
-                predictor = self._predictors[all_outputs] = Predictor(engine, self._origin, seed,
-                                                                                None if all_outputs else binding.output)
+                output = None if all_outputs else binding.output
+                predictor = self._predictors[all_outputs] = Predictor(engine, self._origin, seed, output)
             stream = 0
             if state is None and predictor.stateful:
                 self._calls = stream = self._calls + 1

@@ -43,7 +43,7 @@ class RuntimeAgents(PolicyRegistry):
           every, priority, hold: of all of them, as in `set_level`.
         """
         queue = self._queue_of(name)
-        level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
+        level_of_detail.check(f"policy {name!r}, begin", every, priority, hold)
         names = as_id_list(ids, ordered=is_per_agent(stream) or is_per_agent(episode))
         before = queue.policy.membership_version
         queue.policy.begin_agents(names, stream, episode)
@@ -135,7 +135,7 @@ class RuntimeAgents(PolicyRegistry):
           hold: "last" repeats the agent's last decision in frames in which it was pushed and did not decide; "none" leaves it out.
         """
         queue = self._queue_of(name)
-        level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
+        level_of_detail.check(f"policy {name!r}, agent {agent!r}", every, priority, hold)
         agent = builtin_id(agent)
         queue.policy.check_agents((agent,))
         with self._locked("set_level"):

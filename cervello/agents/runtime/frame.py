@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from cervello.agents.policy.actions import Actions
@@ -15,15 +16,14 @@ Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # ids of the row
 
 
 class _PolicyResults:
-    """Decisions of one policy in a frame, by batch."""
+    """Decisions of one policy in a frame, by batch; those repeated by `hold="last"` and errors by agent."""
 
-    __slots__ = ("batches", "failed", "held", "version")
+    held: Mapping[AgentId, dict[str, Array]] = MappingProxyType({})
+    failed: Mapping[AgentId, Exception] = MappingProxyType({})
 
     def __init__(self, version: int):
         self.version = version
         self.batches: list[Batch] = []
-        self.held: dict[AgentId, dict[str, Array]] = {}
-        self.failed: dict[AgentId, Exception] = {}
 
 
 class FrameActions(Actions):
@@ -48,7 +48,7 @@ class Frame(Mapping[str, Actions]):
       errors: by policy, the error of its batch; its agents are in the policy's `Actions.errors`.
     """
 
-    def __init__(self, number: int, budget_s: float | None = None, policies: Sequence[str] = ()):
+    def __init__(self, number: int, budget_s: float | None = None, policies: Collection[str] = ()):
         self._policies = tuple(policies)
         self.number, self.budget_s = number, budget_s
         self.n_rows = 0
@@ -113,17 +113,18 @@ class Frame(Mapping[str, Actions]):
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 
-    def _of(self, queue: PolicyQueue) -> _PolicyResults:
+    def _of(self, queue: PolicyQueue, version: int) -> _PolicyResults:
+        """Results of the policy `queue`; new ones are of the policy's `version`."""
         found = self._decided.get(queue.name)
         if found is None:
-            found = self._decided[queue.name] = _PolicyResults(queue.policy.version)
+            found = self._decided[queue.name] = _PolicyResults(version)
         return found
 
     def add(self, queue: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
         """Adds a batch of the policy `queue`: row i of each of `columns` belongs to ids[i]."""
         if ids:
             self.n_rows += len(ids)
-            decided = self._of(queue)
+            decided = self._of(queue, columns.version)
             decided.batches.append((ids, columns, queue.non_leading_axes))
             decided.version = columns.version
 
@@ -149,11 +150,12 @@ class Frame(Mapping[str, Actions]):
             held = levels.held
             repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
-                self._of(queue).held = repeated
+                self._of(queue, queue.policy.version).held = repeated
         levels.not_due.clear()
         return again
 
     def fail(self, queue: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
         """Records an error of the policy `queue` for some agents."""
-        self._of(queue).failed.update(dict.fromkeys(agents, error))
+        decided = self._of(queue, queue.policy.version)
+        decided.failed = {**decided.failed, **dict.fromkeys(agents, error)}
         self.errors[queue.name] = error

@@ -16,8 +16,8 @@ import numpy as np
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import deferred_calls, register_leaf_lock, run_deferred, writers
-from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame
+from cervello.agents.runtime.observations import RuntimeObservations
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.errors import ConfigurationError
 
@@ -25,8 +25,8 @@ Flight = FrameType | Future[Frame]
 Pause = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
 
 
-class FrameState(RuntimeAgents):
-    """Policies, agents, and the frame in flight. Mutable; thread-safe. `Runtime` runs the frames."""
+class FrameState(RuntimeObservations):
+    """Policies, agents, observations, and the frame in flight. Mutable; thread-safe. `Runtime` runs the frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FrameState(RuntimeAgents):
         if len(self._ready_queue.members) != len(self._queues):
             self._ready_queue.keep(list(self._queues.values()))
             self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._queues}
-        frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._queues))
+        frame = Frame(self.frame, None if budget_s is None else float(budget_s), self._queues)
         self.frame += 1  # later pushes are for the next frame
         self._flight = flight
         return frame

@@ -39,10 +39,11 @@ def waiting_queues(ready_queue: ReadyQueue[PolicyQueue], queues: Collection[Poli
     for queue in queues:
         waiting = queue.pushed
         if waiting.generations:
-            if waiting.shares or queue.policy.membership_version != queue.pruned_version:
+            if waiting.shares or queue.policy.table.membership_version != queue.pruned_version:
                 return None
             found.append(queue)
-    found.sort(key=_BY_LAST_FRAME)
+    if len(found) > 1:
+        found.sort(key=_BY_LAST_FRAME)
     return found
 
 

@@ -41,7 +41,7 @@ class LevelOfDetail:
         self.next_frame = frame + 1 + (self.phase - frame - 1) % self.interval_frames
 
 
-def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
+def check(where: str, every: Any, priority: Any, hold: Any) -> None:
     """Raises ConfigurationError for values that are no valid level."""
     if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 1 <= every <= _MAX_FRAMES:
         raise ConfigurationError(f"{where}, every: expected a whole number of frames from 1 to 2³², got {every!r}")

@@ -266,7 +266,7 @@ class PolicyQueue(WaitingAgents):
         if ids:
             before = len(wait_queue)
             wait_queue.return_columns(ids, [generations[agent] for agent in ids], self._select_rows(in_flight.columns, rows),
-                                [enqueued_frames[agent] if enqueued_frame is None else enqueued_frame for agent in ids])
+                                      [enqueued_frames[agent] if enqueued_frame is None else enqueued_frame for agent in ids])
             if enqueued_frame is None and before:
                 wait_queue.arrange([*range(before, len(wait_queue)), *range(before)])
                 self._ready_queue.needs_sort[self] = None

@@ -7,26 +7,20 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from cervello.agents.membership.deferred import deferred_calls, run_deferred, writers
-from cervello.agents.membership.ids import Ids, as_id_list, builtin_id
 from cervello.agents.runtime import snapshot
 from cervello.agents.runtime.frame import Frame
 from cervello.agents.runtime.frame_state import FrameState
 from cervello.agents.runtime.in_place_frame import decide_in_place, waiting_queues
 from cervello.agents.runtime.scheduler import Picked, choose_by_rows, choose_by_time
 from cervello.agents.runtime.workers import Workers
-from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution.counts import thread_count
-from cervello.spec import AgentId, Array
 
-Observation = Mapping[str, Any]
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -67,86 +61,6 @@ class Runtime(FrameState):
         self._resume_gc()
         self._submitting: ThreadPoolExecutor | None = None
         self._workers = Workers(self._lock, self.threads)
-
-    # Observations -------------------------------------------------------------------------------------------------------
-
-    def push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> None:
-        """Queues an agent's newest observation. An agent that is already queued keeps its place and decides on the newest.
-
-        Args:
-          name: of the policy.
-          agent, observation, deterministic: as in `Policy.infer_single`.
-        Raises:
-          ConfigurationError: an unknown policy.
-          AgentError, InputError: an unknown agent, or an observation that does not fit. Nothing has changed then.
-        """
-        queue = self._queues.get(name) if type(name) is str else None
-        if queue is None or deterministic is not False or not queue.fast_push(0, 0, agent, observation, self.frame, self._lock):
-            self._push(name, agent, observation, deterministic)
-
-    def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
-        """General path of `push`."""
-        queue = self._queue_of(name)
-        _check_flag(name, deterministic)
-        agent = builtin_id(agent)
-        arrays = queue.checked(agent, observation)
-        lock = self._lock
-        if lock._is_owned() or writers:
-            self._check_outside("push")
-        try:
-            with lock:
-                queue.push(agent, arrays, self.frame, bool(deterministic))
-        finally:
-            if deferred_calls:
-                run_deferred()
-
-    def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
-        """Queues the newest observations of many agents, as columns: row i belongs to ids[i]. All are queued or none.
-
-        Args:
-          name: of the policy.
-          ids, inputs, deterministic: as in `Policy.infer_batch`.
-        """
-        queue, names = self._queue_of(name), as_id_list(ids)
-        _check_flag(name, deterministic)
-        arrays = queue.fitted(names, inputs)
-        lock = self._lock
-        if lock._is_owned() or writers:
-            self._check_outside("push_batch")
-        try:
-            with lock:
-                queue.push_batch(names, arrays, self.frame, bool(deterministic))
-        finally:
-            if deferred_calls:
-                run_deferred()
-
-    def waiting(self, name: str) -> tuple[AgentId, ...]:
-        """Waiting agents of the policy `name`, in their current order of urgency."""
-        queue = self._queue_of(name)
-        with self._locked("waiting"):
-            agents = queue.wait_queue.queue.ids
-            if queue.is_sorted:
-                return agents
-            urgencies = queue.urgencies(self.frame)
-            return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
-
-    def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent at once, outside of frames; its queued observation stays.
-
-        Args:
-          name: of the policy.
-          agent, observation, deterministic: as in `Policy.infer_single`.
-        Returns:
-          {output: row}
-        Raises:
-          ConfigurationError: an unknown policy.
-        """
-        policy = self._policies.get(name)
-        if policy is None:
-            self._queue_of(name)  # raises for an unknown name
-            raise ConfigurationError(f"runtime, infer_single: expected a policy of this runtime, got {name!r}, which another thread "
-                                     "is removing")
-        return policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
 
@@ -193,7 +107,7 @@ class Runtime(FrameState):
             if queues is None or self._flight is not None:
                 return None
             self._flight = flight  # first, so that an interrupt is noticed
-            frame = Frame(self.frame, None, tuple(self._queues))
+            frame = Frame(self.frame, None, self._queues)
             self.frame += 1  # later pushes are for the next frame
             batches = [queue.read(frame.number) for queue in queues]
         try:
@@ -310,11 +224,6 @@ class Runtime(FrameState):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_flag(name: str, deterministic: Any) -> None:
-    if not isinstance(deterministic, (bool, np.bool_)):
-        raise InputError(f"policy {name!r}, push, deterministic: expected True or False, got {deterministic!r}")
 
 
 def _initialize_all() -> None:

@@ -1,7 +1,7 @@
 """Serialized runtime: the snapshots of its policies, queued observations and levels of detail.
 
     "CRVR"  u16 version  u16 0  u64 total length  u64 checksum of the rest  u32 0
-    msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes],
+    msgpack {frame, brains: [{name, policy, waiting, resting, levels, phases, held, last_frame}]}; arrays are [dtype, shape, bytes],
     and [null, rows] of an input whose size may differ between agents
 """
 
@@ -176,24 +176,29 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
             raise ValueError("agents that have not begun")
     if not set(held) <= set(with_level):
         raise ValueError("held decisions of agents without a level")
+    _check_levels(policy_queue.policy, entry)
+    _check_frames([*waiting["since"], entry["last_frame"] + 1])
+    return rows
+
+
+def _check_levels(policy: PolicyCore, entry: Any) -> None:
+    """Raises ValueError, or ConfigurationError, unless the levels of an entry are valid and its held decisions fit the policy."""
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
-        level_of_detail.checked("runtime, restore", every, priority, hold)
+        level_of_detail.check("runtime, restore", every, priority, hold)
         _check_frames([phase, every - 1 - phase])
         if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # negative if the level has changed before the agent's first decision
             raise ValueError(f"a next frame of {next_frame!r}")
     for _, outputs in entry["held"]:
-        if [name for name, *_ in outputs] != list(policy_queue.policy.outputs):
+        if [name for name, *_ in outputs] != list(policy.outputs):
             raise ValueError("held decisions with other outputs")
         for name, *packed in outputs:
-            spec, row = policy_queue.policy.outputs[name], _unpacked(*packed)
+            spec, row = policy.outputs[name], _unpacked(*packed)
             if not spec.admits(row.shape) or row.dtype != spec.kept_dtype(row.dtype):
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
-    _check_frames([*waiting["since"], entry["last_frame"] + 1])
     for every, phase in entry["phases"]:
         _check_frames([every, phase, every - 1 - phase])
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
         raise ValueError("two phases for one interval")
-    return rows
 
 
 def _check_ragged(policy: PolicyCore, ids: Sequence[AgentId], rows: Mapping[str, Array]) -> None:
@@ -216,6 +221,7 @@ def _check_frames(numbers: Sequence[Any]) -> None:
 
 
 def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
+    """Replaces the runtime's state of a policy by that of a checked entry."""
     waiting = entry["waiting"]
     ids = waiting["ids"]
     policy_queue.last_frame = entry["last_frame"]
@@ -225,7 +231,7 @@ def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
     levels = policy_queue.levels
     levels.not_due = dict.fromkeys(entry["resting"])
     levels.by_agent = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, generation)
-                  for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
+                       for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
     levels.phases = dict(entry["phases"])
     levels.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
 

@@ -120,11 +120,12 @@ class WaitingAgents(QueueState):
     def reopen_fast_push(self) -> None:
         """Opens the fast push again after a frame that read batches in place, if no agent was queued or removed meanwhile."""
         if self in self._ready_queue.open:
-            if self._wait_queue.queue.generations or self.levels.by_agent or self.levels.not_due or self.deterministic:
+            wait_queue = self._wait_queue
+            if wait_queue.queue.generations or self.levels.by_agent or self.levels.not_due or self.deterministic:
                 self.collect_pushed()  # agents were pushed during the frame, for the next one, or need special treatment from now on
             else:
-                self._wait_queue.open()
-                self.fast_push = self._wait_queue.queue.push
+                wait_queue.open()
+                self.fast_push = wait_queue.queue.push
 
     def collect_pushed(self) -> None:
         """Updates the state for agents accepted by the fast push since the queue was empty."""

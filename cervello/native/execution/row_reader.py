@@ -19,6 +19,7 @@ from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
 _W, _IN = READER.index, INPUT.index
+_ACCEPTS = _W.accepts
 _READ, _PUSH = (f"cervello.native.kernels.observations:{name}" for name in ("read_rows", "push_row"))
 
 
@@ -55,7 +56,7 @@ class RowReader:
 
     Attributes:
       read: f(first row, 0, *observations) → the number of observations copied; it stops at the first that needs a conversion.
-      push: f(0, 0, agent, observation[, frame, lock]) → 1 if the agent was added to the dicts of the last `open`, else 0; see
+      push: f(agent, observation[, frame, lock]) → 1 if the agent was added to the dicts of the last `open`, else 0; see
         `kernels.observations.push_row`.
 
     Args:
@@ -63,7 +64,7 @@ class RowReader:
       directory: agents that have begun; None disables `push`.
     """
 
-    __slots__ = ("_open", "_records", "_specs", "_table", "push", "read")
+    __slots__ = ("_open", "_records", "_specs", "_table", "_words", "push", "read")
 
     def __init__(self, specs: Specs, directory: Directory | None = None):
         known = {"array_type": id(np.ndarray), "dict_type": id(dict), "str_type": id(str), "dict_size": api("PyDict_Size"),
@@ -75,6 +76,7 @@ class RowReader:
                       "slots": id(directory.slots), "writer": directory.writer.ctypes.data,
                       "generations_at": directory.generations.ctypes.data}
         self._table: Array = np.array(READER.filled(**known) + [0] * (INPUT.n_words * len(specs)), np.int64)
+        self._words = self._table.data  # a memoryview, which sets a word in half of the time
         self._specs, self._records = specs, dict[str, Array]()
         records = self._table[_W.more:].reshape(len(specs), INPUT.n_words)
         for record, (name, spec) in zip(records, specs.items(), strict=True):
@@ -86,7 +88,7 @@ class RowReader:
         self._open: tuple[Any, ...] = (None,) * 5
         self.push: Callable[..., int] | None = None
         if directory is not None:
-            self.push = entry.fastcall_objects(_PUSH, self._table.ctypes.data, keep)
+            self.push = entry.fastcall_objects(_PUSH, self._table.ctypes.data, keep, words=False)
 
     @classmethod
     def of(cls, specs: Specs, directory: Directory | None = None) -> RowReader | None:
@@ -98,27 +100,27 @@ class RowReader:
             return None
         return cls(specs, directory)
 
-    def open(self, generations: dict[Any, int], rows: dict[Any, int], enqueued_frames: dict[Any, int] | None, first: int,
+    def open(self, generations: dict[Any, int], rows: dict[Any, int] | None, enqueued_frames: dict[Any, int] | None, first: int,
              capacity: int) -> None:
         """Lets `push` add agents to these dicts and write rows from `first` on, until `shut`.
 
         Args:
-          generations, rows: generation and row of each waiting agent.
+          generations: of each waiting agent. rows: its row; None if none is to be recorded, which needs `enqueued_frames` of None.
           enqueued_frames: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
           first, capacity: the first free row, and the rows of the columns.
         """
-        if enqueued_frames is not None and not _locks_are_known():
-            return
-        table, last = self._table, self._open
+        last = self._open
         if generations is not last[0] or rows is not last[1] or enqueued_frames is not last[2] or first != last[3] or capacity != last[4]:
+            if enqueued_frames is not None and not _locks_are_known():
+                return
             self._open = generations, rows, enqueued_frames, first, capacity  # keepalive: compiled code holds their addresses
-            frames = 0 if enqueued_frames is None else id(enqueued_frames)
-            table[_W.generations:_W.more] = id(generations), id(rows), frames, first, capacity
-        table[_W.accepts] = 1
+            addresses = [0 if given is None else id(given) for given in self._open[:3]]
+            self._table[_W.generations:_W.more] = *addresses, first, capacity
+        self._words[_ACCEPTS] = 1
 
     def shut(self) -> None:
         """Disables `push` until the next `open`."""
-        self._table[_W.accepts] = 0
+        self._words[_ACCEPTS] = 0
 
     def bind(self, columns: Mapping[str, Array]) -> None:
         """Sets the target columns, [capacity, *row] each; observations must have their dtypes. The caller keeps them alive."""

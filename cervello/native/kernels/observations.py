@@ -141,7 +141,7 @@ def push_row(reader, unused, unused_2, objects, n_objects):
     if row >= r.capacity or not _read(reader, observation, row):
         return 0
     if not waits:
-        if not _set_item(reader, r.rows, agent, row):
+        if r.rows != 0 and not _set_item(reader, r.rows, agent, row):
             return 0
         if counted and call_c_3(r.dict_set, r.enqueued_frames, agent, word(objects, 2)) != 0:
             call_c_0(r.err_clear)

@@ -16,7 +16,8 @@ from cervello.codegen.schema import record
 # accepts: 1: `push_row` may add rows; the following words describe the target
 # slots: address of the dict of agents that have begun, with their slots; writer: of a word that is nonzero while the slots are being
 # changed; generations_at: of a word that holds the address of the generations by slot
-# generations, rows, enqueued_frames: addresses of the dicts by waiting agent: generation, row, and frame of its first push (0: no dict)
+# generations, rows, enqueued_frames: addresses of the dicts by waiting agent: generation; row, and frame of its first push (0: no dict; if
+# there are frames, there are rows)
 # first: the first row
 READER: Final = record("reader of rows", (
     "array_type dict_type str_type dict_size dict_get dict_next position key value n_inputs single_input accepts int_type dict_set "
