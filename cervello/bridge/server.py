@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from cervello.agents import Policy
-from cervello.bridge import websocket_carrier
+from cervello.bridge import websocket_transport
 from cervello.bridge.addresses import Address, parse
 from cervello.bridge.busy_poll import BUSY_POLL_US
-from cervello.bridge.core import Core
 from cervello.bridge.folder import load_all
 from cervello.bridge.limits import Limits
+from cervello.bridge.message_transport import MessageTransport
 from cervello.bridge.metrics import Metrics
-from cervello.bridge.stream_carrier import StreamCarrier
+from cervello.bridge.server_state import ServerState
+from cervello.bridge.stream_transport import StreamTransport
 from cervello.bridge.tokens import Tokens
 from cervello.errors import ConfigurationError
 
@@ -71,14 +72,14 @@ class Server:
     Attributes:
       options: as given.
       addresses: where it listens, in the order of `Options.listen`.
-      core: the state that connections share.
+      state: the state that connections share.
     """
 
-    def __init__(self, options: Options, core: Core):
-        self.options, self.core = options, core
+    def __init__(self, options: Options, state: ServerState):
+        self.options, self.state = options, state
         self.addresses: list[str] = []
         self._servers: list[Any] = []
-        self._carriers: set[Any] = set()
+        self._transports: set[MessageTransport] = set()
         self._received = memoryview(bytearray(_RECEIVED_BYTES))
         self._unix: list[tuple[str, int]] = []  # socket files of this server, with their inodes
         self._metrics: Metrics | None = None
@@ -102,20 +103,20 @@ class Server:
             if not address.is_local and not tokens.needed:
                 raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
                                          "give --token-file, or listen on 127.0.0.1")
-        core = Core(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits, tokens=tokens,
-                    max_wait_us=options.max_wait_us, record=options.record, server=options.server,
-                    busy_poll_us=options.busy_poll_us)
-        server = cls(options, core)
+        state = ServerState(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits,
+                            tokens=tokens, max_wait_us=options.max_wait_us, record=options.record, name=options.server,
+                            busy_poll_us=options.busy_poll_us)
+        server = cls(options, state)
         try:
             for address in addresses:
                 server.addresses.append(str(await server._listen(address)))
             if options.metrics is not None:
-                server._metrics = await Metrics.start(core, options.metrics)
+                server._metrics = await Metrics.start(state, options.metrics)
         except BaseException:
             await server._close_listeners()
-            core.close(1.0)
+            state.close(1.0)
             raise
-        core.start(options.reload_interval_s)
+        state.start(options.reload_interval_s)
         server._clock = asyncio.create_task(server._watch_connections())
         if options.ready_file is not None:
             beside = options.ready_file.with_name(options.ready_file.name + f".{os.getpid()}")
@@ -131,13 +132,13 @@ class Server:
     async def _listen(self, address: Address) -> Address:
         loop = asyncio.get_running_loop()
 
-        def carrier() -> StreamCarrier:
-            return StreamCarrier(self.core, self._carriers, self._received)
+        def transport() -> StreamTransport:
+            return StreamTransport(self.state, self._transports, self._received)
 
         if address.scheme == "unix":
             _replace_dead(address)
             try:
-                server: Any = await loop.create_unix_server(carrier, address.path, backlog=_BACKLOG)
+                server: Any = await loop.create_unix_server(transport, address.path, backlog=_BACKLOG)
             except OSError as error:
                 raise OSError(error.errno, f"listen {address}: expected a path for a socket file, got "
                               f"{os.strerror(error.errno) if error.errno else error}; name another one") from error
@@ -151,27 +152,27 @@ class Server:
                           f"listen {address}: expected a free address, got {error.strerror or error}; {_remedy(error)}") from error
         port = sock.getsockname()[1]
         if address.scheme == "ws":
-            server = await websocket_carrier.listen(self.core, self._carriers, self.options.allow_origin, sock=sock)
+            server = await websocket_transport.listen(self.state, self._transports, self.options.allow_origin, sock=sock)
         else:
-            server = await loop.create_server(carrier, sock=sock, backlog=_BACKLOG)
+            server = await loop.create_server(transport, sock=sock, backlog=_BACKLOG)
         self._servers.append(server)
         return Address(address.scheme, address.host, port)
 
     async def _watch_connections(self) -> None:
         """Closes connections that send no hello, send half a frame, or are idle for too long."""
-        limits = self.core.limits
+        limits = self.state.limits
         while True:
             await asyncio.sleep(min(_TICK_S, limits.frame_timeout_s / 4))
             now = time.monotonic()
-            for carrier in list(self._carriers):
-                session = carrier.session
+            for transport in list(self._transports):
+                session = transport.session
                 if session is None or session.closed:
                     continue
                 session.forget_swapped()
-                partial_s = carrier.partial_s
-                if session.link is None and now - session.opened_s > limits.frame_timeout_s:
+                partial_since_s = transport.partial_since_s
+                if session.client is None and now - session.opened_s > limits.frame_timeout_s:
                     session.abort("expected hello in time, got none")
-                elif partial_s is not None and now - partial_s > limits.frame_timeout_s:
+                elif partial_since_s is not None and now - partial_since_s > limits.frame_timeout_s:
                     session.abort("expected the rest of a frame in time, got none")
                 elif limits.idle_timeout_s and not session.n_waiting and now - session.heard_s > limits.idle_timeout_s:
                     session.abort("expected a frame in time, got none")
@@ -185,25 +186,25 @@ class Server:
         began = time.monotonic()
         until = began + self.options.drain_s
         grace = began + min(1.0, self.options.drain_s / 2)  # for clients to end or move their agents
-        self.core.draining = True
+        self.state.draining = True
         await self._close_listeners()
         while time.monotonic() < until:
             now = time.monotonic()
-            open_ = [session for session in list(self.core.sessions) if not session.drain(force=now > grace and not session.n_waiting)]
-            if not open_ and not self.core.sessions:
+            open_ = [session for session in list(self.state.sessions) if not session.drain(force=now > grace and not session.n_waiting)]
+            if not open_ and not self.state.sessions:
                 break
             await asyncio.sleep(0.01)
-        whole = not any(session.n_waiting for session in self.core.sessions)
-        for session in list(self.core.sessions):
+        whole = not any(session.n_waiting for session in self.state.sessions)
+        for session in list(self.state.sessions):
             if not session.closed:
                 session.drain(force=True)
         await asyncio.sleep(0)
         if self._clock is not None:
             self._clock.cancel()
         left_s = max(0.2, until - time.monotonic())
-        whole &= await asyncio.get_running_loop().run_in_executor(None, self.core.close, left_s)
-        for carrier in list(self._carriers):
-            carrier.abort()
+        whole &= await asyncio.get_running_loop().run_in_executor(None, self.state.close, left_s)
+        for transport in list(self._transports):
+            transport.abort()
         if self._metrics is not None:
             await self._metrics.close()
         await asyncio.sleep(0)

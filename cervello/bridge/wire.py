@@ -30,7 +30,7 @@ def as_bytes(field: str, value: Any) -> bytes:
     raise bad(field, f"expected bin, got {kind_of(value)}")
 
 
-class Row:
+class WireTensor:
     """One input or output: an agent's row and its wire format.
 
     Attributes:
@@ -89,7 +89,7 @@ class Row:
         return np.ascontiguousarray(rows, self.wire)
 
 
-class Ports:
+class Signature:
     """Inputs and outputs of one policy, as in the answer to `spec`.
 
     Raises:
@@ -98,8 +98,8 @@ class Ports:
 
     def __init__(self, name: str, policy: Policy):
         where = f"policy {name!r}"
-        self.inputs = {key: Row(f"{where}, input", spec) for key, spec in core_of(policy).all_inputs.items()}
-        self.outputs = {key: Row(f"{where}, output", spec) for key, spec in policy.outputs.items()}
+        self.inputs = {key: WireTensor(f"{where}, input", spec) for key, spec in core_of(policy).all_inputs.items()}
+        self.outputs = {key: WireTensor(f"{where}, output", spec) for key, spec in policy.outputs.items()}
         self.constants: Mapping[str, Array] = policy.constants
         for key, value in self.constants.items():
             if value.dtype.name != "bfloat16" and value.dtype.name not in NAMES:

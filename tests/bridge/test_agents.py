@@ -105,9 +105,9 @@ def test_ten_thousand_episodes_leave_nothing_behind(tmp_path: Path) -> None:
             ids = list(range(start, start + 500))
             wire.result("begin", {"policy": "sum", "agents": ids})
             wire.result("end", {"policy": "sum", "agents": ids})
-        hosted = running.server.core.policies["sum"]
-        assert len(brain) == hosted.n_agents == len(hosted._numbers) == 0
-        assert hosted.policy._core.table.capacity <= 2048
+        found = running.server.state.policies["sum"]
+        assert len(brain) == found.n_agents == len(found._numbers) == 0
+        assert found.policy._core.table.capacity <= 2048
 
 
 def test_a_crowd_moves_to_another_server_in_pieces_and_goes_on_bitwise(tmp_path: Path) -> None:

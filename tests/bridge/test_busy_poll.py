@@ -145,7 +145,7 @@ def test_a_longer_time_polls_longer() -> None:
 def test_a_server_sleeps_again_when_its_client_rests(tmp_path: Path) -> None:
     policy = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
     with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
-        polling = running.server.core.busy_poll = BusyPoll(running.loop, n_processors=2, clock=Clock())
+        polling = running.server.state.busy_poll = BusyPoll(running.loop, n_processors=2, clock=Clock())
         wire.result("begin", {"policy": "sum", "agents": [1]})
         total = 0.0
         for _ in range(4 * BLOCK + 100):
@@ -243,7 +243,7 @@ def test_a_server_told_not_to_poll_never_polls(tmp_path: Path, monkeypatch: pyte
             wire.result("begin", {"policy": "sum", "agents": [1]})
             for _ in range(3 * BLOCK + 10):
                 wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": np.ones(1, "<f4").tobytes()}})
-            assert (running.server.core.busy_poll.n_polls > 0) == (poll_us > 0)
+            assert (running.server.state.busy_poll.n_polls > 0) == (poll_us > 0)
 
 
 class Clock:

@@ -188,7 +188,7 @@ def test_an_id_in_flight_is_a_bad_frame_and_what_came_before_takes_effect(tmp_pa
         while (reply := wire.receive()) is not None:
             replies.append(reply)
         assert [1, None] in [reply[:2] for reply in replies]
-        assert running.server.core.policies["sum"].counts.rows <= 1
+        assert running.server.state.policies["sum"].counters.rows <= 1
 
 
 def test_draining_answers_what_is_under_way_and_says_why(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_policy_that_cannot_be_served_and_files_that_are_not_there_are_refused
         Running(Options(empty, listen=["tcp://0.0.0.0:0"])).__enter__()
     with Running(Options(empty, listen=["tcp://127.0.0.1:0"], ready_file=tmp_path / "ready")) as running:
         assert json.loads((tmp_path / "ready").read_text()) == running.server.addresses
-        assert running.server.core.policies["p"].policy.seed == 7
+        assert running.server.state.policies["p"].policy.seed == 7
         with pytest.raises(OSError, match=running.address.rsplit(":", 1)[1]):
             Running(Options(empty, listen=[running.address])).__enter__()
 

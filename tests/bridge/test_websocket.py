@@ -46,7 +46,7 @@ def test_a_game_over_a_websocket_with_replies_of_a_megabyte(tmp_path: Path) -> N
         reply = ask(socket, 2, "infer", {"policy": "sum", "agents": ids, "begin": True, "inputs": {"obs": rows.tobytes()}})
         assert reply[3]["outputs"]["action"] == rows.tobytes()
         assert len(msgpack.packb(reply)) > 800_000
-        assert len(server.server.core.sessions) == 1
+        assert len(server.server.state.sessions) == 1
 
 
 @pytest.mark.parametrize(("options", "status"), [({"subprotocols": None}, 400), ({"subprotocols": ["other"]}, 400),
@@ -123,7 +123,7 @@ def test_requests_that_come_in_one_read_are_one_batch(tmp_path: Path) -> None:
         ask(socket, 2, "begin", {"policy": "sum", "agents": [1, 2, 3]})
         bodies = [msgpack.packb([0, len(ids), "infer", [{"policy": "sum", "agents": ids, "inputs": {"obs": bytes(4 * len(ids))}}]])
                   for ids in ([1], [2, 3])]  # of different lengths, so that the forms of both are known
-        counts = server.server.core.policies["sum"].counts
+        counts = server.server.state.policies["sum"].counters
         for body in bodies:
             for _ in range(30):
                 socket.send(body)

@@ -16,7 +16,7 @@ from cervello.bridge.client.replies import error_of, notify, reply, request
 from cervello.bridge.codes import BadFrame, Code
 from cervello.bridge.framing import Deframer, framed
 from cervello.bridge.limits import Limits
-from cervello.bridge.stream_carrier import tune
+from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ConfigurationError, DrainingError, LateAnswerError, ServerGoneError
 from cervello.spec import Array
 
@@ -42,7 +42,7 @@ class _Stream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        tune(transport.get_extra_info("socket"))
+        set_socket_options(transport.get_extra_info("socket"))
 
     def get_buffer(self, size_hint: int) -> memoryview:
         return self._received

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from cervello.bridge.addresses import Address
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.framing import Deframer, framed
-from cervello.bridge.stream_carrier import tune
+from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ServerGoneError
 
 _CHUNK = 1 << 18
@@ -44,7 +44,7 @@ class Connection:
         except OSError as error:
             raise ServerGoneError(f"{where}, connect: expected a server, got {error.strerror or error}; is it running, and is this its "
                                   "address?") from error
-        tune(self._socket)
+        set_socket_options(self._socket)
         self._socket.setblocking(False)
 
     def close(self) -> None:

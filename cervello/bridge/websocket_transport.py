@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cervello.bridge.core import Core
 from cervello.bridge.framing import LENGTH
-from cervello.bridge.layout import MOST_BYTES
-from cervello.bridge.stream_carrier import tune
+from cervello.bridge.message_transport import MessageTransport
+from cervello.bridge.request_layout import MOST_BYTES
+from cervello.bridge.server_state import ServerState
+from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 
@@ -30,29 +31,29 @@ except ImportError:
 PROTOCOL = "cervello.1"
 
 
-class WebSocketCarrier:
+class WebSocketTransport:
     """One WebSocket. Mutable.
 
     Args:
       socket: a server's connection that passes its data frames to `receive`.
-      received: [bytes] uint8, the buffer in which carriers of a loop build the TCP frame of a body for a compiled answer.
+      received: [bytes] uint8, the buffer in which transports of a loop build the TCP frame of a body for a compiled answer.
     Attributes:
-      received: the same buffer.
-      partial_s: as in `StreamCarrier`.
+      receive_buffer: the same buffer.
+      partial_since_s: as in `StreamTransport`.
     """
 
-    def __init__(self, core: Core, socket: Any, received: Array):
-        self._core, self._socket = core, socket
-        self.received: Array | None = received
+    def __init__(self, server: ServerState, socket: Any, received: Array):
+        self._server, self._socket = server, socket
+        self.receive_buffer: Array | None = received
         self._received = received.data
         self._begun: bytearray | None = None  # of a message in several frames, what has come
         self._is_text = False
         self._closing: asyncio.Task[None] | None = None
         self._heard_s = time.monotonic()
-        self.session = core.connect(self)
+        self.session = server.connect(self)
 
     @property
-    def partial_s(self) -> float | None:
+    def partial_since_s(self) -> float | None:
         """Start of an incomplete message, on `time.monotonic`; None without one."""
         protocol = self._socket.protocol
         partial = _waits_for(protocol.parser) != "at_eof" or getattr(protocol, "current_size", None) is not None
@@ -92,7 +93,7 @@ class WebSocketCarrier:
         if reply is not None:
             self.send(reply[LENGTH.size:])
             compiled.note(received_s)
-            self._core.busy_poll.answered()
+            self._server.busy_poll.answered()
         elif compiled.is_over:
             del session.compiled[n_bytes]
         return reply is not None
@@ -111,10 +112,10 @@ class WebSocketCarrier:
         socket.protocol.send_binary(body)
         socket.send_data()
         waiting = socket.transport.get_write_buffer_size()
-        if waiting > self._core.limits.send_bytes:
+        if waiting > self._server.limits.send_bytes:
             self.session.abort(f"expected a client that reads, got {waiting} bytes that wait for it")
 
-    def finish(self, reason: int) -> None:
+    def close(self, reason: int) -> None:
         self._closing = asyncio.create_task(self._socket.close(reason))
 
     def abort(self) -> None:
@@ -131,7 +132,7 @@ def _waits_for(parser: Any) -> str:
     return str(getattr(parser, "__name__", "at_eof"))
 
 
-async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where: Any) -> Any:
+async def listen(server: ServerState, transports: set[MessageTransport], origins: Sequence[str], **where: Any) -> Any:
     """Starts a WebSocket server at a host and port, or on a socket.
 
     Raises:
@@ -143,9 +144,9 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
     received = np.zeros(LENGTH.size + MOST_BYTES + 8, np.uint8)  # compiled code reads up to a multiple of 8
 
     class Connection(ServerConnection):  # type: ignore[misc]
-        """Passes data frames to its carrier directly, without a queue and a task."""
+        """Passes data frames to its transport directly, without a queue and a task."""
 
-        carrier: WebSocketCarrier | None = None
+        message_transport: WebSocketTransport | None = None
 
         def __init__(self, *args: Any, **options: Any):
             super().__init__(*args, **options)
@@ -153,7 +154,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self._frames and self.carrier is not None:
+            if self._frames and self.message_transport is not None:
                 self.pass_on()
 
         def process_event(self, event: Any) -> None:
@@ -163,25 +164,25 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
                 self._frames.append(event)
 
         def pass_on(self) -> None:
-            """Passes frames to the carrier."""
-            assert self.carrier is not None
+            """Passes frames to the transport."""
+            assert self.message_transport is not None
             frames, self._frames = self._frames, []
             for frame in frames:
-                self.carrier.receive(frame, alone=len(frames) == 1)
+                self.message_transport.receive(frame, alone=len(frames) == 1)
 
     async def handle(socket: ServerConnection) -> None:
-        if core.is_crowded or core.draining:
+        if server.is_full or server.draining:
             socket.transport.abort()
             return
-        tune(socket.transport.get_extra_info("socket"))
+        set_socket_options(socket.transport.get_extra_info("socket"))
         assert isinstance(socket, Connection)
-        carrier = socket.carrier = WebSocketCarrier(core, socket, received)
-        carriers.add(carrier)
-        socket.pass_on()  # frames that came before the carrier
+        transport = socket.message_transport = WebSocketTransport(server, socket, received)
+        transports.add(transport)
+        socket.pass_on()  # frames that came before the transport
         try:
-            await carrier.run()
+            await transport.run()
         finally:
-            carriers.discard(carrier)
+            transports.discard(transport)
 
     def choose(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol:
         if PROTOCOL not in offered:
@@ -190,8 +191,8 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
 
     return await serve(handle, create_connection=Connection, origins=[None, *(Origin(origin) for origin in origins)],
                        subprotocols=[Subprotocol(PROTOCOL)], select_subprotocol=choose, compression=None,
-                       max_size=core.limits.frame_bytes, max_queue=None, open_timeout=core.limits.frame_timeout_s,
+                       max_size=server.limits.frame_bytes, max_queue=None, open_timeout=server.limits.frame_timeout_s,
                        ping_interval=None, close_timeout=2, server_header=None, **where)
 
 
-__all__ = ["PROTOCOL", "WebSocketCarrier", "listen"]
+__all__ = ["PROTOCOL", "WebSocketTransport", "listen"]

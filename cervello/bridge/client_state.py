@@ -6,39 +6,39 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from cervello.bridge.client_agents import ClientAgents
 from cervello.bridge.codes import bad
-from cervello.bridge.crowd import Crowd
 
 
 @dataclass(eq=False, slots=True)
-class Link:
+class ClientState:
     """One connection after `hello`. Mutable.
 
     Attributes:
-      client: its name. before: connections that said hello with that name before.
+      name: the client's, from `hello`. n_earlier: connections that said hello with that name before.
       frame_bytes: the longest body that it accepts.
       records: whether its episodes are recorded.
-      most_agents: agents that it may have at once.
-      crowds: its agents by policy; each is used by one thread at a time, that which runs the policy.
+      max_agents: agents that it may have at once.
+      agents_by_policy: its agents by policy; each is used by one thread at a time, that which runs the policy.
       n_agents: its agents of all policies.
       refused_notifies: so far.
     """
 
-    client: str
-    before: int
+    name: str
+    n_earlier: int
     frame_bytes: int
     records: bool
-    most_agents: int
-    crowds: dict[str, Crowd] = field(default_factory=dict)
+    max_agents: int
+    agents_by_policy: dict[str, ClientAgents] = field(default_factory=dict)
     n_agents: int = 0
     refused_notifies: int = 0
     _lock: Any = field(default_factory=threading.Lock)
 
-    def crowd(self, policy: str) -> Crowd:
+    def agents_of(self, policy: str) -> ClientAgents:
         """The agents of this connection in a policy."""
-        found = self.crowds.get(policy)
+        found = self.agents_by_policy.get(policy)
         if found is None:
-            found = self.crowds[policy] = Crowd()
+            found = self.agents_by_policy[policy] = ClientAgents()
         return found
 
     def reserve(self, n: int, ending: int = 0) -> None:
@@ -47,9 +47,9 @@ class Link:
         Args:
           ending: agents among them that end afterwards.
         Raises:
-          Refusal: the number exceeds `most_agents`.
+          Refusal: the number exceeds `max_agents`.
         """
         with self._lock:
-            if n > 0 and self.n_agents + n - ending > self.most_agents:
-                raise bad("agents", f"expected at most {self.most_agents} agents of one connection, got {self.n_agents + n - ending}")
+            if n > 0 and self.n_agents + n - ending > self.max_agents:
+                raise bad("agents", f"expected at most {self.max_agents} agents of one connection, got {self.n_agents + n - ending}")
             self.n_agents += n

@@ -10,7 +10,7 @@ from cervello.bridge.envelope import Message, answer, is_name, kind_of, whole
 from cervello.bridge.limits import LEAST_FRAME
 
 if TYPE_CHECKING:
-    from cervello.bridge.core import Core
+    from cervello.bridge.server_state import ServerState
 
 VERSION = 1
 _NAME_BYTES = 256
@@ -20,28 +20,28 @@ class AcceptedHello(NamedTuple):
     """An accepted client.
 
     Attributes:
-      client: its name. frame_bytes: the longest body that it accepts. roles: its permissions.
+      name: the client's. frame_bytes: the longest body that it accepts. roles: its permissions.
       reply: the answer.
     """
 
-    client: str
+    name: str
     frame_bytes: int
     roles: tuple[str, ...]
     reply: Mapping[str, Any]
 
 
-def check_hello(core: Core, message: Message) -> AcceptedHello:
+def check_hello(server: ServerState, message: Message) -> AcceptedHello:
     """Checks a `hello`; nothing changes.
 
     Raises:
       Refusal: the first code that fits.
     """
     params = message.params
-    if core.draining:
+    if server.draining:
         raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; connect to another")
-    if core.n_connections >= core.limits.connections:
-        raise Refusal(Code.TOO_BUSY, f"expected at most {core.limits.connections} connections, got more; try again")
-    roles = core.tokens.roles(params.get("token"))
+    if server.n_connections >= server.limits.connections:
+        raise Refusal(Code.TOO_BUSY, f"expected at most {server.limits.connections} connections, got more; try again")
+    roles = server.tokens.roles(params.get("token"))
     if roles is None:
         raise Refusal(Code.NOT_AUTHORISED, "token: expected one of the server's token file, got another or none; ask its operator for one")
     if message.refusal is not None:
@@ -57,14 +57,14 @@ def check_hello(core: Core, message: Message) -> AcceptedHello:
     if params.get("token") is not None and type(params["token"]) is not str:
         raise bad("token", f"expected a str, got {kind_of(params['token'])}")
     frame_bytes = params.get("frame_bytes")
-    longest = core.limits.frame_bytes
+    longest = server.limits.frame_bytes
     if frame_bytes is not None:
         given = whole(frame_bytes)
         if given is None or given < LEAST_FRAME:
             raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}, got another value")
         longest = min(longest, given)
-    reply = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.as_map(),
-             "roles": list(roles), "policies": list(core.policies)}
+    reply = {"version": VERSION, "server": server.name, "server_id": server.server_id, "limits": server.limits.as_map(),
+             "roles": list(roles), "policies": list(server.policies)}
     if len(answer(message.id or 0, reply)) > longest:
         raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
     return AcceptedHello(client, longest, roles, reply)
