@@ -37,8 +37,8 @@ class ClientState:
     def agents_of(self, policy: str) -> ClientAgents:
         """The agents of this connection in a policy."""
         found = self.agents_by_policy.get(policy)
-        if found is None:
-            found = self.agents_by_policy[policy] = ClientAgents()
+        if found is None:  # the event loop and the policy's thread may ask at the same time
+            found = self.agents_by_policy.setdefault(policy, ClientAgents())
         return found
 
     def reserve(self, n: int, ending: int = 0) -> None:

@@ -114,7 +114,8 @@ class Server:
                 server._metrics = await Metrics.start(state, options.metrics)
         except BaseException:
             await server._close_listeners()
-            state.close(1.0)
+            state.close()
+            state.join(1.0)
             raise
         state.start(options.reload_interval_s)
         server._clock = asyncio.create_task(server._watch_connections())
@@ -198,11 +199,13 @@ class Server:
         for session in list(self.state.sessions):
             if not session.closed:
                 session.drain(force=True)
+            self.state.remove(session)  # its agents end while there are threads to end them, also when the client has not closed yet
         await asyncio.sleep(0)
         if self._clock is not None:
             self._clock.cancel()
+        self.state.close()
         left_s = max(0.2, until - time.monotonic())
-        whole &= await asyncio.get_running_loop().run_in_executor(None, self.state.close, left_s)
+        whole &= await asyncio.get_running_loop().run_in_executor(None, self.state.join, left_s)
         for transport in list(self._transports):
             transport.abort()
         if self._metrics is not None:

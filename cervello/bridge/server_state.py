@@ -29,7 +29,7 @@ _HELD_NAMES = 1 << 16  # names of clients whose connections are counted
 
 
 class ServerState:
-    """A server without its sockets. Used on the event loop, except `deliver`.
+    """A server without its sockets. Used on the event loop, except `deliver` and `join`.
 
     Args:
       policies: by name, with their files.
@@ -115,12 +115,15 @@ class ServerState:
         except RuntimeError:  # the loop is closed, and all connections with it
             _log.debug("replies after the end")
 
-    def close(self, timeout_s: float) -> bool:
-        """Ends the threads and closes recordings; returns whether all ended in time."""
-        for each in self._watches:
-            each.stop()
+    def close(self) -> None:
+        """Ends the threads and closes recordings, after all messages that have arrived; does not wait."""
         for worker in self.workers.values():
             worker.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the ends of the threads, on any thread; returns whether all ended in time."""
+        for each in self._watches:
+            each.stop()
         until = time.monotonic() + timeout_s
         ended = [worker.join(max(0.0, until - time.monotonic())) for worker in self.workers.values()]
         return all(ended)

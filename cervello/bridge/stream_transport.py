@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from typing import Any
@@ -116,7 +117,13 @@ class StreamTransport(asyncio.BufferedProtocol):
         # Further input is read and dropped. Closing at once would reset the connection, and the client would not get the reason.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+        self._linger(time.monotonic() + self._server.limits.frame_timeout_s)
+
+    def _linger(self, until_s: float) -> None:
+        """Aborts some time after the send queue is empty, or when a slow reader has had enough time."""
+        is_sent = not self._transport.get_write_buffer_size() or time.monotonic() > until_s
+        next_step = self._transport.abort if is_sent else functools.partial(self._linger, until_s)
+        asyncio.get_running_loop().call_later(_LINGER_S, next_step)
 
     def abort(self) -> None:
         self._transport.abort()

@@ -8,11 +8,14 @@ from typing import Any
 
 import msgpack
 import numpy as np
+import pytest
 import small_models
 from serving import Wire, served
 
 import cervello
-from cervello.bridge import Limits
+from cervello.bridge import Limits, client_state
+from cervello.bridge.client_agents import ClientAgents
+from cervello.bridge.client_state import ClientState
 
 
 def policy(data: bytes, **options: Any) -> cervello.Policy:
@@ -140,3 +143,17 @@ def test_a_crowd_moves_to_another_server_in_pieces_and_goes_on_bitwise(tmp_path:
             assert there.result("stats", {})["agents"] == 2
         with served({"noisy": policy(small_models.noisy(), seed=1)}, tmp_path) as other, Wire(other.address, {"client": "c"}) as there:
             assert there.code("restore", {"policy": "noisy", "state": pieces[0]}) == (2, {"field": "state"})
+
+
+def test_two_threads_that_ask_first_share_a_connections_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = ClientState("a", 0, 1 << 20, False, 10)
+    elsewhere: list[ClientAgents] = []
+
+    def made() -> ClientAgents:
+        if not elsewhere:  # the event loop asks while the policy's thread does
+            elsewhere.append(ClientAgents())
+            elsewhere[0] = client.agents_of("sum")
+        return ClientAgents()
+
+    monkeypatch.setattr(client_state, "ClientAgents", made)
+    assert client.agents_of("sum") is elsewhere[0] is client.agents_of("sum")

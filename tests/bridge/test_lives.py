@@ -245,3 +245,34 @@ def test_unix_sockets_replace_a_file_on_which_nobody_answers(tmp_path: Path) -> 
         with pytest.raises(OSError, match="in use"):
             served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"unix:{path}"]).__enter__()
     assert not path.exists()
+
+
+def test_a_client_that_stays_to_the_end_of_a_short_drain_has_its_episodes_ended(tmp_path: Path) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs", drain_s=0.2) as running:
+        wire = Wire(running.address, {"client": "a"})
+        wire.result("infer", {"policy": "sum", "agents": [1], "begin": True, "inputs": {"obs": floats(1)}})
+    (episode,) = recording.read(tmp_path / "logs" / "sum.log")
+    wire.close()
+    assert running.drained is True
+    assert bool(episode.truncations[-1])
+    assert episode.final_obs_missing
+
+
+def test_a_slow_reader_gets_its_reply_while_the_server_drains(tmp_path: Path) -> None:
+    n_agents, n_actions = 40_000, 64  # more than the system's buffers hold
+    wide = policy(small_models.feed_forward(actions=n_actions))
+    with served({"wide": wide}, tmp_path, drain_s=8.0) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)},
+                               "outputs": list(wide.outputs)})
+        (transport,) = running.server._transports
+        until = time.monotonic() + 10
+        while not transport._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        running.stop()
+        time.sleep(3.0)  # longer than agents may stay, and than a client has to read the reason
+        reply = wire.receive()
+        assert [len(data) for data in reply[3]["outputs"].values()] == [n_agents * n_actions * 4]
+        assert wire.receive()[2][0] == 11
+        assert wire.receive() is None
+    assert running.drained is True
