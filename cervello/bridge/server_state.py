@@ -38,6 +38,7 @@ class ServerState:
     Attributes:
       name, server_id: name and id in the answer to `hello`; every process has its own id.
       draining: the server is shutting down.
+      n_handshakes: WebSocket connections whose HTTP handshake is not done.
     """
 
     def __init__(self, policies: Mapping[str, tuple[Policy, Path]], folder: Path, *, limits: Limits, tokens: Tokens, max_wait_us: int,
@@ -50,6 +51,7 @@ class ServerState:
         self._loop = asyncio.get_running_loop()  # a client may connect before all listeners are open
         self.busy_poll = BusyPoll(self._loop, busy_poll_us)
         self.sessions: set[Session] = set()
+        self.n_handshakes = 0
         self._names: dict[str, int] = {}
         self._floor = 0
         if record is not None:
@@ -75,7 +77,7 @@ class ServerState:
     @property
     def is_full(self) -> bool:
         """Whether there are so many connections that a new one is closed before `hello`."""
-        return len(self.sessions) >= 2 * self.limits.connections + 16
+        return len(self.sessions) + self.n_handshakes >= 2 * self.limits.connections + 16
 
     def open_client(self, name: str, frame_bytes: int, records: bool) -> ClientState:
         """Makes the state of a client after its `hello`."""

@@ -151,6 +151,24 @@ async def listen(server: ServerState, transports: set[MessageTransport], origins
         def __init__(self, *args: Any, **options: Any):
             super().__init__(*args, **options)
             self._frames: list[Any] = []
+            self._is_in_handshake = False
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            if server.is_full or server.draining:
+                self.transport.abort()
+            else:
+                self._is_in_handshake = True
+                server.n_handshakes += 1
+
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            self.end_handshake()
+
+        def end_handshake(self) -> None:
+            """Notes that the handshake is done, or has failed."""
+            server.n_handshakes -= self._is_in_handshake
+            self._is_in_handshake = False
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -171,11 +189,12 @@ async def listen(server: ServerState, transports: set[MessageTransport], origins
                 self.message_transport.receive(frame, alone=len(frames) == 1)
 
     async def handle(socket: ServerConnection) -> None:
-        if server.is_full or server.draining:
+        assert isinstance(socket, Connection)
+        socket.end_handshake()
+        if server.draining:
             socket.transport.abort()
             return
         set_socket_options(socket.transport.get_extra_info("socket"))
-        assert isinstance(socket, Connection)
         transport = socket.message_transport = WebSocketTransport(server, socket, received)
         transports.add(transport)
         socket.pass_on()  # frames that came before the transport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.request
@@ -12,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 import small_models
-from serving import Running, served
+from serving import TIME_LIMIT_S, Running, served
 
 import cervello
 from cervello.bridge import Limits
@@ -189,3 +190,25 @@ def test_metrics_health_and_readiness(tmp_path: Path) -> None:
         assert 'cervello_batch_rows_bucket{le="2.0",policy="sum"} 1.0' in text
         for page in ("/health", "/ready"):
             assert urllib.request.urlopen(base + page, timeout=10).status == 200
+
+
+def test_connections_that_send_no_handshake_are_limited(tmp_path: Path) -> None:
+    limits = Limits(connections=1, frame_timeout_s=30.0)
+    with running(tmp_path, limits=limits) as server:
+        host, port = server.address.removeprefix("ws://").rsplit(":", 1)
+        silent = [socket.create_connection((host, int(port)), TIME_LIMIT_S) for _ in range(40)]
+        ended = 0
+        for each in silent:
+            each.settimeout(0.2)
+            try:
+                ended += each.recv(1) == b""
+            except TimeoutError:
+                pass
+            except ConnectionResetError:
+                ended += 1
+        assert ended == 40 - 2 * limits.connections - 16
+        for each in silent:
+            each.close()
+        time.sleep(0.2)
+        with opened(server.address) as again:  # those that have gone leave room
+            assert ask(again, 1, "hello", {"version": 1, "client": "w"})[2] is None
