@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -41,6 +42,12 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def check_system(self) -> None:
+        """Raises ConfigurationError for a Unix socket on a system without them, as Windows."""
+        if self.scheme == "unix" and not hasattr(socket, "AF_UNIX"):
+            raise ConfigurationError(f"address {str(self)!r}: expected tcp://host:port or ws://host:port, since this system has no Unix "
+                                     "sockets; take tcp://127.0.0.1:5577")
 
 
 def parse(text: str) -> Address:

@@ -100,6 +100,7 @@ class Server:
             raise ConfigurationError("listen: expected an address, got none")
         tokens = Tokens(options.token_file)
         for address in addresses:
+            address.check_system()
             if not address.is_local and not tokens.needed:
                 raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
                                          "give --token-file, or listen on 127.0.0.1")

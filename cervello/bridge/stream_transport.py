@@ -135,6 +135,6 @@ def set_socket_options(sock: Any) -> None:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", KEEP_ALIVE_S), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
+    for name, value in (("TCP_KEEPIDLE", KEEP_ALIVE_S), ("TCP_KEEPALIVE", KEEP_ALIVE_S), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # macOS has TCP_KEEPALIVE instead of TCP_KEEPIDLE
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -10,9 +10,10 @@ import msgpack
 import numpy as np
 import pytest
 import small_models
-from serving import Wire, served
+from serving import Running, Wire, served
 
 import cervello
+from cervello import bridge
 from cervello.bridge import Limits, client_state
 from cervello.bridge.client_agents import ClientAgents
 from cervello.bridge.client_state import ClientState
@@ -157,3 +158,30 @@ def test_two_threads_that_ask_first_share_a_connections_agents(monkeypatch: pyte
 
     monkeypatch.setattr(client_state, "ClientAgents", made)
     assert client.agents_of("sum") is elsewhere[0] is client.agents_of("sum")
+
+
+def lost(client: bridge.Client, running: Running) -> str:
+    """The words about agents lost after the server has cut the connection."""
+    running.loop.call_soon_threadsafe(lambda: [session.abort("cut") for session in list(running.server.state.sessions)])
+    while True:
+        try:
+            client.stats()
+        except cervello.ServerGoneError:  # the one that was on its way
+            continue
+        except cervello.AgentsLostError as error:
+            return str(error)
+
+
+def test_agents_of_a_restored_state_are_lost_with_their_connection(tmp_path: Path) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path) as running, \
+            bridge.Client(running.address, reconnect=True) as client:
+        remote = client.policy("sum")
+        remote.begin([1, 2, 3])
+        state = remote.snapshot()
+        remote.end([1, 2, 3])
+        remote.begin([3, 8])
+        assert remote.restore(state, keep=True) == 3  # 3 begins anew, 8 stays
+        assert "where 4 are lost" in lost(client, running)
+        remote.restore(state)
+        assert remote.restore(remote.snapshot([1])) == 1  # 2 and 3 end
+        assert "where 1 are lost" in lost(client, running)

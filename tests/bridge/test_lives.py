@@ -229,6 +229,7 @@ def test_a_policy_that_cannot_be_served_and_files_that_are_not_there_are_refused
             Running(Options(empty, listen=[running.address])).__enter__()
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
 def test_unix_sockets_replace_a_file_on_which_nobody_answers(tmp_path: Path) -> None:
     path = tmp_path / "s"
     dead = socket.socket(socket.AF_UNIX)

@@ -114,13 +114,14 @@ class AsyncClient:
         Args:
           address, name, token, connect_timeout_s, timeout_s: as in `Client`.
         Raises:
-          ConfigurationError: an address that is neither tcp:// nor unix:.
+          ConfigurationError: an address that is neither tcp:// nor unix:, or that this system lacks.
           ServerGoneError: no server answers.
           RefusedError: the server refuses this client.
         """
         where = parse(address)
         if where.scheme == "ws":
             raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket")
+        where.check_system()
         client = cls(address, timeout_s)
         loop = client._loop
         opening = (loop.create_unix_connection(lambda: client._stream, where.path) if where.scheme == "unix" else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ServerGoneError
 
 _CHUNK = 1 << 18
+_SELECTABLE = 1024  # file numbers below it are those that `select` takes on POSIX systems
 
 
 class Connection:
@@ -46,6 +48,7 @@ class Connection:
                                   "address?") from error
         set_socket_options(self._socket)
         self._socket.setblocking(False)
+        self._is_beyond_select = hasattr(select, "poll") and self._socket.fileno() >= _SELECTABLE
 
     def close(self) -> None:
         """Closes the socket."""
@@ -59,7 +62,12 @@ class Connection:
 
     def wait(self, most_s: float) -> None:
         """Waits until `exchange` has work, or for a time."""
-        select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)
+        if self._is_beyond_select:
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN)
+            poll.poll(math.ceil(most_s * 1e3))
+        else:  # the finer clock
+            select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)
 
     def send(self, body: bytes) -> None:
         """Sends as much as possible at once; `exchange` sends the rest.
