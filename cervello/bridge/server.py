@@ -113,17 +113,17 @@ class Server:
                 server.addresses.append(str(await server._listen(address)))
             if options.metrics is not None:
                 server._metrics = await Metrics.start(state, options.metrics)
+            if options.ready_file is not None:
+                _write_ready_file(options.ready_file, server.addresses)
         except BaseException:
             await server._close_listeners()
+            if server._metrics is not None:
+                await server._metrics.close()
             state.close()
             state.join(1.0)
             raise
         state.start(options.reload_interval_s)
         server._clock = asyncio.create_task(server._watch_connections())
-        if options.ready_file is not None:
-            beside = options.ready_file.with_name(options.ready_file.name + f".{os.getpid()}")
-            beside.write_text(json.dumps(server.addresses))
-            os.replace(beside, options.ready_file)
         return server
 
     @property
@@ -226,6 +226,17 @@ class Server:
             else:
                 server.close()
         self._servers.clear()
+
+
+def _write_ready_file(path: Path, addresses: Sequence[str]) -> None:
+    """Writes the addresses beside the file, and renames."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(addresses))
+        os.replace(beside, path)
+    except OSError as error:
+        raise ConfigurationError(f"ready file {str(path)!r}: expected a file that can be written, got {error.strerror or error}; name "
+                                 "another one") from error
 
 
 def _bound(address: Address) -> socket.socket:

@@ -23,6 +23,7 @@ from cervello.bridge.served_policy import ServedPolicy
 from cervello.bridge.session import Session
 from cervello.bridge.tokens import Tokens
 from cervello.bridge.worker import Worker
+from cervello.errors import ConfigurationError
 
 _log = logging.getLogger("cervello.bridge")
 _HELD_NAMES = 1 << 16  # names of clients whose connections are counted
@@ -54,9 +55,7 @@ class ServerState:
         self.n_handshakes = 0
         self._names: dict[str, int] = {}
         self._floor = 0
-        if record is not None:
-            record.mkdir(parents=True, exist_ok=True)
-        self.policies = {key: ServedPolicy(key, policy, path, folder, record, self.server_id) for key, (policy, path) in policies.items()}
+        self.policies = _served(policies, folder, record, self.server_id)
         compiled_answer.link_kernels()
         self.workers = {name: Worker(served, self.deliver, max_wait_us) for name, served in self.policies.items()}
         self._watches: list[Watch] = []
@@ -151,3 +150,26 @@ class ServerState:
         self.internal_errors += 1
         _log.error("internal error %s: %s", name, method[:60], exc_info=error)
         return name
+
+
+def _served(policies: Mapping[str, tuple[Policy, Path]], folder: Path, record: Path | None, server_id: int) -> dict[str, ServedPolicy]:
+    """Policies that are ready to be served, by name. When one of them is refused, no recording stays open.
+
+    Raises:
+      ConfigurationError: a policy that cannot be served, or no folder for recordings. RecordingError: a log that cannot be written.
+    """
+    if record is not None:
+        try:
+            record.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"record {str(record)!r}: expected a folder, got {error.strerror or error}; name another") from error
+    found: dict[str, ServedPolicy] = {}
+    try:
+        for name, (policy, path) in policies.items():
+            found[name] = ServedPolicy(name, policy, path, folder, record, server_id)
+    except BaseException:
+        for served in found.values():
+            if served.recorder is not None:
+                served.recorder.close()
+        raise
+    return found

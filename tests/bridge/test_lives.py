@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import struct
 import time
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 import small_models
@@ -19,7 +15,6 @@ from serving import Running, Wire, served
 import cervello
 from cervello import recording
 from cervello.bridge import Limits, Options
-from cervello.errors import ConfigurationError, MissingFileError
 
 
 def policy(data: bytes, **options: Any) -> cervello.Policy:
@@ -208,44 +203,6 @@ def test_draining_answers_what_is_under_way_and_says_why(tmp_path: Path) -> None
         wire.close()
     assert running.drained is True
     assert [episode.finished for episode in recording.read(tmp_path / "logs" / "sum.log")] == [True]
-
-
-def test_a_policy_that_cannot_be_served_and_files_that_are_not_there_are_refused_at_start(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(MissingFileError, match="found none"):
-        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
-    (empty / "p.onnx").write_bytes(small_models.feed_forward())
-    (empty / "p.toml").write_text("sed = 7\n")
-    with pytest.raises(ConfigurationError, match="'sed'"):
-        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
-    (empty / "p.toml").write_text("seed = 7\n")
-    with pytest.raises(ConfigurationError, match="token file"):
-        Running(Options(empty, listen=["tcp://0.0.0.0:0"])).__enter__()
-    with Running(Options(empty, listen=["tcp://127.0.0.1:0"], ready_file=tmp_path / "ready")) as running:
-        assert json.loads((tmp_path / "ready").read_text()) == running.server.addresses
-        assert running.server.state.policies["p"].policy.seed == 7
-        with pytest.raises(OSError, match=running.address.rsplit(":", 1)[1]):
-            Running(Options(empty, listen=[running.address])).__enter__()
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
-def test_unix_sockets_replace_a_file_on_which_nobody_answers(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    dead = socket.socket(socket.AF_UNIX)
-    dead.bind(str(path))
-    dead.close()
-    brains = {"sum": policy(small_models.counter())}
-    with served(brains, tmp_path, listen=[f"unix:{path}"]):
-        live = socket.socket(socket.AF_UNIX)
-        live.connect(str(path))
-        body = msgpack.packb([0, 1, "hello", [{"version": 1, "client": "a"}]])
-        live.sendall(struct.pack("<I", len(body)) + body)
-        assert live.recv(4)
-        live.close()
-        with pytest.raises(OSError, match="in use"):
-            served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"unix:{path}"]).__enter__()
-    assert not path.exists()
 
 
 def test_a_client_that_stays_to_the_end_of_a_short_drain_has_its_episodes_ended(tmp_path: Path) -> None:
