@@ -11,6 +11,8 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.bridge.client_agents import AgentState
+from cervello.bridge.recorded_spaces import recorded_spaces
+from cervello.bridge.wire import Signature
 from cervello.errors import CervelloError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -29,10 +31,8 @@ class Recorder:
       failed: the recording has ended because of an error.
     """
 
-    def __init__(self, path: Path, name: str, policy: Policy, server_id: int):
+    def __init__(self, path: Path, name: str, policy: Policy, signature: Signature, server_id: int):
         self.path, self.failed = path, False
-        about = {"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"}
-        self._writer = Writer(path, metadata=about, policy=policy)
         self._log_prob: str | None = None
         self._pre_tanh: dict[str, str] = {}
         self._others: set[str] = set()
@@ -42,6 +42,10 @@ class Recorder:
                 self._others |= {name for what, name in wrapper.names.items() if what in _APART or what.startswith("pre_")}
                 if "pre_tanh" in wrapper.names and "action" in wrapper.names:
                     self._pre_tanh[wrapper.names["action"]] = wrapper.names["pre_tanh"]
+        about = {"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"}
+        observations, actions = recorded_spaces(policy, signature.inputs, {key: tensor for key, tensor in signature.outputs.items()
+                                                                           if key not in self._others})
+        self._writer = Writer(path, observation_space=observations, action_space=actions, metadata=about, policy=policy)
 
     def begin(self, ids: Sequence[int], agents: Sequence[AgentState]) -> None:
         """Begins episodes; they may end without a step."""

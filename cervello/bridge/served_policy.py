@@ -39,7 +39,7 @@ class ServedPolicy:
         self._numbers: dict[Any, int] = {}
         self._next_key = 0
         core_of(policy).number_by(self._numbering)
-        self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
+        self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, self.signature, server_id)
 
     def count_agents(self, client_agents: ClientAgents, n: int) -> None:
         """Updates the number of agents after a change of one connection."""
