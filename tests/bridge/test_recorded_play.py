@@ -130,4 +130,4 @@ def test_parts_of_an_observation_go_to_the_inputs_that_they_feed() -> None:
     observations, actions = recorded_spaces(policy, signature.inputs, signature.outputs)
     assert observations == spaces.Dict({"obs": spaces.Box(-5.0, 5.0, (4,), np.float32),
                                         "action_mask": spaces.Box(-128, 127, (2,), np.int8)})  # which the drawing head reads
-    assert actions["action"] == spaces.MultiDiscrete([1, 1])
+    assert actions["sampled_action"] == spaces.MultiDiscrete([1, 1])
