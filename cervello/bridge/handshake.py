@@ -52,8 +52,10 @@ def check_hello(server: ServerState, message: Message) -> AcceptedHello:
     if version != VERSION:
         raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
     client: Any = params.get("client")
-    if not is_name(client) or not 1 <= len(client.encode()) <= _NAME_BYTES:
-        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes, got {kind_of(client)}")
+    n_bytes = len(client.encode()) if is_name(client) else None
+    if n_bytes is None or not 1 <= n_bytes <= _NAME_BYTES:
+        got = kind_of(client) if n_bytes is None else f"{n_bytes} bytes"
+        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes, got {got}")
     if params.get("token") is not None and type(params["token"]) is not str:
         raise bad("token", f"expected a str, got {kind_of(params['token'])}")
     frame_bytes = params.get("frame_bytes")

@@ -18,6 +18,7 @@ from serving import Running, served
 import cervello
 from cervello import recording
 from cervello.bridge import Options
+from cervello.bridge.tokens import Tokens
 from cervello.errors import ConfigurationError, MissingFileError, RecordingError
 
 
@@ -83,3 +84,19 @@ def test_a_server_that_cannot_write_its_ready_file_or_recordings_leaves_nothing_
     while threading.active_count() > n_threads:
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_policy_whose_name_is_not_utf_8_is_refused_at_start(tmp_path: Path) -> None:
+    try:
+        (tmp_path / "bad\udcff.onnx").write_bytes(small_models.feed_forward())
+    except (OSError, UnicodeError):
+        pytest.skip("the file system takes no such name")
+    with pytest.raises(ConfigurationError, match=r"bad.*\.onnx'*: expected a name of UTF-8"):
+        Running(Options(tmp_path, listen=["tcp://127.0.0.1:0"])).__enter__()
+
+
+def test_a_token_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_bytes(b"\xef\xbb\xbffirst\r\nsecond infer\r\n")
+    tokens = Tokens(tmp_path / "tokens")
+    assert tokens.roles("first") == ("infer", "record", "admin")
+    assert tokens.roles("second") == ("infer",)

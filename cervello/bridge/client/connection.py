@@ -11,6 +11,7 @@ from collections.abc import Callable
 from cervello.bridge.addresses import Address
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.framing import Deframer, framed
+from cervello.bridge.limits import Limits
 from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ServerGoneError
 
@@ -25,13 +26,13 @@ class Connection:
       where: tcp or unix. timeout_s: for connecting.
       on_body: called with each received body; raises BridgeError when the connection has to be closed.
     Attributes:
-      deframer: cuts what comes into bodies.
+      deframer: cuts what comes into bodies; its limit is the default one until `hello` is answered.
     Raises:
       ServerGoneError: no server answers.
     """
 
     def __init__(self, where: Address, timeout_s: float, on_body: Callable[[bytes], None]):
-        self.deframer, self._outgoing, self._on_body = Deframer((1 << 32) - 1), bytearray(), on_body
+        self.deframer, self._outgoing, self._on_body = Deframer(Limits().frame_bytes), bytearray(), on_body
         try:
             if where.scheme == "unix":
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
