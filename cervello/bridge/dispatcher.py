@@ -49,42 +49,38 @@ class Dispatcher:
         deferred: list[Job] = []
         for job in waiting:
             client = job.client
-            if client in blocked:
+            if client in blocked or (client in named and _must_follow(job, named[client])):
+                blocked.add(client)
                 deferred.append(job)
             elif job.method == "infer":
-                mine = named.get(client)
-                if mine is not None and not all(map(set(job.agents or ()).isdisjoint, mine)):
-                    blocked.add(client)
-                    deferred.append(job)
-                    continue
                 try:
                     batch.append(Request.known(self.served, job))
                 except Exception as error:
                     self._refuse(job, error, done)
-                    continue
-                if mine is None:
-                    named[client] = [job.agents or ()]
                 else:
-                    mine.append(job.agents or ())
-            elif client in named:  # a change of agents, which comes after the inference before it
-                blocked.add(client)
-                deferred.append(job)
+                    named.setdefault(client, []).append(job.agents or ())
             elif job.method == "swap":
                 self.swapping.add(client)
                 blocked.add(client)
                 self._start_swap(job)
-            elif job.method == CLOSED:
-                self.attempt(job, lambda client=client: agent_methods.close(self.served, client), done)  # type: ignore[misc]
-                done.append(job)
             else:
-                result = self.attempt(job, lambda job=job: _METHODS[job.method](self.served, job), done)  # type: ignore[misc]
-                if result is not None:
-                    self.finish(job, answer(job.id, result) if job.id is not None else None, done)
+                self._act(job, done)
         if batch:
             self._run(batch, done)
         return deferred
 
+    def _act(self, job: Job, done: list[Job]) -> None:
+        """Processes a change of agents."""
+        if job.method == CLOSED:
+            self.attempt(job, lambda: agent_methods.close(self.served, job.client), done)
+            done.append(job)
+            return
+        result = self.attempt(job, lambda: _METHODS[job.method](self.served, job), done)
+        if result is not None:
+            self.finish(job, answer(job.id, result) if job.id is not None else None, done)
+
     def _run(self, batch: Sequence[Request], done: list[Job]) -> None:
+        """Runs the batch."""
         try:
             found = inference.run(self.served, batch)
         except Exception as error:
@@ -131,3 +127,12 @@ class Dispatcher:
             job.reply = refuse(job.id, refusal.code, refusal.text, refusal.data)
         if job.method != CLOSED:
             done.append(job)
+
+
+def _must_follow(job: Job, named: Sequence[Sequence[int]]) -> bool:
+    """Whether a message comes after the batch: a change of agents, or another inference of the same agents.
+
+    Args:
+      named: agents of each request of the batch from the same connection.
+    """
+    return job.method != "infer" or not all(map(set(job.agents or ()).isdisjoint, named))
