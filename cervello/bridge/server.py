@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
-import socket
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cervello.agents import Policy
-from cervello.bridge import websocket_transport
 from cervello.bridge.addresses import Address, parse
 from cervello.bridge.busy_poll import BUSY_POLL_US
 from cervello.bridge.folder import load_all
 from cervello.bridge.limits import Limits
+from cervello.bridge.listening import BACKLOG, bound, replace_dead
 from cervello.bridge.message_transport import MessageTransport
 from cervello.bridge.metrics import Metrics
 from cervello.bridge.server_state import ServerState
@@ -30,7 +28,6 @@ from cervello.bridge.tokens import Tokens
 from cervello.errors import ConfigurationError
 
 _log = logging.getLogger("cervello.bridge")
-_BACKLOG = 512
 _TICK_S = 0.1
 _RECEIVED_BYTES = 1 << 18  # of one receive call, at most
 
@@ -138,25 +135,22 @@ class Server:
             return StreamTransport(self.state, self._transports, self._received)
 
         if address.scheme == "unix":
-            _replace_dead(address)
+            replace_dead(address)
             try:
-                server: Any = await loop.create_unix_server(transport, address.path, backlog=_BACKLOG)
+                server: Any = await loop.create_unix_server(transport, address.path, backlog=BACKLOG)
             except OSError as error:
                 raise OSError(error.errno, f"listen {address}: expected a path for a socket file, got "
                               f"{os.strerror(error.errno) if error.errno else error}; name another one") from error
             self._servers.append(server)
             self._unix.append((address.path, os.stat(address.path).st_ino))
             return address
-        try:
-            sock = _bound(address)
-        except OSError as error:
-            raise OSError(error.errno,
-                          f"listen {address}: expected a free address, got {error.strerror or error}; {_remedy(error)}") from error
+        websockets = _websocket_listener() if address.scheme == "ws" else None
+        sock = bound(address)
         port = sock.getsockname()[1]
-        if address.scheme == "ws":
-            server = await websocket_transport.listen(self.state, self._transports, self.options.allow_origin, sock=sock)
+        if websockets is not None:
+            server = await websockets.listen(self.state, self._transports, self.options.allow_origin, sock=sock)
         else:
-            server = await loop.create_server(transport, sock=sock, backlog=_BACKLOG)
+            server = await loop.create_server(transport, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
         return Address(address.scheme, address.host, port)
 
@@ -239,56 +233,10 @@ def _write_ready_file(path: Path, addresses: Sequence[str]) -> None:
                                  "another one") from error
 
 
-def _bound(address: Address) -> socket.socket:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, where = found[0]
-    sock = socket.socket(family, kind, protocol)
+def _websocket_listener() -> ModuleType:
+    """The module that needs the package `websockets`."""
     try:
-        if os.name == "posix":  # reuses the address of a killed server at once; on Windows the option has another meaning
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(where)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remedy(error: OSError) -> str:
-    """What to do when an address cannot be had."""
-    if error.errno == errno.EADDRINUSE:
-        return "end the other server, or take another port (0 takes a free one)"
-    if error.errno == errno.EACCES:
-        return "take a port of 1024 or more (0 takes a free one)"
-    return "name an address of this machine"
-
-
-def _replace_dead(address: Address) -> None:
-    """Removes a socket file without a listening server.
-
-    Raises:
-      ConfigurationError: its folder does not exist. OSError: a server listens there, or the file is no socket.
-    """
-    try:
-        mode = os.stat(address.path).st_mode
-    except FileNotFoundError:
-        if not os.path.isdir(folder := os.path.dirname(address.path) or "."):
-            raise ConfigurationError(f"listen {address}: expected a folder {folder!r}, found none; make it") from None
-        return
-    busy = OSError(errno.EADDRINUSE, f"listen {address}: expected a free address, got one that is in use; end the other server, or take "
-                   "another path")
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, f"listen {address}: expected a socket file or nothing, got another file; take another path")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    probe.settimeout(1.0)
-    try:
-        probe.connect(address.path)
-    except ConnectionRefusedError:
-        os.unlink(address.path)
-        return
-    except OSError as error:
-        raise busy from error
-    finally:
-        probe.close()
-    raise busy
+        from cervello.bridge import websocket_listener
+    except ImportError as error:
+        raise ConfigurationError("listen ws://: expected the package websockets, found none; install the extra 'serve'") from error
+    return websocket_listener

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from websockets.frames import Opcode
+from websockets.protocol import State
 
 from cervello.bridge.framing import LENGTH
-from cervello.bridge.message_transport import MessageTransport
-from cervello.bridge.request_layout import MOST_BYTES
 from cervello.bridge.server_state import ServerState
-from cervello.bridge.stream_transport import set_socket_options
-from cervello.errors import ConfigurationError
 from cervello.spec import Array
-
-try:
-    from websockets.asyncio.server import ServerConnection, serve
-    from websockets.exceptions import NegotiationError
-    from websockets.frames import Opcode
-    from websockets.protocol import State
-    from websockets.typing import Origin, Subprotocol
-
-    _DATA = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
-except ImportError:
-    serve = None
-
-PROTOCOL = "cervello.1"
 
 
 class WebSocketTransport:
@@ -130,88 +113,3 @@ def _waits_for(parser: Any) -> str:
     while (inner := getattr(parser, "gi_yieldfrom", None)) is not None:
         parser = inner
     return str(getattr(parser, "__name__", "at_eof"))
-
-
-async def listen(server: ServerState, transports: set[MessageTransport], origins: Sequence[str], **where: Any) -> Any:
-    """Starts a WebSocket server at a host and port, or on a socket.
-
-    Raises:
-      ConfigurationError: the package `websockets` is not installed. OSError: the address is not available.
-    """
-    if serve is None:
-        raise ConfigurationError("listen ws://: expected the package websockets, found none; install the extra 'serve'")
-
-    received = np.zeros(LENGTH.size + MOST_BYTES + 8, np.uint8)  # compiled code reads up to a multiple of 8
-
-    class Connection(ServerConnection):  # type: ignore[misc]
-        """Passes data frames to its transport directly, without a queue and a task."""
-
-        message_transport: WebSocketTransport | None = None
-
-        def __init__(self, *args: Any, **options: Any):
-            super().__init__(*args, **options)
-            self._frames: list[Any] = []
-            self._is_in_handshake = False
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            if server.is_full or server.draining:
-                self.transport.abort()
-            else:
-                self._is_in_handshake = True
-                server.n_handshakes += 1
-
-        def connection_lost(self, error: Exception | None) -> None:
-            super().connection_lost(error)
-            self.end_handshake()
-
-        def end_handshake(self) -> None:
-            """Notes that the handshake is done, or has failed."""
-            server.n_handshakes -= self._is_in_handshake
-            self._is_in_handshake = False
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._frames and self.message_transport is not None:
-                self.pass_on()
-
-        def process_event(self, event: Any) -> None:
-            if self.request is None or event.opcode not in _DATA:
-                super().process_event(event)
-            else:  # those of one read are known when all of them have come
-                self._frames.append(event)
-
-        def pass_on(self) -> None:
-            """Passes frames to the transport."""
-            assert self.message_transport is not None
-            frames, self._frames = self._frames, []
-            for frame in frames:
-                self.message_transport.receive(frame, alone=len(frames) == 1)
-
-    async def handle(socket: ServerConnection) -> None:
-        assert isinstance(socket, Connection)
-        socket.end_handshake()
-        if server.draining:
-            socket.transport.abort()
-            return
-        set_socket_options(socket.transport.get_extra_info("socket"))
-        transport = socket.message_transport = WebSocketTransport(server, socket, received)
-        transports.add(transport)
-        socket.pass_on()  # frames that came before the transport
-        try:
-            await transport.run()
-        finally:
-            transports.discard(transport)
-
-    def choose(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol:
-        if PROTOCOL not in offered:
-            raise NegotiationError(f"expected the subprotocol {PROTOCOL}")
-        return Subprotocol(PROTOCOL)
-
-    return await serve(handle, create_connection=Connection, origins=[None, *(Origin(origin) for origin in origins)],
-                       subprotocols=[Subprotocol(PROTOCOL)], select_subprotocol=choose, compression=None,
-                       max_size=server.limits.frame_bytes, max_queue=None, open_timeout=server.limits.frame_timeout_s,
-                       ping_interval=None, close_timeout=2, server_header=None, **where)
-
-
-__all__ = ["PROTOCOL", "WebSocketTransport", "listen"]

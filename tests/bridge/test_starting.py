@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -100,3 +101,15 @@ def test_a_token_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens")
     assert tokens.roles("first") == ("infer", "record", "admin")
     assert tokens.roles("second") == ("infer",)
+
+
+def test_without_the_package_websockets_the_extra_is_named_and_the_port_is_free_again(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setitem(sys.modules, "cervello.bridge.websocket_listener", None)
+    monkeypatch.delattr(cervello.bridge, "websocket_listener", raising=False)
+    with pytest.raises(ConfigurationError, match="expected the package websockets, found none; install the extra 'serve'"):
+        served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"ws://127.0.0.1:{port}"]).__enter__()
+    with socket.create_server(("127.0.0.1", port)):
+        pass
