@@ -39,8 +39,8 @@ def link_kernels() -> None:
 
 
 class CompiledAnswer:
-    """Answers frames of one layout, for one version of the policy, until an agent of its
-    connection begins or ends. Mutable: it owns the columns and the reply. Used on the event loop.
+    """Answers frames of one layout, for one version of the policy, until an agent of its connection begins or ends. Mutable: it owns the
+    columns and the reply. Used on the event loop.
 
     Attributes:
       version: of the policy that decides. n_bytes: of a frame.
@@ -61,37 +61,37 @@ class CompiledAnswer:
         self._active_clients, self._proof = worker.served.active_clients, -1  # `n_revoked` at the last proof of this size
         self._ended_s = 0.0  # of the last run
         self.is_over = False
+        self._has_tick = layout.tick_field is not None
+        for name, column in layout.defaults().items():
+            batch.inputs[name][...] = worker.served.signature.inputs[name].column(column)
+        self._bind(layout, receive_buffer)
+
+    def _bind(self, layout: RequestLayout, receive_buffer: Array) -> None:
+        """Makes the compiled call, which reads the frame, runs the batch and writes `_reply`, by the addresses in `_block`."""
+        batch = self._batch
+        assert batch.engine.fast_path is not None
         expected, mask = layout.fixed_bytes()
         n_bytes = self.n_bytes = LENGTH.size + len(expected)
         known, masks = np.zeros((2, -(-n_bytes // 8)), np.int64)
         _fill(known, LENGTH.pack(len(expected)) + expected)
         _fill(masks, b"\xff" * LENGTH.size + mask)
-        parts, places = layout.reply_parts(version)
-        reply = self._reply = bytearray(ID_END + sum(map(len, parts)) + _TICK_BYTES + len(layout.streams))
-        place = np.frombuffer(reply, np.uint8).ctypes.data
+        parts, starts = layout.reply_parts(self.version)
+        body = b"".join(parts)
+        tick_to = ID_END + len(body)
+        reply = self._reply = bytearray(ID_END) + body + bytes(_TICK_BYTES + len(layout.streams))
+        frame_at, reply_at = receive_buffer.ctypes.data, np.frombuffer(reply, np.uint8).ctypes.data
         after = np.frombuffer(layout.streams + b"\0", np.uint8)[:-1]  # not every numpy takes empty bytes
-        outputs = []
-        at = ID_END
-        for part in parts:
-            reply[at:at + len(part)] = part
-            at += len(part)
-        for name, first in places:
-            column = batch.outputs[name]
-            outputs += [column.ctypes.data, place + ID_END + first, column.nbytes]
-        inputs = []
-        address = receive_buffer.ctypes.data
+        inputs, outputs = [], []
         for name, start, stop in layout.input_ranges():
-            inputs += [address + LENGTH.size + start, batch.inputs[name].ctypes.data, stop - start]
-        for name, column in layout.defaults().items():
-            batch.inputs[name][...] = worker.served.signature.inputs[name].column(column)
+            inputs += [frame_at + LENGTH.size + start, batch.inputs[name].ctypes.data, stop - start]
+        for name, first in starts:
+            outputs += [batch.outputs[name].ctypes.data, reply_at + ID_END + first, batch.outputs[name].nbytes]
         tick = layout.tick_field
-        self._has_tick = tick is not None
-        assert batch.engine.fast_path is not None
         block = self._block = np.array([*FRAME.filled(
             run=linker.address(_RUN), context=batch.engine.fast_path.context, readiness=batch.readiness.ctypes.data, rows=self._n_rows,
-            frame=address, frame_bytes=n_bytes, expected=known.ctypes.data, mask=masks.ctypes.data, id_at=LENGTH.size + layout.id_start,
+            frame=frame_at, frame_bytes=n_bytes, expected=known.ctypes.data, mask=masks.ctypes.data, id_at=LENGTH.size + layout.id_start,
             id_bytes=layout.id_stop - layout.id_start, tick_at=0 if tick is None else LENGTH.size + tick.start,
-            tick_bytes=0 if tick is None else tick.stop - tick.start, reply=place, tick_to=at, after=after.ctypes.data,
+            tick_bytes=0 if tick is None else tick.stop - tick.start, reply=reply_at, tick_to=tick_to, after=after.ctypes.data,
             after_bytes=after.nbytes, n_inputs=len(inputs) // 3, n_copies=(len(inputs) + len(outputs)) // 3), *inputs, *outputs], np.int64)
         self._call = entry.fastcall_objects(_ANSWER, block.ctypes.data, (block, known, masks, after, reply, receive_buffer, batch))
 
