@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cervello.agents.membership.episodes import PastEpisodes
-from cervello.bridge.codes import Code, Refusal, bad
-from cervello.bridge.envelope import REPORTED, as_list, kind_of, whole
+from cervello.bridge.codes import Code, Refusal, bad_request
+from cervello.bridge.envelope import REPORTED, as_integer, as_list, kind_of
 
 WINDOW = 64  # inferences to which a reward may belong
 
@@ -135,10 +135,10 @@ def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | No
         return None
     listed = as_list(given)
     if listed is None:
-        raise bad("agents", f"expected a list of ids, got {kind_of(given)}")
-    ids: list[Any] = listed if set(map(type, listed)) <= {int} else [whole(each) for each in listed]
+        raise bad_request("agents", f"expected a list of ids, got {kind_of(given)}")
+    ids: list[Any] = listed if set(map(type, listed)) <= {int} else [as_integer(each) for each in listed]
     if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):
-        raise bad("agents", "expected ids 0 ≤ id < 2⁵³, got another value")
+        raise bad_request("agents", "expected ids 0 ≤ id < 2⁵³, got another value")
     if len(set(ids)) != len(ids):
-        raise bad("agents", "expected distinct ids, got one twice; name each agent once")
+        raise bad_request("agents", "expected distinct ids, got one twice; name each agent once")
     return ids

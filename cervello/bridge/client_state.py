@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cervello.bridge.client_agents import ClientAgents
-from cervello.bridge.codes import bad
+from cervello.bridge.codes import bad_request
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +50,7 @@ class ClientState:
           Refusal: the number exceeds `max_agents`.
         """
         with self._lock:
-            if n > 0 and self.n_agents + n - ending > self.max_agents:
-                raise bad("agents", f"expected at most {self.max_agents} agents of one connection, got {self.n_agents + n - ending}")
+            total = self.n_agents + n - ending
+            if n > 0 and total > self.max_agents:
+                raise bad_request("agents", f"expected at most {self.max_agents} agents of one connection, got {total}")
             self.n_agents += n

@@ -48,8 +48,8 @@ class CompiledAnswer:
     """
 
     __slots__ = ("_active_clients", "_agent_states", "_agents_version", "_batch", "_block", "_call", "_client", "_client_agents",
-                 "_counters", "_ended_s", "_has_tick", "_late_s", "_n_rows", "_policy", "_proof", "_reply", "_session", "_size", "_worker",
-                 "is_over", "n_bytes", "version")
+                 "_counters", "_deadline_s", "_ended_s", "_has_tick", "_n_rows", "_policy", "_proof", "_reply", "_session", "_size",
+                 "_worker", "is_over", "n_bytes", "version")
 
     def __init__(self, session: Session, worker: Worker, layout: RequestLayout, batch: RepeatedBatch, receive_buffer: Array):
         version = batch.engine.version
@@ -57,7 +57,7 @@ class CompiledAnswer:
         self._session, self._worker, self._client = session, worker, session.client
         self._policy, self._batch, self.version, self._n_rows = core_of(worker.served.policy), batch, version, len(layout.agents)
         self._client_agents, self._agents_version, self._agent_states = layout.client_agents, layout.agents_version, layout.agent_states
-        self._counters, self._size, self._late_s = worker.served.counters, layout.size, layout.late_us / 1e6
+        self._counters, self._size, self._deadline_s = worker.served.counters, layout.size, layout.deadline_us / 1e6
         self._active_clients, self._proof = worker.served.active_clients, -1  # `n_revoked` at the last proof of this size
         self._ended_s = 0.0  # of the last run
         self.is_over = False
@@ -123,7 +123,7 @@ class CompiledAnswer:
                 or (len(self._active_clients) != 1 and not worker.expects_only(self._client)) or worker.closing or worker.swapping
                 or session.server.draining or (self._proof != worker.times.n_revoked and not self._is_proven())):
             return None
-        if self._late_s and perf_counter() > received_s + self._late_s:
+        if self._deadline_s and perf_counter() > received_s + self._deadline_s:
             return None
         try:
             found = self._call(0, n_bytes, *batch.arguments) if batch.arguments else 0

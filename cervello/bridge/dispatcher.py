@@ -54,7 +54,7 @@ class Dispatcher:
                 deferred.append(job)
             elif job.method == "infer":
                 try:
-                    batch.append(Request.known(self.served, job))
+                    batch.append(Request.of_layout(self.served, job))
                 except Exception as error:
                     self._refuse(job, error, done)
                 else:
@@ -72,7 +72,7 @@ class Dispatcher:
     def _act(self, job: Job, done: list[Job]) -> None:
         """Processes a change of agents."""
         if job.method == CLOSED:
-            self.attempt(job, lambda: agent_methods.close(self.served, job.client), done)
+            self.attempt(job, lambda: agent_methods.end_all(self.served, job.client), done)
             done.append(job)
             return
         result = self.attempt(job, lambda: _METHODS[job.method](self.served, job), done)

@@ -46,11 +46,11 @@ def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
     for name, path in find(folder).items():
         described = path.with_suffix(".toml")
         loaded[name] = (load(described) if described.is_file() else load(path, wrappers="auto"), path)
-        _rehearse(loaded[name][0])
+        _warm_up(loaded[name][0])
     return loaded
 
 
-def _rehearse(policy: Policy) -> None:
+def _warm_up(policy: Policy) -> None:
     """Compiles the kernels of the first frames, with made-up observations of temporary agents."""
     clone = core_of(policy).clone_without_agents()
     if clone is None:

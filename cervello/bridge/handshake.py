@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cervello.bridge.codes import Code, Refusal, bad
-from cervello.bridge.envelope import Message, answer, is_name, kind_of, whole
+from cervello.bridge.codes import Code, Refusal, bad_request
+from cervello.bridge.envelope import Message, answer, as_integer, is_name, kind_of
 from cervello.bridge.limits import LEAST_FRAME
 
 if TYPE_CHECKING:
@@ -46,27 +46,27 @@ def check_hello(server: ServerState, message: Message) -> AcceptedHello:
         raise Refusal(Code.NOT_AUTHORISED, "token: expected one of the server's token file, got another or none; ask its operator for one")
     if message.refusal is not None:
         raise message.refusal
-    version = whole(params.get("version"))
+    version = as_integer(params.get("version"))
     if version is None:
-        raise bad("version", f"expected an integer, got {kind_of(params.get('version'))}")
+        raise bad_request("version", f"expected an integer, got {kind_of(params.get('version'))}")
     if version != VERSION:
         raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
     client: Any = params.get("client")
     n_bytes = len(client.encode()) if is_name(client) else None
     if n_bytes is None or not 1 <= n_bytes <= _NAME_BYTES:
         got = kind_of(client) if n_bytes is None else f"{n_bytes} bytes"
-        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes, got {got}")
+        raise bad_request("client", f"expected a name of 1 to {_NAME_BYTES} bytes, got {got}")
     if params.get("token") is not None and type(params["token"]) is not str:
-        raise bad("token", f"expected a str, got {kind_of(params['token'])}")
+        raise bad_request("token", f"expected a str, got {kind_of(params['token'])}")
     frame_bytes = params.get("frame_bytes")
     longest = server.limits.frame_bytes
     if frame_bytes is not None:
-        given = whole(frame_bytes)
+        given = as_integer(frame_bytes)
         if given is None or given < LEAST_FRAME:
-            raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}, got another value")
+            raise bad_request("frame_bytes", f"expected an integer of at least {LEAST_FRAME}, got another value")
         longest = min(longest, given)
     reply = {"version": VERSION, "server": server.name, "server_id": server.server_id, "limits": server.limits.as_map(),
              "roles": list(roles), "policies": list(server.policies)}
     if len(answer(message.id or 0, reply)) > longest:
-        raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
+        raise bad_request("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
     return AcceptedHello(client, longest, roles, reply)

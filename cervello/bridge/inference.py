@@ -11,7 +11,7 @@ import numpy as np
 from cervello.bridge import agent_methods, noise_streams
 from cervello.bridge.agent_methods import flag, flags, optional_int, rows_of, too_long
 from cervello.bridge.client_agents import AgentState
-from cervello.bridge.codes import bad
+from cervello.bridge.codes import bad_request
 from cervello.bridge.envelope import answer, as_list
 from cervello.bridge.job import Job
 from cervello.bridge.request_layout import RequestLayout
@@ -31,10 +31,10 @@ class Request:
       columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may use noise.
       outputs: requested names. tick: the tick of the game.
       is_short: the answer is within the limit for every id, tick and version.
-      late_s: deadline, on `time.perf_counter`; None for none.
+      deadline_s: deadline, on `time.perf_counter`; None for none.
     """
 
-    __slots__ = ("agent_states", "begins", "columns", "flags", "fresh", "ids", "is_short", "job", "late_s", "outputs", "tick")
+    __slots__ = ("agent_states", "begins", "columns", "deadline_s", "flags", "fresh", "ids", "is_short", "job", "outputs", "tick")
 
     def __init__(self, served: ServedPolicy, job: Job):
         params, client, client_agents = job.params, job.client, job.client.agents_of(served.name)
@@ -49,22 +49,23 @@ class Request:
         found = flags("deterministic", params.get("deterministic"), n_rows)
         self.flags = found if found.any() else None
         deadline_us = optional_int("deadline_us", params.get("deadline_us"))
-        self.late_s = job.received_s + deadline_us / 1e6 if deadline_us else None
+        self.deadline_s = job.received_s + deadline_us / 1e6 if deadline_us else None
         self.tick = optional_int("tick", params.get("tick"))
-        self.outputs = self._wanted(served, params.get("outputs"))
+        self.outputs = self._requested_outputs(served, params.get("outputs"))
         self.is_short = self._check_length(served)
         self.fresh: list[int] = []
         if self.begins:
             self.fresh = [agent for agent in ids if agent not in client_agents.by_id]
             if self.fresh:
                 begun = client_agents.earlier_begins(self.fresh)
-                agent_methods.start(served, client, self.fresh, agent_methods.derived(served, client, self.fresh, begun), begun)
+                chosen = agent_methods.derived_streams(served, client, self.fresh, begun)
+                agent_methods.begin_agents(served, client, self.fresh, chosen, begun)
             self.agent_states = client_agents.find(ids)
 
     agent_states: list[AgentState]
 
     @classmethod
-    def known(cls, served: ServedPolicy, job: Job) -> Request:
+    def of_layout(cls, served: ServedPolicy, job: Job) -> Request:
         """Makes a `Request` without the checks that a request of the same layout has passed."""
         layout = job.layout
         columns = layout.rows(job.params["inputs"]) if layout is not None and layout.is_current() else None
@@ -73,19 +74,19 @@ class Request:
         request = cls.__new__(cls)
         request.job, request.ids, request.agent_states, request.begins = job, layout.agents, layout.agent_states, layout.begins
         request.columns, request.flags, request.outputs, request.tick = columns, layout.flags, layout.outputs, job.params.get("tick")
-        request.late_s = job.received_s + layout.late_us / 1e6 if layout.late_us else None
+        request.deadline_s = job.received_s + layout.deadline_us / 1e6 if layout.deadline_us else None
         request.fresh, request.is_short = [], True
         return request
 
-    def _wanted(self, served: ServedPolicy, given: Any) -> list[str]:
+    def _requested_outputs(self, served: ServedPolicy, given: Any) -> list[str]:
         if given is None:
             return list(served.signature.outputs)
         names = as_list(given)
         if names is None or any(type(name) is not str for name in names):
-            raise bad("outputs", "expected a list of names, got something else")
+            raise bad_request("outputs", "expected a list of names, got something else")
         for name in names:
             if name not in served.signature.outputs:
-                raise bad(f"outputs.{name}" if name.isprintable() and len(name) < 200 else "outputs",
+                raise bad_request(f"outputs.{name}" if name.isprintable() and len(name) < 200 else "outputs",
                           f"expected one of {list(served.signature.outputs)}")
         return list(dict.fromkeys(names))
 
@@ -139,31 +140,31 @@ def run(served: ServedPolicy, requests: Sequence[Request]) -> list[tuple[Request
     timely = []
     waited_s = []
     for request in requests:
-        if request.late_s is not None and now > request.late_s:
-            agent_methods.note_episodes(served, request.job.client, request.fresh)
+        if request.deadline_s is not None and now > request.deadline_s:
+            agent_methods.begin_episodes(served, request.job.client, request.fresh)
             counters.skipped += len(request.ids)
             found.append((request, request.reply(None, served.policy.version)))
         else:
             timely.append(request)
             waited_s.append(now - request.job.received_s)
-    return found + (_together(served, timely, tuple(waited_s)) if timely else [])
+    return found + (_run_batch(served, timely, tuple(waited_s)) if timely else [])
 
 
-def _together(served: ServedPolicy, requests: Sequence[Request], waited_s: tuple[float, ...]) -> list[tuple[Request, bytes | Exception]]:
+def _run_batch(served: ServedPolicy, requests: Sequence[Request], waited_s: tuple[float, ...]) -> list[tuple[Request, bytes | Exception]]:
     counters = served.counters
     began = perf_counter()
     try:
         columns, version = _decide(served, requests)
     except _FAILURES as error:
         if len(requests) > 1:  # one of them fails, which must not affect the others
-            return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _together(served, [request], (alone_s,))]
+            return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _run_batch(served, [request], (alone_s,))]
         request = requests[0]
-        agent_methods.undo(served, request.job.client, request.fresh)
+        agent_methods.undo_begin(served, request.job.client, request.fresh)
         obeys = request.flags is None or isinstance(error, (ExecutionError, InputError))
-        return [(request, bad("inputs" if obeys else "deterministic", str(error)))]
+        return [(request, bad_request("inputs" if obeys else "deterministic", str(error)))]
     except Exception as error:  # an internal one; of these requests only
         for request in requests:
-            agent_methods.undo(served, request.job.client, request.fresh)
+            agent_methods.undo_begin(served, request.job.client, request.fresh)
         return [(request, error) for request in requests]
     counters.ran(sum(len(request.ids) for request in requests), perf_counter() - began, waited_s)
     found: list[tuple[Request, bytes | Exception]] = []
@@ -172,7 +173,7 @@ def _together(served: ServedPolicy, requests: Sequence[Request], waited_s: tuple
         end = at + len(request.ids)
         mine = columns if len(requests) == 1 else {name: rows[at:end] for name, rows in columns.items()}
         at = end
-        _note(served, request, mine, version)
+        _record_step(served, request, mine, version)
         found.append((request, request.reply(mine, version)))
     return found
 
@@ -195,11 +196,11 @@ def _decide(served: ServedPolicy, requests: Sequence[Request]) -> tuple[dict[str
     return {name: column if outputs[name].is_plain else outputs[name].rows(column) for name, column in actions.items()}, actions.version
 
 
-def _note(served: ServedPolicy, request: Request, outputs: dict[str, Array], version: int) -> None:
+def _record_step(served: ServedPolicy, request: Request, outputs: dict[str, Array], version: int) -> None:
     """Stores the steps of agents for later rewards, and records them."""
     request.job.client.agents_of(served.name).note_step(request.agent_states, request.tick)
     if request.fresh:
-        agent_methods.note_episodes(served, request.job.client, request.fresh)
+        agent_methods.begin_episodes(served, request.job.client, request.fresh)
     if served.recorder is not None:
         served.recorder.decide(request.agent_states, request.columns, outputs, False if request.flags is None else request.flags, version,
                                request.tick)
@@ -213,7 +214,7 @@ def run_at_once(served: ServedPolicy, layout: RequestLayout, number: int, body: 
       the answer; None, without any effect, when the request is late, is refused or fails: the ordinary path finds the reason.
     """
     columns = layout.columns(body)
-    if columns is None or (layout.late_us and began_s > received_s + layout.late_us / 1e6):
+    if columns is None or (layout.deadline_us and began_s > received_s + layout.deadline_us / 1e6):
         return None
     try:
         actions = served.policy.infer_batch(layout.keys, columns, False if layout.flags is None else layout.flags)
@@ -242,7 +243,7 @@ def run_known(served: ServedPolicy, jobs: Sequence[Job]) -> bool:
     for job in jobs:
         layout = job.layout
         if (layout is None or job.body is None or layout.only is None or layout.flags is not None or not layout.is_current()
-                or (layout.late_us and began_s > job.received_s + layout.late_us / 1e6)):
+                or (layout.deadline_us and began_s > job.received_s + layout.deadline_us / 1e6)):
             return False
         name, start, stop, wire, shape = layout.only
         keys += layout.keys

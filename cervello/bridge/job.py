@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cervello.bridge.client_agents import agent_list
 from cervello.bridge.client_state import ClientState
-from cervello.bridge.codes import Code, Refusal, bad
+from cervello.bridge.codes import Code, Refusal, bad_request
 from cervello.bridge.envelope import Message, is_name, kind_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Job:
         params, method = message.params, message.method
         policy: Any = params.get("policy")
         if not is_name(policy):
-            raise bad("policy", f"expected the name of a policy, got {kind_of(policy)}")
+            raise bad_request("policy", f"expected the name of a policy, got {kind_of(policy)}")
         if policy not in policies:
             raise Refusal(Code.UNKNOWN_POLICY, f"policy: expected one of {[*policies]}, got {policy[:100]!r}")
         agents = agent_list(params, optional=method == "snapshot") if method in WITH_AGENTS else None

@@ -16,7 +16,7 @@ import numpy as np
 from cervello.bridge import noise_streams
 from cervello.bridge.client_agents import AgentState
 from cervello.bridge.codes import BadFrame
-from cervello.bridge.envelope import whole
+from cervello.bridge.envelope import as_integer
 from cervello.bridge.loop_budget import size_of
 from cervello.bridge.request_fields import IntegerField, find_fields
 from cervello.bridge.served_policy import ServedPolicy
@@ -38,16 +38,45 @@ class RequestLayout:
       size: size of its batch, as `BatchTimes` counts.
       begins: whether the request begins agents. outputs: requested names.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
-      late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
+      deadline_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
       agents_version: `client_agents.membership_version` when `agent_states` and `keys` were set.
       n_answered: requests that were answered at once, since `agents_version` changed.
       is_plain: rows and outputs have the dtypes of the policy and need no conversion.
       tick_field: field of the tick; None when it has none.
     """
 
-    __slots__ = ("_fixed_params", "_head", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_same",
-                 "_served", "_streams", "_tail", "_version", "agent_states", "agents", "agents_version", "begins", "client_agents", "flags",
-                 "id_start", "id_stop", "is_plain", "keys", "late_us", "n_answered", "only", "outputs", "policy", "size", "tick_field")
+    __slots__ = (
+        "_fixed_params",
+        "_head",
+        "_inputs",
+        "_middle",
+        "_n_bytes",
+        "_one_byte",
+        "_others",
+        "_outputs",
+        "_same",
+        "_served",
+        "_streams",
+        "_tail",
+        "_version",
+        "agent_states",
+        "agents",
+        "agents_version",
+        "begins",
+        "client_agents",
+        "deadline_us",
+        "flags",
+        "id_start",
+        "id_stop",
+        "is_plain",
+        "keys",
+        "n_answered",
+        "only",
+        "outputs",
+        "policy",
+        "size",
+        "tick_field",
+    )
 
     def __init__(self, served: ServedPolicy, request: Any, body: bytes, number: IntegerField, tick: IntegerField | None,
                  inputs: Mapping[str, tuple[int, int]]):
@@ -64,7 +93,7 @@ class RequestLayout:
         self.policy = served.name
         self.agents: list[int] = request.ids
         self.begins, self.flags, self.outputs = request.begins, request.flags, request.outputs
-        self.late_us = whole(job.params.get("deadline_us")) or 0
+        self.deadline_us = as_integer(job.params.get("deadline_us")) or 0
         self._fixed_params = {name: value for name, value in job.params.items() if name != "inputs"}
         self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
         self._outputs = [(name, served.signature.outputs[name]) for name in self.outputs]

@@ -190,7 +190,7 @@ class Server:
             if not open_ and not self.state.sessions:
                 break
             await asyncio.sleep(0.01)
-        whole = not any(session.n_waiting for session in self.state.sessions)
+        all_done = not any(session.n_waiting for session in self.state.sessions)
         for session in list(self.state.sessions):
             if not session.closed:
                 session.drain(force=True)
@@ -200,13 +200,13 @@ class Server:
             self._clock.cancel()
         self.state.close()
         left_s = max(0.2, until - time.monotonic())
-        whole &= await asyncio.get_running_loop().run_in_executor(None, self.state.join, left_s)
+        all_done &= await asyncio.get_running_loop().run_in_executor(None, self.state.join, left_s)
         for transport in list(self._transports):
             transport.abort()
         if self._metrics is not None:
             await self._metrics.close()
         await asyncio.sleep(0)
-        return whole
+        return all_done
 
     async def _close_listeners(self) -> None:
         for path, inode in self._unix:

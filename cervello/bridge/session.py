@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cervello.bridge.client_state import ClientState
-from cervello.bridge.codes import BadFrame, Code, Refusal, bad
+from cervello.bridge.codes import BadFrame, Code, Refusal, bad_request
 from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
 from cervello.bridge.envelope import Message, answer, decode, refuse
 from cervello.bridge.handshake import check_hello
@@ -49,7 +49,7 @@ class Session:
         self.closed = False
         self.waiting: set[Job] = set()
         self.compiled: dict[int, CompiledAnswer] = {}
-        self._asked: list[tuple[int, set[Job]]] = []  # `stats`, each with the messages before it that are not done
+        self._deferred_stats: list[tuple[int, set[Job]]] = []  # `stats`, each with the messages before it that are not done
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
         self._roles: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Session:
             return
         self.heard_s = time.monotonic()
         layout = self._layouts.find(body)
-        if layout is not None and self._infer(layout, body, received_s, alone):
+        if layout is not None and self._infer_by_layout(layout, body, received_s, alone):
             return
         try:
             message = decode(body, self.server.limits.values)
@@ -93,7 +93,7 @@ class Session:
         self._transport.send(refuse(None, Code.BAD_FRAME, text))
         self.end(1002)
 
-    def _infer(self, layout: RequestLayout, body: bytes, received_s: float, alone: bool) -> bool:
+    def _infer_by_layout(self, layout: RequestLayout, body: bytes, received_s: float, alone: bool) -> bool:
         """Processes a request of known layout. Returns False, without any effect, when it needs the ordinary path."""
         server, client, number = self.server, self.client, int.from_bytes(body[layout.id_start:layout.id_stop], "big")
         assert client is not None
@@ -173,13 +173,13 @@ class Session:
             raise Refusal(Code.UNKNOWN_METHOD, f"method: expected one of the protocol's, got {method[:60]!r}")
         self._check_role(method)
         if method == "hello":
-            raise bad("hello", "expected one hello, got a second")
+            raise bad_request("hello", "expected one hello, got a second")
         if method not in _WITH_POLICY:
             if message.refusal is not None:
                 raise message.refusal
             if method == "stats" and self.waiting:  # it tells what came of the messages before it
                 self._in_flight.add(number)
-                self._asked.append((number, set(self.waiting)))
+                self._deferred_stats.append((number, set(self.waiting)))
                 return None
             return {} if method == "ping" else server.stats(client)
         job = Job.of(self, client, server.policies, message, len(body), received_s)
@@ -237,14 +237,14 @@ class Session:
             self._layouts.store(job)
         if job.reply is not None and not self.closed:
             self._transport.send(job.reply)
-        if self._asked:
+        if self._deferred_stats:
             self._send_stats(job)
 
     def _send_stats(self, job: Job) -> None:
-        for number, before in list(self._asked):
+        for number, before in list(self._deferred_stats):
             before.discard(job)
             if not before and self.client is not None:
-                self._asked.remove((number, before))
+                self._deferred_stats.remove((number, before))
                 self._in_flight.discard(number)
                 if not self.closed:
                     self._reply(number, self.server.stats(self.client))

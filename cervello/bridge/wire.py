@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
-from cervello.bridge.codes import bad
+from cervello.bridge.codes import bad_request
 from cervello.bridge.envelope import kind_of
 from cervello.errors import ConfigurationError
 from cervello.spec import Array, TensorSpec
@@ -27,7 +27,7 @@ def as_bytes(field: str, value: Any) -> bytes:
         return value
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
-    raise bad(field, f"expected bin, got {kind_of(value)}")
+    raise bad_request(field, f"expected bin, got {kind_of(value)}")
 
 
 class WireTensor:
@@ -69,9 +69,10 @@ class WireTensor:
         """
         data = as_bytes(field, value)
         if len(data) != n_rows * self.n_bytes:
-            raise bad(field, f"expected {n_rows} rows of {self.n_bytes} bytes ({self.dtype} {list(self.shape)}), got {len(data)} bytes")
+            raise bad_request(field, f"expected {n_rows} rows of {self.n_bytes} bytes ({self.dtype} {list(self.shape)}), got {len(data)} "
+                              "bytes")
         if self.dtype == "bool" and data.translate(None, b"\0\1"):
-            raise bad(field, "expected bools of 0 or 1, got another byte")
+            raise bad_request(field, "expected bools of 0 or 1, got another byte")
         return np.frombuffer(data, self.wire).reshape(n_rows, *self.shape)
 
     def column(self, rows: Array) -> Array:

@@ -71,7 +71,7 @@ class Worker:
             asyncio.get_running_loop().call_soon(self._flush)
             self.gathered.append(job)
         else:
-            self._pass(job)
+            self._pass_to_thread(job)
 
     def expects_only(self, client: ClientState) -> bool:
         """Whether no other connection is expected to share a batch: none has agents here, or none has sent a request for a while."""
@@ -100,7 +100,7 @@ class Worker:
         if self.gathered:
             self._flush()
 
-    def _pass(self, job: Job) -> None:
+    def _pass_to_thread(self, job: Job) -> None:
         """Passes messages to the policy's thread."""
         self.n_passed += 1
         self._n_swaps += job.method == "swap"
@@ -120,7 +120,7 @@ class Worker:
                 or not self.times.allows(self.served.policy.version, len(jobs), n_rows)):
             self.gathered = []
             for job in jobs:
-                self._pass(job)
+                self._pass_to_thread(job)
             return
         if self.n_passed:
             return  # `done` calls this again
@@ -161,7 +161,7 @@ class Worker:
         self.closing = True
         gathered, self.gathered = self.gathered, []
         for job in gathered:
-            self._pass(job)
+            self._pass_to_thread(job)
         self._queue.put(None)
 
     def join(self, timeout_s: float) -> bool:
