@@ -92,7 +92,12 @@ class StreamTransport(asyncio.BufferedProtocol):
             self._session.abort(f"expected a client that reads, got {self._transport.get_write_buffer_size()} bytes that wait for it")
 
     def eof_received(self) -> bool:
-        return False  # a client that shuts down its sending side has closed
+        """Ends the session: a client that shuts down its sending side has closed. What is in the send queue is still sent."""
+        if self._session is not None:
+            self._session.lost()
+        if self._transport.get_write_buffer_size():
+            self._linger(time.monotonic() + self._server.limits.frame_timeout_s)
+        return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transports.discard(self)

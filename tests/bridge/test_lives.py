@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small_models
+from server_process import wait_until
 from serving import Running, Wire, served
 
 import cervello
@@ -223,10 +225,7 @@ def test_a_slow_reader_gets_its_reply_while_the_server_drains(tmp_path: Path) ->
         wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)},
                                "outputs": list(wide.outputs)})
         (transport,) = running.server._transports
-        until = time.monotonic() + 10
-        while not transport._transport.get_write_buffer_size():  # type: ignore[attr-defined]
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_until(lambda: transport._transport.get_write_buffer_size() > 0)  # type: ignore[attr-defined]
         running.stop()
         time.sleep(3.0)  # longer than agents may stay, and than a client has to read the reason
         reply = wire.receive()
@@ -234,3 +233,16 @@ def test_a_slow_reader_gets_its_reply_while_the_server_drains(tmp_path: Path) ->
         assert wire.receive()[2][0] == 11
         assert wire.receive() is None
     assert running.drained is True
+
+
+def test_a_client_that_reads_nothing_and_shuts_down_its_sending_side_has_closed(tmp_path: Path) -> None:
+    n_agents, n_actions = 40_000, 64  # more than the system's buffers hold
+    wide = policy(small_models.feed_forward(actions=n_actions))
+    with served({"wide": wide}, tmp_path, limits=Limits(frame_timeout_s=1.0)) as running, Wire(running.address, {"client": "a"}) as wire, \
+            Wire(running.address, {"client": "b"}) as other:
+        wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)}})
+        (transport,) = [each for each in running.server._transports if each.session.client.name == "a"]  # type: ignore[union-attr]
+        wait_until(lambda: transport._transport.get_write_buffer_size() > 0)  # type: ignore[attr-defined]
+        wire.socket.shutdown(socket.SHUT_WR)
+        wait_until(lambda: other.result("stats", {})["policies"]["wide"]["agents"] == 0, 5.0)
+        wait_until(lambda: transport not in running.server._transports, 5.0)
