@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from cervello.errors import ConfigurationError
 
 _HOST_AND_PORT = re.compile(r"(?!(?:tcp|ws|wss|http|https):)([\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]+")
-_OUTSIDE = re.compile(r"(?:tcp|ws)://[^/]+:([0-9]+)(?:/.*)?")  # of a text whose port Python refuses
+_OUTSIDE = re.compile(r"(?:tcp|ws)://[^/]+:([0-9]+)(?:/.*)?")  # the port of an address that `urlsplit` refuses
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,8 @@ class ClientAgents:
         self.membership_version = 0
         self.past = PastEpisodes()
         self._begun: dict[int, int] = {}
-        self._stepped: Sequence[AgentState] = ()  # agents whose last steps are counted but not stored yet, and the ticks of these
-        self._ticks: list[int | None] = []
+        self._stepped: Sequence[AgentState] = ()  # agents with steps that `flush_steps` has not stored yet
+        self._ticks: list[int | None] = []  # the ticks of these steps
 
     def earlier_begins(self, ids: Sequence[int]) -> list[int]:
         """The number of earlier begins of agents that have not begun."""

@@ -147,7 +147,7 @@ class CompiledAnswer:
         return True
 
     def note(self, received_s: float) -> None:
-        """Counts the batch of the last answer and notes its steps. It is called after the reply is sent, while the client goes on."""
+        """Counts the batch of the last answer and notes its steps. Called after the reply is sent: the client does not wait for it."""
         counters, took_s = self._counters, self._ended_s - received_s
         counters.ran(self._n_rows, took_s, (0.0,))  # it did not wait
         counters.requests += 1

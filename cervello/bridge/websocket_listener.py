@@ -63,7 +63,7 @@ class _Connection(ServerConnection):  # type: ignore[misc]
     def process_event(self, event: Any) -> None:
         if self.request is None or event.opcode not in _DATA:
             super().process_event(event)
-        else:  # those of one read are known when all of them have come
+        else:  # passed on after the whole read, when it is known whether the frame came alone
             self._frames.append(event)
 
     def pass_on(self) -> None:

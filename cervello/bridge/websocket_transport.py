@@ -29,7 +29,7 @@ class WebSocketTransport:
         self._server, self._socket = server, socket
         self.receive_buffer: Array | None = received
         self._received = received.data
-        self._begun: bytearray | None = None  # of a message in several frames, what has come
+        self._fragments: bytearray | None = None  # the received part of a fragmented message
         self._is_text = False
         self._closing: asyncio.Task[None] | None = None
         self._heard_s = time.monotonic()
@@ -49,15 +49,15 @@ class WebSocketTransport:
         received_s = time.perf_counter()
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
-        if frame.fin and self._begun is None:
+        if frame.fin and self._fragments is None:
             data = bytes(frame.data)
         else:
-            if self._begun is None:
-                self._begun = bytearray()
-            self._begun += frame.data
+            if self._fragments is None:
+                self._fragments = bytearray()
+            self._fragments += frame.data
             if not frame.fin:
                 return
-            data, self._begun = bytes(self._begun), None
+            data, self._fragments = bytes(self._fragments), None
         self._heard_s = time.monotonic()
         if self._is_text or not data:
             self.session.bad_frame("expected a binary message that is not empty, got another")

@@ -45,11 +45,10 @@ class Worker:
         self.served = served
         self.times = BatchTimes()
         self.may_run_on_loop = not max_wait_us and served.recorder is None
-        # On the event loop: arrived messages that are not dispatched yet, and the number of messages, with swaps, that the thread has.
         self.gathered: list[Job] = []
         self.n_passed = self._n_swaps = 0
-        self._last: ClientState | None = None  # whose message came last, and how many of its came before that without another's between
-        self._n_same = 0
+        self._last: ClientState | None = None  # the connection of the last message
+        self._n_same = 0  # messages of that connection in a row, without the last one
         self.closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
