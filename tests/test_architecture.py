@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "extending.md"))
 EXAMPLES = dict(re.findall(r"^<!-- example: (\w+) -->\n\n```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-OTHER = {"cervello", "int64 kernel(step, ctx)", "session", "partial_s"}  # the package, a form, and attributes of `StreamCarrier`
+OTHER = {"cervello", "int64 kernel(step, ctx)"}  # the package, and a form
 ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"],
              "PolicyCore": ["cervello/agents/policy/core.py"], "run_named": ["cervello/native/kernels/runtime/control.py"]}
 

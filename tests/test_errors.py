@@ -60,7 +60,7 @@ def drained(client: bridge.Client, running: Running) -> None:
 
 def cut(client: bridge.Client, running: Running) -> None:
     client.policy("counter").begin([1])
-    running.loop.call_soon_threadsafe(lambda: [session.abort("cut") for session in list(running.server.core.sessions)])
+    running.loop.call_soon_threadsafe(lambda: [session.abort("cut") for session in list(running.server.state.sessions)])
     for _ in range(100):
         with suppress(cervello.ServerGoneError):  # the one that was on its way
             client.stats()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cervello.errors import ConfigurationError
 
 _HOST_AND_PORT = re.compile(r"(?!(?:tcp|ws|wss|http|https):)([\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]+")
-_OUTSIDE = re.compile(r"(?:tcp|ws)://[^/]+:([0-9]+)(?:/.*)?")  # of a text whose port Python refuses
+_OUTSIDE = re.compile(r"(?:tcp|ws)://[^/]+:([0-9]+)(?:/.*)?")  # the port of an address that `urlsplit` refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def check_system(self) -> None:
+        """Raises ConfigurationError for a Unix socket on a system without them, as Windows."""
+        if self.scheme == "unix" and not hasattr(socket, "AF_UNIX"):
+            raise ConfigurationError(f"address {str(self)!r}: expected tcp://host:port or ws://host:port, since this system has no Unix "
+                                     "sockets; take tcp://127.0.0.1:5577")
 
 
 def parse(text: str) -> Address:

@@ -39,6 +39,6 @@ class BadFrame(Exception):
     """Raised for bytes after which a connection is closed."""
 
 
-def bad(field: str, text: str) -> Refusal:
+def bad_request(field: str, text: str) -> Refusal:
     """The refusal of a bad request: the key, or key and name, and the reason."""
     return Refusal(Code.BAD_REQUEST, f"{field}: {text}", field=field)

@@ -30,7 +30,7 @@ class Message(NamedTuple):
     refusal: Refusal | None = None
 
 
-def whole(value: Any, most: int = LARGEST) -> int | None:
+def as_integer(value: Any, most: int = LARGEST) -> int | None:
     """An integer 0 ≤ value ≤ most, also one encoded as a float; None for anything else."""
     if type(value) is float and value.is_integer():
         value = int(value)
@@ -116,9 +116,9 @@ def _params(value: Any) -> dict[str, Any]:
 
 def _message(value: Any) -> Message:
     if type(value) is list:
-        kind = whole(value[0]) if value else None
+        kind = as_integer(value[0]) if value else None
         if kind == 0 and len(value) == 4:
-            number, method, params = whole(value[1], _U32), value[2], as_list(value[3])
+            number, method, params = as_integer(value[1], _U32), value[2], as_list(value[3])
             if number is not None and is_name(method) and params is not None and len(params) == 1 and as_map(params[0]) is not None:
                 return Message(number, method, _params(params[0]))
         elif kind == 2 and len(value) == 3:
@@ -144,9 +144,9 @@ def _head(body: bytes | bytearray | memoryview, most: int) -> Message:
         its_map, _, _ = enter_container(body, at)
     except (BadFrame, IndexError):
         raise wrong from None
-    if is_map or many or n_params != 1 or not its_map or not scalars or whole(scalars[0]) != {3: 0, 2: 2}.get(len(scalars), -1):
+    if is_map or many or n_params != 1 or not its_map or not scalars or as_integer(scalars[0]) != {3: 0, 2: 2}.get(len(scalars), -1):
         raise wrong
-    number = None if len(scalars) == 2 else whole(scalars[1], _U32)
+    number = None if len(scalars) == 2 else as_integer(scalars[1], _U32)
     if (len(scalars) == 3 and number is None) or not is_name(scalars[-1]):
         raise wrong
     return Message(number, scalars[-1], {}, Refusal(Code.BAD_REQUEST, f"params: expected at most {most} values, got more", field="params"))

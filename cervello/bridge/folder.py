@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
+from cervello.bridge.envelope import is_name
 from cervello.description import load
 from cervello.errors import CervelloError, ConfigurationError, MissingFileError
 
@@ -17,13 +18,17 @@ def find(folder: Path) -> dict[str, Path]:
     """Finds policies by name, in the order of names.
 
     Raises:
-      MissingFileError: no such folder, or no policy in it. ConfigurationError: a description without its policy.
+      MissingFileError: no such folder, or no policy in it. ConfigurationError: a description without its policy, or a name that
+        clients cannot send.
     """
     if not folder.is_dir():
         raise MissingFileError(f"folder {str(folder)!r}: expected a folder of policies, found none; check the path")
     found = {path.stem: path for path in sorted(folder.glob("*.onnx")) if path.is_file()}
     if not found:
         raise MissingFileError(f"folder {str(folder)!r}: expected NAME.onnx, found none; export a policy into it, or name another folder")
+    for name, path in found.items():
+        if not is_name(name):
+            raise ConfigurationError(f"{str(path)!r}: expected a name of UTF-8, got other bytes, which no client can send; rename the file")
     for path in folder.glob("*.toml"):
         if path.stem not in found:
             raise ConfigurationError(f"{str(path)!r}: expected {path.stem}.onnx beside it, found none; export it there, or "
@@ -41,11 +46,11 @@ def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
     for name, path in find(folder).items():
         described = path.with_suffix(".toml")
         loaded[name] = (load(described) if described.is_file() else load(path, wrappers="auto"), path)
-        _rehearse(loaded[name][0])
+        _warm_up(loaded[name][0])
     return loaded
 
 
-def _rehearse(policy: Policy) -> None:
+def _warm_up(policy: Policy) -> None:
     """Compiles the kernels of the first frames, with made-up observations of temporary agents."""
     clone = core_of(policy).clone_without_agents()
     if clone is None:

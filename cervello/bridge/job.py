@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from cervello.bridge.codes import Code, Refusal, bad
-from cervello.bridge.crowd import agent_list
+from cervello.bridge.client_agents import agent_list
+from cervello.bridge.client_state import ClientState
+from cervello.bridge.codes import Code, Refusal, bad_request
 from cervello.bridge.envelope import Message, is_name, kind_of
-from cervello.bridge.link import Link
 
 if TYPE_CHECKING:
-    from cervello.bridge.layout import Layout
+    from cervello.bridge.request_layout import RequestLayout
 
 WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})  # methods whose parameters name agents
 
@@ -20,27 +20,27 @@ class Job:
     """A request or notify that names a policy. Mutable: `reply` is set when it is done.
 
     Attributes:
-      link: its connection. id: of a request; None for a notify.
+      client: its connection. id: of a request; None for a notify.
       agents: checked ids; None when they are left out.
       received_s: when its last byte was read, on `time.perf_counter`.
       n_bytes: of its body.
-      owner: the session that sends the reply.
+      session: the session that sends the reply.
       layout: the layout of a request; None when it is not known.
       body: bytes of a request with a known layout, or of one whose layout is to be learnt; `layout` is set when it is answered.
       reply: bytes for the client.
     """
 
-    __slots__ = ("_params", "agents", "body", "id", "layout", "link", "method", "n_bytes", "owner", "received_s", "reply")
+    __slots__ = ("_params", "agents", "body", "client", "id", "layout", "method", "n_bytes", "received_s", "reply", "session")
 
-    def __init__(self, owner: Any, link: Link, number: int | None, method: str, params: dict[str, Any] | None, agents: list[int] | None,
-                 n_bytes: int, received_s: float, layout: Layout | None = None, body: bytes | None = None):
-        self.owner, self.link, self.id, self.method, self._params = owner, link, number, method, params
+    def __init__(self, session: Any, client: ClientState, number: int | None, method: str, params: dict[str, Any] | None,
+                 agents: list[int] | None, n_bytes: int, received_s: float, layout: RequestLayout | None = None, body: bytes | None = None):
+        self.session, self.client, self.id, self.method, self._params = session, client, number, method, params
         self.agents, self.n_bytes, self.received_s = agents, n_bytes, received_s
         self.layout, self.body = layout, body
         self.reply: bytes | None = None
 
     @classmethod
-    def of(cls, owner: Any, link: Link, policies: Collection[str], message: Message, n_bytes: int, received_s: float) -> Job:
+    def of(cls, session: Any, client: ClientState, policies: Collection[str], message: Message, n_bytes: int, received_s: float) -> Job:
         """Makes a job from a decoded message.
 
         Args:
@@ -53,11 +53,11 @@ class Job:
         params, method = message.params, message.method
         policy: Any = params.get("policy")
         if not is_name(policy):
-            raise bad("policy", f"expected the name of a policy, got {kind_of(policy)}")
+            raise bad_request("policy", f"expected the name of a policy, got {kind_of(policy)}")
         if policy not in policies:
             raise Refusal(Code.UNKNOWN_POLICY, f"policy: expected one of {[*policies]}, got {policy[:100]!r}")
         agents = agent_list(params, optional=method == "snapshot") if method in WITH_AGENTS else None
-        return cls(owner, link, message.id, method, params, agents, n_bytes, received_s)
+        return cls(session, client, message.id, method, params, agents, n_bytes, received_s)
 
     @property
     def params(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a policy is fast enough to run on the event loop, by the measured times of its batches."""
+"""Decides by measured times which batches of a policy are fast enough for the event loop."""
 
 from __future__ import annotations
 

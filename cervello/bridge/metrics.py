@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from cervello.bridge.hosted import Histogram
+from cervello.bridge.policy_counters import Histogram
 from cervello.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from cervello.bridge.core import Core
+    from cervello.bridge.server_state import ServerState
 
 _REQUEST_S = 5.0
 _REQUEST_BYTES = 8192
@@ -23,13 +23,13 @@ class Metrics:
       address: http://host:port.
     """
 
-    def __init__(self, core: Core):
-        self._core = core
+    def __init__(self, server: ServerState):
+        self._state = server
         self._server: Any = None
         self.address = ""
 
     @classmethod
-    async def start(cls, core: Core, where: str) -> Metrics:
+    async def start(cls, server: ServerState, where: str) -> Metrics:
         """Listens at host:port.
 
         Raises:
@@ -39,7 +39,7 @@ class Metrics:
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             raise ConfigurationError(f"metrics: expected host:port, got {where!r}")
         _client()
-        found = cls(core)
+        found = cls(server)
         try:
             found._server = await asyncio.start_server(found._answer, host.strip("[]"), int(port), limit=_REQUEST_BYTES)
         except OSError as error:
@@ -71,44 +71,45 @@ class Metrics:
         if path == "/health":
             return "200 OK", "text/plain", b"ok\n"
         if path == "/ready":
-            return ("503 Service Unavailable", "text/plain", b"draining\n") if self._core.draining else ("200 OK", "text/plain", b"ready\n")
+            return ("503 Service Unavailable", "text/plain", b"draining\n") if self._state.draining else (
+                "200 OK", "text/plain", b"ready\n")
         if path == "/metrics":
             client = _client()
             registry = client.CollectorRegistry()
-            registry.register(_Collector(self._core))
+            registry.register(_Collector(self._state))
             return "200 OK", client.CONTENT_TYPE_LATEST, client.generate_latest(registry)
         return "404 Not Found", "text/plain", b"/metrics, /health, /ready\n"
 
 
 class _Collector:
-    def __init__(self, core: Core):
-        self._core = core
+    def __init__(self, server: ServerState):
+        self._state = server
 
     def collect(self) -> Any:
-        core, metrics = self._core, _client().core
-        yield metrics.GaugeMetricFamily("cervello_connections", "Open connections.", value=core.n_connections)
-        yield metrics.CounterMetricFamily("cervello_bad_frames", "Connections closed after a bad frame.", value=core.bad_frames)
-        yield metrics.CounterMetricFamily("cervello_refused", "Messages refused before a policy saw them.", value=core.refused)
+        server, metrics = self._state, _client().core
+        yield metrics.GaugeMetricFamily("cervello_connections", "Open connections.", value=server.n_connections)
+        yield metrics.CounterMetricFamily("cervello_bad_frames", "Connections closed after a bad frame.", value=server.bad_frames)
+        yield metrics.CounterMetricFamily("cervello_refused", "Messages refused before a policy saw them.", value=server.refused)
         totals = {"requests": "Messages done.", "rows": "Rows inferred.", "skipped": "Agents skipped.", "errors": "Messages refused.",
                   "reloads": "New files taken."}
         for name, text in totals.items():
             family = metrics.CounterMetricFamily(f"cervello_{name}", text, labels=["policy"])
-            for policy, hosted in core.policies.items():
-                family.add_metric([policy], getattr(hosted.counts, name))
+            for policy, served in server.policies.items():
+                family.add_metric([policy], getattr(served.counters, name))
             yield family
         for name, text in (("agents", "Agents that have begun."), ("queued", "Messages that wait."), ("version", "Version that decides.")):
             gauge = metrics.GaugeMetricFamily(f"cervello_{name}", text, labels=["policy"])
-            for policy, hosted in core.policies.items():
-                value = {"agents": hosted.n_agents, "queued": len(core.workers[policy]), "version": hosted.policy.version}[name]
+            for policy, served in server.policies.items():
+                value = {"agents": served.n_agents, "queued": len(server.workers[policy]), "version": served.policy.version}[name]
                 gauge.add_metric([policy], value)
             yield gauge
         for name, text in (("queue_s", "Seconds from a frame's last byte to its run."), ("inference_s", "Seconds of a batch."),
                            ("batch_rows", "Rows of a batch.")):
             known = {"queue_s": "queue_seconds", "inference_s": "inference_seconds"}.get(name, name)
             histogram = metrics.HistogramMetricFamily(f"cervello_{known}", text, labels=["policy"])
-            for policy, hosted in core.policies.items():
-                hosted.counts.flush()
-                found: Histogram = getattr(hosted.counts, name)
+            for policy, served in server.policies.items():
+                served.counters.flush()
+                found: Histogram = getattr(served.counters, name)
                 sums = [sum(found.counts[:i + 1]) for i in range(len(found.counts))]
                 bounds = [*map(str, map(float, found.bounds)), "+Inf"]
                 histogram.add_metric([policy], list(zip(bounds, sums, strict=True)), found.total)

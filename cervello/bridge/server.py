@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
-import socket
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cervello.agents import Policy
-from cervello.bridge import websocket_carrier
 from cervello.bridge.addresses import Address, parse
 from cervello.bridge.busy_poll import BUSY_POLL_US
-from cervello.bridge.core import Core
 from cervello.bridge.folder import load_all
 from cervello.bridge.limits import Limits
+from cervello.bridge.listening import BACKLOG, bound, replace_dead
+from cervello.bridge.message_transport import MessageTransport
 from cervello.bridge.metrics import Metrics
-from cervello.bridge.stream_carrier import StreamCarrier
+from cervello.bridge.server_state import ServerState
+from cervello.bridge.stream_transport import StreamTransport
 from cervello.bridge.tokens import Tokens
 from cervello.errors import ConfigurationError
 
 _log = logging.getLogger("cervello.bridge")
-_BACKLOG = 512
 _TICK_S = 0.1
 _RECEIVED_BYTES = 1 << 18  # of one receive call, at most
 
@@ -71,14 +69,14 @@ class Server:
     Attributes:
       options: as given.
       addresses: where it listens, in the order of `Options.listen`.
-      core: the state that connections share.
+      state: the state that connections share.
     """
 
-    def __init__(self, options: Options, core: Core):
-        self.options, self.core = options, core
+    def __init__(self, options: Options, state: ServerState):
+        self.options, self.state = options, state
         self.addresses: list[str] = []
         self._servers: list[Any] = []
-        self._carriers: set[Any] = set()
+        self._transports: set[MessageTransport] = set()
         self._received = memoryview(bytearray(_RECEIVED_BYTES))
         self._unix: list[tuple[str, int]] = []  # socket files of this server, with their inodes
         self._metrics: Metrics | None = None
@@ -99,28 +97,30 @@ class Server:
             raise ConfigurationError("listen: expected an address, got none")
         tokens = Tokens(options.token_file)
         for address in addresses:
+            address.check_system()
             if not address.is_local and not tokens.needed:
                 raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
                                          "give --token-file, or listen on 127.0.0.1")
-        core = Core(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits, tokens=tokens,
-                    max_wait_us=options.max_wait_us, record=options.record, server=options.server,
-                    busy_poll_us=options.busy_poll_us)
-        server = cls(options, core)
+        state = ServerState(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits,
+                            tokens=tokens, max_wait_us=options.max_wait_us, record=options.record, name=options.server,
+                            busy_poll_us=options.busy_poll_us)
+        server = cls(options, state)
         try:
             for address in addresses:
                 server.addresses.append(str(await server._listen(address)))
             if options.metrics is not None:
-                server._metrics = await Metrics.start(core, options.metrics)
+                server._metrics = await Metrics.start(state, options.metrics)
+            if options.ready_file is not None:
+                _write_ready_file(options.ready_file, server.addresses)
         except BaseException:
             await server._close_listeners()
-            core.close(1.0)
+            if server._metrics is not None:
+                await server._metrics.close()
+            state.close()
+            state.join(1.0)
             raise
-        core.start(options.reload_interval_s)
+        state.start(options.reload_interval_s)
         server._clock = asyncio.create_task(server._watch_connections())
-        if options.ready_file is not None:
-            beside = options.ready_file.with_name(options.ready_file.name + f".{os.getpid()}")
-            beside.write_text(json.dumps(server.addresses))
-            os.replace(beside, options.ready_file)
         return server
 
     @property
@@ -131,47 +131,44 @@ class Server:
     async def _listen(self, address: Address) -> Address:
         loop = asyncio.get_running_loop()
 
-        def carrier() -> StreamCarrier:
-            return StreamCarrier(self.core, self._carriers, self._received)
+        def transport() -> StreamTransport:
+            return StreamTransport(self.state, self._transports, self._received)
 
         if address.scheme == "unix":
-            _replace_dead(address)
+            replace_dead(address)
             try:
-                server: Any = await loop.create_unix_server(carrier, address.path, backlog=_BACKLOG)
+                server: Any = await loop.create_unix_server(transport, address.path, backlog=BACKLOG)
             except OSError as error:
                 raise OSError(error.errno, f"listen {address}: expected a path for a socket file, got "
                               f"{os.strerror(error.errno) if error.errno else error}; name another one") from error
             self._servers.append(server)
             self._unix.append((address.path, os.stat(address.path).st_ino))
             return address
-        try:
-            sock = _bound(address)
-        except OSError as error:
-            raise OSError(error.errno,
-                          f"listen {address}: expected a free address, got {error.strerror or error}; {_remedy(error)}") from error
+        websockets = _websocket_listener() if address.scheme == "ws" else None
+        sock = bound(address)
         port = sock.getsockname()[1]
-        if address.scheme == "ws":
-            server = await websocket_carrier.listen(self.core, self._carriers, self.options.allow_origin, sock=sock)
+        if websockets is not None:
+            server = await websockets.listen(self.state, self._transports, self.options.allow_origin, sock=sock)
         else:
-            server = await loop.create_server(carrier, sock=sock, backlog=_BACKLOG)
+            server = await loop.create_server(transport, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
         return Address(address.scheme, address.host, port)
 
     async def _watch_connections(self) -> None:
         """Closes connections that send no hello, send half a frame, or are idle for too long."""
-        limits = self.core.limits
+        limits = self.state.limits
         while True:
             await asyncio.sleep(min(_TICK_S, limits.frame_timeout_s / 4))
             now = time.monotonic()
-            for carrier in list(self._carriers):
-                session = carrier.session
+            for transport in list(self._transports):
+                session = transport.session
                 if session is None or session.closed:
                     continue
                 session.forget_swapped()
-                partial_s = carrier.partial_s
-                if session.link is None and now - session.opened_s > limits.frame_timeout_s:
+                partial_since_s = transport.partial_since_s
+                if session.client is None and now - session.opened_s > limits.frame_timeout_s:
                     session.abort("expected hello in time, got none")
-                elif partial_s is not None and now - partial_s > limits.frame_timeout_s:
+                elif partial_since_s is not None and now - partial_since_s > limits.frame_timeout_s:
                     session.abort("expected the rest of a frame in time, got none")
                 elif limits.idle_timeout_s and not session.n_waiting and now - session.heard_s > limits.idle_timeout_s:
                     session.abort("expected a frame in time, got none")
@@ -185,29 +182,31 @@ class Server:
         began = time.monotonic()
         until = began + self.options.drain_s
         grace = began + min(1.0, self.options.drain_s / 2)  # for clients to end or move their agents
-        self.core.draining = True
+        self.state.draining = True
         await self._close_listeners()
         while time.monotonic() < until:
             now = time.monotonic()
-            open_ = [session for session in list(self.core.sessions) if not session.drain(force=now > grace and not session.n_waiting)]
-            if not open_ and not self.core.sessions:
+            open_ = [session for session in list(self.state.sessions) if not session.drain(force=now > grace and not session.n_waiting)]
+            if not open_ and not self.state.sessions:
                 break
             await asyncio.sleep(0.01)
-        whole = not any(session.n_waiting for session in self.core.sessions)
-        for session in list(self.core.sessions):
+        all_done = not any(session.n_waiting for session in self.state.sessions)
+        for session in list(self.state.sessions):
             if not session.closed:
                 session.drain(force=True)
+            self.state.remove(session)  # its agents end while there are threads to end them, also when the client has not closed yet
         await asyncio.sleep(0)
         if self._clock is not None:
             self._clock.cancel()
+        self.state.close()
         left_s = max(0.2, until - time.monotonic())
-        whole &= await asyncio.get_running_loop().run_in_executor(None, self.core.close, left_s)
-        for carrier in list(self._carriers):
-            carrier.abort()
+        all_done &= await asyncio.get_running_loop().run_in_executor(None, self.state.join, left_s)
+        for transport in list(self._transports):
+            transport.abort()
         if self._metrics is not None:
             await self._metrics.close()
         await asyncio.sleep(0)
-        return whole
+        return all_done
 
     async def _close_listeners(self) -> None:
         for path, inode in self._unix:
@@ -223,56 +222,21 @@ class Server:
         self._servers.clear()
 
 
-def _bound(address: Address) -> socket.socket:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, where = found[0]
-    sock = socket.socket(family, kind, protocol)
+def _write_ready_file(path: Path, addresses: Sequence[str]) -> None:
+    """Writes the addresses beside the file, and renames."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        if os.name == "posix":  # reuses the address of a killed server at once; on Windows the option has another meaning
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(where)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remedy(error: OSError) -> str:
-    """What to do when an address cannot be had."""
-    if error.errno == errno.EADDRINUSE:
-        return "end the other server, or take another port (0 takes a free one)"
-    if error.errno == errno.EACCES:
-        return "take a port of 1024 or more (0 takes a free one)"
-    return "name an address of this machine"
-
-
-def _replace_dead(address: Address) -> None:
-    """Removes a socket file without a listening server.
-
-    Raises:
-      ConfigurationError: its folder does not exist. OSError: a server listens there, or the file is no socket.
-    """
-    try:
-        mode = os.stat(address.path).st_mode
-    except FileNotFoundError:
-        if not os.path.isdir(folder := os.path.dirname(address.path) or "."):
-            raise ConfigurationError(f"listen {address}: expected a folder {folder!r}, found none; make it") from None
-        return
-    busy = OSError(errno.EADDRINUSE, f"listen {address}: expected a free address, got one that is in use; end the other server, or take "
-                   "another path")
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, f"listen {address}: expected a socket file or nothing, got another file; take another path")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    probe.settimeout(1.0)
-    try:
-        probe.connect(address.path)
-    except ConnectionRefusedError:
-        os.unlink(address.path)
-        return
+        beside.write_text(json.dumps(addresses))
+        os.replace(beside, path)
     except OSError as error:
-        raise busy from error
-    finally:
-        probe.close()
-    raise busy
+        raise ConfigurationError(f"ready file {str(path)!r}: expected a file that can be written, got {error.strerror or error}; name "
+                                 "another one") from error
+
+
+def _websocket_listener() -> ModuleType:
+    """The module that needs the package `websockets`."""
+    try:
+        from cervello.bridge import websocket_listener
+    except ImportError as error:
+        raise ConfigurationError("listen ws://: expected the package websockets, found none; install the extra 'serve'") from error
+    return websocket_listener

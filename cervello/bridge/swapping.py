@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cervello.bridge.codes import bad
+from cervello.bridge.codes import bad_request
 from cervello.bridge.envelope import kind_of
-from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
+from cervello.bridge.served_policy import ServedPolicy
 from cervello.errors import CervelloError
 
 DONE = "swapped"  # method of the message after a swap
@@ -22,8 +22,8 @@ def confined(folder: Path, given: Any) -> Path:
       Refusal: there is no such file, or it is outside the folder, also by a link; the message is the same.
     """
     if type(given) is not str:
-        raise bad("path", f"expected a str, got {kind_of(given)}")
-    missing = bad("path", "expected a file of the served folder, found none; name it relative to that folder, with /")
+        raise bad_request("path", f"expected a str, got {kind_of(given)}")
+    missing = bad_request("path", "expected a file of the served folder, found none; name it relative to that folder, with /")
     parts = given.split("/")
     if not given or "\\" in given or "\0" in given or ":" in given or any(part in ("", ".", "..") for part in parts):
         raise missing
@@ -38,17 +38,17 @@ def confined(folder: Path, given: Any) -> Path:
     return path
 
 
-def swap(hosted: Hosted, job: Job) -> dict[str, Any]:
+def swap(served: ServedPolicy, job: Job) -> dict[str, Any]:
     """Changes the policy to another file from the next batch on; its agents continue.
 
     Raises:
       Refusal: no such file, or an incompatible one.
     """
-    path = confined(hosted.folder, job.params.get("path"))
+    path = confined(served.folder, job.params.get("path"))
     try:
-        model = hosted.policy.model.loaded(path)
-        hosted.check_successor(model)
-        hosted.policy.replace(model)
+        model = served.policy.model.loaded(path)
+        served.check_successor(model)
+        served.policy.replace(model)
     except CervelloError as error:
-        raise bad("path", str(error).replace(str(path), str(job.params["path"]))) from None
-    return {"version": hosted.policy.version}
+        raise bad_request("path", str(error).replace(str(path), str(job.params["path"]))) from None
+    return {"version": served.policy.version}

@@ -32,7 +32,7 @@ class Tokens:
             return
         where = f"token file {str(path)!r}"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except FileNotFoundError as error:
             raise ConfigurationError(f"{where}: expected a file, found none; write one with a token a line, and its roles after it if it "
                                      "has not all") from error

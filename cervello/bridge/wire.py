@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
-from cervello.bridge.codes import bad
+from cervello.bridge.codes import bad_request
 from cervello.bridge.envelope import kind_of
 from cervello.errors import ConfigurationError
 from cervello.spec import Array, TensorSpec
@@ -27,10 +27,10 @@ def as_bytes(field: str, value: Any) -> bytes:
         return value
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
-    raise bad(field, f"expected bin, got {kind_of(value)}")
+    raise bad_request(field, f"expected bin, got {kind_of(value)}")
 
 
-class Row:
+class WireTensor:
     """One input or output: an agent's row and its wire format.
 
     Attributes:
@@ -69,9 +69,10 @@ class Row:
         """
         data = as_bytes(field, value)
         if len(data) != n_rows * self.n_bytes:
-            raise bad(field, f"expected {n_rows} rows of {self.n_bytes} bytes ({self.dtype} {list(self.shape)}), got {len(data)} bytes")
+            raise bad_request(field, f"expected {n_rows} rows of {self.n_bytes} bytes ({self.dtype} {list(self.shape)}), got {len(data)} "
+                              "bytes")
         if self.dtype == "bool" and data.translate(None, b"\0\1"):
-            raise bad(field, "expected bools of 0 or 1, got another byte")
+            raise bad_request(field, "expected bools of 0 or 1, got another byte")
         return np.frombuffer(data, self.wire).reshape(n_rows, *self.shape)
 
     def column(self, rows: Array) -> Array:
@@ -89,7 +90,7 @@ class Row:
         return np.ascontiguousarray(rows, self.wire)
 
 
-class Ports:
+class Signature:
     """Inputs and outputs of one policy, as in the answer to `spec`.
 
     Raises:
@@ -98,8 +99,8 @@ class Ports:
 
     def __init__(self, name: str, policy: Policy):
         where = f"policy {name!r}"
-        self.inputs = {key: Row(f"{where}, input", spec) for key, spec in core_of(policy).all_inputs.items()}
-        self.outputs = {key: Row(f"{where}, output", spec) for key, spec in policy.outputs.items()}
+        self.inputs = {key: WireTensor(f"{where}, input", spec) for key, spec in core_of(policy).all_inputs.items()}
+        self.outputs = {key: WireTensor(f"{where}, output", spec) for key, spec in policy.outputs.items()}
         self.constants: Mapping[str, Array] = policy.constants
         for key, value in self.constants.items():
             if value.dtype.name != "bfloat16" and value.dtype.name not in NAMES:

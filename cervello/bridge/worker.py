@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from cervello.bridge import inference, swapping
+from cervello.bridge.client_state import ClientState
+from cervello.bridge.dispatcher import Dispatcher
 from cervello.bridge.envelope import answer
-from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
-from cervello.bridge.layout import Layout
-from cervello.bridge.link import Link
 from cervello.bridge.loop_budget import BOUND_S, BatchTimes
-from cervello.bridge.rounds import Rounds
+from cervello.bridge.request_layout import RequestLayout
+from cervello.bridge.served_policy import ServedPolicy
 
 _ON_LOOP = frozenset({"infer", "reward"})  # begins and ends are excluded: they run hooks of wrappers, and tables may grow
 _ALONE = 16  # consecutive messages of one connection, after which no other connection is expected
@@ -32,7 +32,7 @@ class Worker:
     A policy that is recorded, or whose requests wait for others (`max_wait_us`), always runs on its thread.
 
     Args:
-      hosted: the policy.
+      served: the policy.
       deliver: called with this and messages that are done, on the policy's thread; it calls `done` with them on the event loop.
       max_wait_us: microseconds that a request may wait for others to share its batch.
     Attributes:
@@ -41,29 +41,28 @@ class Worker:
       swapping: connections whose later messages wait for a swap. closing: nothing more runs on the loop.
     """
 
-    def __init__(self, hosted: Hosted, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
-        self.hosted = hosted
+    def __init__(self, served: ServedPolicy, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
+        self.served = served
         self.times = BatchTimes()
-        self.may_run_on_loop = not max_wait_us and hosted.recorder is None
-        # On the event loop: arrived messages that are not dispatched yet, and the number of messages, with swaps, that the thread has.
+        self.may_run_on_loop = not max_wait_us and served.recorder is None
         self.gathered: list[Job] = []
         self.n_passed = self._n_swaps = 0
-        self._last: Link | None = None  # whose message came last, and how many of its came before that without another's between
-        self._n_same = 0
+        self._last: ClientState | None = None  # the connection of the last message
+        self._n_same = 0  # messages of that connection in a row, without the last one
         self.closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._rounds = Rounds(hosted, self._start_swap)
-        self.swapping = self._rounds.swapping
-        self._thread = threading.Thread(target=self._work, name=f"cervello policy {hosted.name}", daemon=True)
+        self._dispatcher = Dispatcher(served, self._start_swap)
+        self.swapping = self._dispatcher.swapping
+        self._thread = threading.Thread(target=self._work, name=f"cervello policy {served.name}", daemon=True)
         self._thread.start()
 
     def put(self, job: Job) -> None:
         """Takes an arrived message; called on the event loop."""
-        if job.link is self._last:
+        if job.client is self._last:
             self._n_same += 1
         else:
-            self._last, self._n_same = job.link, 0
+            self._last, self._n_same = job.client, 0
         if self.gathered:
             self.gathered.append(job)
         elif self.may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self.closing:
@@ -71,21 +70,21 @@ class Worker:
             asyncio.get_running_loop().call_soon(self._flush)
             self.gathered.append(job)
         else:
-            self._pass(job)
+            self._pass_to_thread(job)
 
-    def expects_only(self, link: Link) -> bool:
+    def expects_only(self, client: ClientState) -> bool:
         """Whether no other connection is expected to share a batch: none has agents here, or none has sent a request for a while."""
-        return len(self.hosted.crowds) == 1 or (self._last is link and self._n_same >= _ALONE)
+        return len(self.served.active_clients) == 1 or (self._last is client and self._n_same >= _ALONE)
 
-    def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+    def answer_at_once(self, layout: RequestLayout, number: int, body: bytes, received_s: float) -> bytes | None:
         """Answers a request on the event loop at once; None, without any effect, where it may take long or other messages come first."""
-        hosted = self.hosted
-        version = hosted.policy.version
+        served = self.served
+        version = served.policy.version
         if (self.n_passed or self.gathered or not self.may_run_on_loop or self.closing or self.swapping
                 or not self.times.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
-        reply = inference.run_at_once(hosted, layout, number, body, received_s, began_s)
+        reply = inference.run_at_once(served, layout, number, body, received_s, began_s)
         took_s = time.perf_counter() - began_s
         if took_s > BOUND_S:  # a size that is proven needs no more proof
             self.times.ran(version, 1, len(layout.agents), took_s, on_loop=True)
@@ -96,11 +95,11 @@ class Worker:
         self.n_passed -= len(jobs)
         for job in jobs:
             self._n_swaps -= job.method == "swap"
-            job.owner.done(job)
+            job.session.done(job)
         if self.gathered:
             self._flush()
 
-    def _pass(self, job: Job) -> None:
+    def _pass_to_thread(self, job: Job) -> None:
         """Passes messages to the policy's thread."""
         self.n_passed += 1
         self._n_swaps += job.method == "swap"
@@ -117,10 +116,10 @@ class Worker:
             return
         n_rows, n_others, known = self._count(jobs)
         if (self.closing or self._n_swaps or self.swapping or n_others > _MOST_OTHERS or not known
-                or not self.times.allows(self.hosted.policy.version, len(jobs), n_rows)):
+                or not self.times.allows(self.served.policy.version, len(jobs), n_rows)):
             self.gathered = []
             for job in jobs:
-                self._pass(job)
+                self._pass_to_thread(job)
             return
         if self.n_passed:
             return  # `done` calls this again
@@ -129,7 +128,7 @@ class Worker:
         if self.gathered:
             asyncio.get_running_loop().call_soon(self._flush)
         for job in done:
-            job.owner.done(job)
+            job.session.done(job)
 
     def _count(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
         """The number of agents that messages infer, the number that they name otherwise, and whether all may run on the event loop and
@@ -149,7 +148,7 @@ class Worker:
         """Whether a message is of a kind that may run on the event loop and begins no agent."""
         if job.method not in _ON_LOOP:
             return False
-        begun = job.link.crowd(self.hosted.name).members
+        begun = job.client.agents_of(self.served.name).by_id
         return not job.params.get("begin") or all(agent in begun for agent in job.agents or ())
 
     def __len__(self) -> int:
@@ -161,7 +160,7 @@ class Worker:
         self.closing = True
         gathered, self.gathered = self.gathered, []
         for job in gathered:
-            self._pass(job)
+            self._pass_to_thread(job)
         self._queue.put(None)
 
     def join(self, timeout_s: float) -> bool:
@@ -183,12 +182,12 @@ class Worker:
                     self._deliver(self, done)
             if closing and not waiting and not self.swapping:
                 break
-        if self.hosted.recorder is not None:
-            self.hosted.recorder.close()
+        if self.served.recorder is not None:
+            self.served.recorder.close()
 
     def _receive(self, waiting: list[Job]) -> bool:
         """Adds arrived messages, and waits for one unless there is work; returns whether the thread is to end."""
-        block = not waiting or all(job.link in self.swapping for job in waiting)
+        block = not waiting or all(job.client in self.swapping for job in waiting)
         until: float | None = None
         while True:
             try:
@@ -198,7 +197,7 @@ class Worker:
             if job is None:
                 return True
             if job.method == swapping.DONE:
-                self.swapping.discard(job.link)
+                self.swapping.discard(job.client)
             else:
                 waiting.append(job)
             block = False
@@ -218,26 +217,26 @@ class Worker:
 
     def _timed(self, waiting: Sequence[Job], done: list[Job], on_loop: bool) -> list[Job]:
         """Runs a round and notes its time."""
-        counts, version = self.hosted.counts, self.hosted.policy.version
-        n_rows, began_s = counts.rows, time.perf_counter()
-        left = self._rounds.run(waiting, done)
+        counters, version = self.served.counters, self.served.policy.version
+        n_rows, began_s = counters.rows, time.perf_counter()
+        left = self._dispatcher.run(waiting, done)
         took_s = time.perf_counter() - began_s
         asked, _ = _rows(done)
         # Skipped or refused rows give no measurement. Messages without rows are measured on the loop alone.
-        if (took_s > BOUND_S and (asked or on_loop)) or (asked and counts.rows - n_rows == asked):
+        if (took_s > BOUND_S and (asked or on_loop)) or (asked and counters.rows - n_rows == asked):
             self.times.ran(version, len(done), asked, took_s, on_loop)
         return left
 
     def _start_swap(self, job: Job) -> None:
         """Starts a swap on a separate thread, since loading takes long; other requests continue meanwhile."""
-        threading.Thread(target=self._swap, args=(job,), name=f"cervello swap {self.hosted.name}", daemon=True).start()
+        threading.Thread(target=self._swap, args=(job,), name=f"cervello swap {self.served.name}", daemon=True).start()
 
     def _swap(self, job: Job) -> None:
         done: list[Job] = []
-        result = self._rounds.attempt(job, lambda: swapping.swap(self.hosted, job), done)
+        result = self._dispatcher.attempt(job, lambda: swapping.swap(self.served, job), done)
         if result is not None:
-            self._rounds.finish(job, answer(job.id or 0, result), done)
-        self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0, time.perf_counter()))
+            self._dispatcher.finish(job, answer(job.id or 0, result), done)
+        self._queue.put(Job(job.session, job.client, None, swapping.DONE, {}, None, 0, time.perf_counter()))
         self._deliver(self, done)
 
 

@@ -127,8 +127,8 @@ async def _serve(chosen: Options) -> bool:
     server = await Server.start(chosen)
     for address in server.addresses:
         print(f"listening {address}", flush=True)
-    log.info("serving %s from %s after %.2f s, server id %d%s", ", ".join(server.core.policies), chosen.folder, time.monotonic() - start,
-             server.core.server_id, "" if server.metrics_address is None else f", metrics at {server.metrics_address}/metrics")
+    log.info("serving %s from %s after %.2f s, server id %d%s", ", ".join(server.state.policies), chosen.folder, time.monotonic() - start,
+             server.state.server_id, "" if server.metrics_address is None else f", metrics at {server.metrics_address}/metrics")
     await stop.wait()
     log.info("draining")
     whole = await server.drain()

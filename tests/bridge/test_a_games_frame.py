@@ -176,8 +176,8 @@ def test_no_frame_waits_for_a_delayed_acknowledgement(server: ServerProcess) -> 
 
 def test_the_server_sends_small_frames_at_once(tmp_path: Path) -> None:
     with served({"sum": cervello.load(small_models.counter(), wrappers="auto")}, tmp_path) as running, bridge.Client(running.address):
-        (carrier,) = running.server._carriers
-        sock = carrier._transport.get_extra_info("socket")
+        (transport,) = running.server._transports
+        sock = transport._transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 

@@ -8,11 +8,15 @@ from typing import Any
 
 import msgpack
 import numpy as np
+import pytest
 import small_models
-from serving import Wire, served
+from serving import Running, Wire, served
 
 import cervello
-from cervello.bridge import Limits
+from cervello import bridge
+from cervello.bridge import Limits, client_state
+from cervello.bridge.client_agents import ClientAgents
+from cervello.bridge.client_state import ClientState
 
 
 def policy(data: bytes, **options: Any) -> cervello.Policy:
@@ -105,9 +109,9 @@ def test_ten_thousand_episodes_leave_nothing_behind(tmp_path: Path) -> None:
             ids = list(range(start, start + 500))
             wire.result("begin", {"policy": "sum", "agents": ids})
             wire.result("end", {"policy": "sum", "agents": ids})
-        hosted = running.server.core.policies["sum"]
-        assert len(brain) == hosted.n_agents == len(hosted._numbers) == 0
-        assert hosted.policy._core.table.capacity <= 2048
+        found = running.server.state.policies["sum"]
+        assert len(brain) == found.n_agents == len(found._numbers) == 0
+        assert found.policy._core.table.capacity <= 2048
 
 
 def test_a_crowd_moves_to_another_server_in_pieces_and_goes_on_bitwise(tmp_path: Path) -> None:
@@ -140,3 +144,44 @@ def test_a_crowd_moves_to_another_server_in_pieces_and_goes_on_bitwise(tmp_path:
             assert there.result("stats", {})["agents"] == 2
         with served({"noisy": policy(small_models.noisy(), seed=1)}, tmp_path) as other, Wire(other.address, {"client": "c"}) as there:
             assert there.code("restore", {"policy": "noisy", "state": pieces[0]}) == (2, {"field": "state"})
+
+
+def test_two_threads_that_ask_first_share_a_connections_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = ClientState("a", 0, 1 << 20, False, 10)
+    elsewhere: list[ClientAgents] = []
+
+    def made() -> ClientAgents:
+        if not elsewhere:  # the event loop asks while the policy's thread does
+            elsewhere.append(ClientAgents())
+            elsewhere[0] = client.agents_of("sum")
+        return ClientAgents()
+
+    monkeypatch.setattr(client_state, "ClientAgents", made)
+    assert client.agents_of("sum") is elsewhere[0] is client.agents_of("sum")
+
+
+def lost(client: bridge.Client, running: Running) -> str:
+    """The words about agents lost after the server has cut the connection."""
+    running.loop.call_soon_threadsafe(lambda: [session.abort("cut") for session in list(running.server.state.sessions)])
+    while True:
+        try:
+            client.stats()
+        except cervello.ServerGoneError:  # the one that was on its way
+            continue
+        except cervello.AgentsLostError as error:
+            return str(error)
+
+
+def test_agents_of_a_restored_state_are_lost_with_their_connection(tmp_path: Path) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path) as running, \
+            bridge.Client(running.address, reconnect=True) as client:
+        remote = client.policy("sum")
+        remote.begin([1, 2, 3])
+        state = remote.snapshot()
+        remote.end([1, 2, 3])
+        remote.begin([3, 8])
+        assert remote.restore(state, keep=True) == 3  # 3 begins anew, 8 stays
+        assert "where 4 are lost" in lost(client, running)
+        remote.restore(state)
+        assert remote.restore(remote.snapshot([1])) == 1  # 2 and 3 end
+        assert "where 1 are lost" in lost(client, running)

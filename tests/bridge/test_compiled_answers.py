@@ -30,7 +30,7 @@ class Game:
 
     def __init__(self, running: Running, wire: Wire, seen: Seen, policy: Any, monkeypatch: pytest.MonkeyPatch):
         self.running, self.wire, self.seen, self.policy = running, wire, seen, policy
-        self.core, self.hosted, self.worker = core_of(policy), running.server.core.policies["sum"], running.server.core.workers["sum"]
+        self.core, self.served, self.worker = core_of(policy), running.server.state.policies["sum"], running.server.state.workers["sum"]
         self.total, self.version, self.n_looked_up = np.zeros(3, np.float32), 1, 0
         run_repeated = PolicyCore.run_repeated
 
@@ -39,7 +39,7 @@ class Game:
             return run_repeated(*given)
 
         monkeypatch.setattr(PolicyCore, "run_repeated", noted)
-        (self.session,) = running.server.core.sessions
+        (self.session,) = running.server.state.sessions
         self.until_ready()
 
     def check(self, reply: bytes, number: int = 1) -> None:
@@ -119,7 +119,7 @@ def test_a_table_that_grows_between_two_answers_is_looked_up_again(game: Game) -
         def grow_and_step(n_agents: int = n_agents) -> bool:
             game.until_ready()
             before, steps = game.n_looked_up, game.core.table.steps.ctypes.data
-            keys = game.hosted.new_keys(list(range(n_agents)))
+            keys = game.served.new_keys(list(range(n_agents)))
             game.policy.begin_agents(keys)
             compiled = game.step()
             assert not compiled or game.n_looked_up > before
@@ -146,7 +146,7 @@ def test_agents_that_restart_in_their_slots_start_anew_without_a_look_up(game: G
 
 def test_other_sizes_that_take_the_plan_s_place_are_noticed(game: Game) -> None:
     """The plan of the compiled answer is evicted, and its memory is free for others."""
-    keys = game.hosted.new_keys(list(range(200)))
+    keys = game.served.new_keys(list(range(200)))
     game.policy.begin_agents(keys)
     for _ in range(3):
         game.until_ready()
@@ -200,8 +200,8 @@ def test_frames_in_pieces_and_together_are_answered_in_their_order(game: Game) -
         game.until_ready()
         game.wire.socket.sendall(frame[:cut])
         until_s = time.monotonic() + TIME_LIMIT_S
-        (carrier,) = game.running.server._carriers
-        while carrier._deframer.n_partial != cut:
+        (transport,) = game.running.server._transports
+        while transport._deframer.n_partial != cut:
             assert time.monotonic() < until_s
             time.sleep(0.001)
         game.wire.socket.sendall(frame[cut:] + frame[:cut])  # as long as a whole frame
@@ -209,7 +209,7 @@ def test_frames_in_pieces_and_together_are_answered_in_their_order(game: Game) -
         game.wire.socket.sendall(frame[cut:] + other)
         game.check(reply_of(game.wire))
         game.check(reply_of(game.wire), 2)
-        assert carrier.partial_s is None
+        assert transport.partial_since_s is None
 
 
 def reply_of(wire: Wire) -> bytes:

@@ -16,7 +16,7 @@ from serving import TIME_LIMIT_S, Wire, served
 import cervello
 from cervello.bridge import loop_budget
 from cervello.bridge.loop_budget import BOUND_S, PROOF, BatchTimes
-from cervello.bridge.wire import Ports
+from cervello.bridge.wire import Signature
 
 ROW = np.ones(1, "<f4").tobytes()
 _TRIES = 2000  # on a busy machine some runs take longer than the bound
@@ -143,7 +143,7 @@ def test_a_worker_that_is_closed_does_what_has_gathered(tmp_path: Path) -> None:
     policy, watched = counter()
     with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         until_on_loop(wire, watched)
-        worker, session = running.server.core.workers["sum"], next(iter(running.server.core.sessions))
+        worker, session = running.server.state.workers["sum"], next(iter(running.server.state.sessions))
         before = np.frombuffer(infer(wire)["outputs"]["action"], "<f4")[0]
         request = msgpack.packb([0, 77, "infer", [{"policy": "sum", "agents": [1], "inputs": {"obs": ROW}}]])
         gathered = []
@@ -208,7 +208,7 @@ def test_deadlines_hold_on_the_loop(tmp_path: Path) -> None:
             assert len(watched.threads) == n_batches + 1
             assert np.frombuffer(reply[3]["outputs"]["action"], "<f4")[0] == before + 1
             # The loop is kept busy between the frame's last byte and its run.
-            worker = running.server.core.workers["sum"]
+            worker = running.server.state.workers["sum"]
             put = worker.put
 
             def late(job: Any, put: Any = put) -> None:
@@ -258,6 +258,6 @@ def test_a_very_slow_batch_on_the_loop_makes_the_proof_longer() -> None:
 def test_rows_have_the_policys_own_dtype() -> None:
     """Not an equal one, with which a policy takes ten times as long."""
     policy = cervello.load(small_models.feed_forward())
-    row = Ports("p", policy).inputs["obs"]
+    row = Signature("p", policy).inputs["obs"]
     rows = row.column(row.read("inputs.obs", bytes(row.n_bytes), 1))
     assert rows.dtype is np.dtype(np.float32)

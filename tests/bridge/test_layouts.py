@@ -16,7 +16,7 @@ from known_requests import IDS, TRIES, Seen, asked, body, counter, until
 from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
-from cervello.bridge import Limits, layout
+from cervello.bridge import Limits, request_layout
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_requests_of_several_connections_are_one_batch_and_each_gets_its_own(tmp
                 assert reply[3]["agents"] == IDS
                 assert reply[3]["outputs"]["action"] == totals[i].tobytes()
 
-        counts = running.server.core.policies["sum"].counts
+        counts = running.server.state.policies["sum"].counters
 
         def five() -> bool:
             return seen.n_together > 0 and counts.batches - before[0] == 1
@@ -150,7 +150,7 @@ def test_requests_that_one_connection_sends_at_once_are_one_batch(tmp_path: Path
                   for agent in (1, 2)]
         for frame in frames:
             until(lambda before=seen.n_alone: seen.n_alone > before, lambda frame=frame: asked(wire, frame))  # type: ignore[misc]
-        counts, before = running.server.core.policies["sum"].counts, [0]
+        counts, before = running.server.state.policies["sum"].counters, [0]
 
         def act() -> None:
             before[0] = counts.batches
@@ -175,7 +175,7 @@ def test_rewards_find_the_steps_that_were_only_counted(tmp_path: Path, seen: See
         assert wire.result("reward", {**reward, "tick": last[0]}) == {}
         assert wire.result("reward", {**reward, "tick": last[0] - 63}) == {}
         assert wire.code("reward", {**reward, "tick": last[0] - 64})[0] == 2
-        member = next(iter(running.server.core.sessions)).link.crowd("sum").members[3]
+        member = next(iter(running.server.state.sessions)).client.agents_of("sum").by_id[3]
         assert member.n_steps == last[0] - 999
 
 
@@ -222,7 +222,7 @@ def test_a_compiled_call_notices_what_others_do(tmp_path: Path, seen: Seen) -> N
             beside.result("infer", {"policy": "sum", "agents": list(range(n_agents)), "inputs": {"obs": bytes(4 * n_agents)}})
             beside.result("end", {"policy": "sum", "agents": list(range(n_agents))})
             step()
-        session = next(each for each in running.server.core.sessions if each.link is not None and each.link.client == "a")
+        session = next(each for each in running.server.state.sessions if each.client is not None and each.client.name == "a")
         until(lambda: bool(session.compiled), step)
         policy.replace(policy.model)
         until_s = time.monotonic() + TIME_LIMIT_S
@@ -288,11 +288,11 @@ def test_few_layouts_of_one_connection_are_kept(tmp_path: Path, seen: Seen) -> N
             ids = list(range(1, n + 1))
             for _ in range(3):
                 wire.result("infer", {"policy": "sum", "agents": ids, "inputs": {"obs": bytes(4 * n)}})
-        session = next(iter(running.server.core.sessions))
+        session = next(iter(running.server.state.sessions))
         assert 1 <= len(session._layouts) <= 8
-        n = layout.MOST_BYTES // 4 + 100  # a long one is not worth it
+        n = request_layout.MOST_BYTES // 4 + 100  # a long one is not worth it
         many = list(range(1000, 1000 + n))
         wire.result("begin", {"policy": "sum", "agents": many})
         for _ in range(3):
             wire.result("infer", {"policy": "sum", "agents": many, "inputs": {"obs": bytes(4 * n)}})
-        assert all(n_bytes <= layout.MOST_BYTES for n_bytes in session._layouts._layouts)
+        assert all(n_bytes <= request_layout.MOST_BYTES for n_bytes in session._layouts._layouts)

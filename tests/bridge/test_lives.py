@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import struct
 import time
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 import small_models
+from server_process import wait_until
 from serving import Running, Wire, served
 
 import cervello
 from cervello import recording
 from cervello.bridge import Limits, Options
-from cervello.errors import ConfigurationError, MissingFileError
 
 
 def policy(data: bytes, **options: Any) -> cervello.Policy:
@@ -188,7 +185,7 @@ def test_an_id_in_flight_is_a_bad_frame_and_what_came_before_takes_effect(tmp_pa
         while (reply := wire.receive()) is not None:
             replies.append(reply)
         assert [1, None] in [reply[:2] for reply in replies]
-        assert running.server.core.policies["sum"].counts.rows <= 1
+        assert running.server.state.policies["sum"].counters.rows <= 1
 
 
 def test_draining_answers_what_is_under_way_and_says_why(tmp_path: Path) -> None:
@@ -210,38 +207,42 @@ def test_draining_answers_what_is_under_way_and_says_why(tmp_path: Path) -> None
     assert [episode.finished for episode in recording.read(tmp_path / "logs" / "sum.log")] == [True]
 
 
-def test_a_policy_that_cannot_be_served_and_files_that_are_not_there_are_refused_at_start(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(MissingFileError, match="found none"):
-        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
-    (empty / "p.onnx").write_bytes(small_models.feed_forward())
-    (empty / "p.toml").write_text("sed = 7\n")
-    with pytest.raises(ConfigurationError, match="'sed'"):
-        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
-    (empty / "p.toml").write_text("seed = 7\n")
-    with pytest.raises(ConfigurationError, match="token file"):
-        Running(Options(empty, listen=["tcp://0.0.0.0:0"])).__enter__()
-    with Running(Options(empty, listen=["tcp://127.0.0.1:0"], ready_file=tmp_path / "ready")) as running:
-        assert json.loads((tmp_path / "ready").read_text()) == running.server.addresses
-        assert running.server.core.policies["p"].policy.seed == 7
-        with pytest.raises(OSError, match=running.address.rsplit(":", 1)[1]):
-            Running(Options(empty, listen=[running.address])).__enter__()
+def test_a_client_that_stays_to_the_end_of_a_short_drain_has_its_episodes_ended(tmp_path: Path) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs", drain_s=0.2) as running:
+        wire = Wire(running.address, {"client": "a"})
+        wire.result("infer", {"policy": "sum", "agents": [1], "begin": True, "inputs": {"obs": floats(1)}})
+    (episode,) = recording.read(tmp_path / "logs" / "sum.log")
+    wire.close()
+    assert running.drained is True
+    assert bool(episode.truncations[-1])
+    assert episode.final_obs_missing
 
 
-def test_unix_sockets_replace_a_file_on_which_nobody_answers(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    dead = socket.socket(socket.AF_UNIX)
-    dead.bind(str(path))
-    dead.close()
-    brains = {"sum": policy(small_models.counter())}
-    with served(brains, tmp_path, listen=[f"unix:{path}"]):
-        live = socket.socket(socket.AF_UNIX)
-        live.connect(str(path))
-        body = msgpack.packb([0, 1, "hello", [{"version": 1, "client": "a"}]])
-        live.sendall(struct.pack("<I", len(body)) + body)
-        assert live.recv(4)
-        live.close()
-        with pytest.raises(OSError, match="in use"):
-            served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"unix:{path}"]).__enter__()
-    assert not path.exists()
+def test_a_slow_reader_gets_its_reply_while_the_server_drains(tmp_path: Path) -> None:
+    n_agents, n_actions = 40_000, 64  # more than the system's buffers hold
+    wide = policy(small_models.feed_forward(actions=n_actions))
+    with served({"wide": wide}, tmp_path, drain_s=8.0) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)},
+                               "outputs": list(wide.outputs)})
+        (transport,) = running.server._transports
+        wait_until(lambda: transport._transport.get_write_buffer_size() > 0)  # type: ignore[attr-defined]
+        running.stop()
+        time.sleep(3.0)  # longer than agents may stay, and than a client has to read the reason
+        reply = wire.receive()
+        assert [len(data) for data in reply[3]["outputs"].values()] == [n_agents * n_actions * 4]
+        assert wire.receive()[2][0] == 11
+        assert wire.receive() is None
+    assert running.drained is True
+
+
+def test_a_client_that_reads_nothing_and_shuts_down_its_sending_side_has_closed(tmp_path: Path) -> None:
+    n_agents, n_actions = 40_000, 64  # more than the system's buffers hold
+    wide = policy(small_models.feed_forward(actions=n_actions))
+    with served({"wide": wide}, tmp_path, limits=Limits(frame_timeout_s=1.0)) as running, Wire(running.address, {"client": "a"}) as wire, \
+            Wire(running.address, {"client": "b"}) as other:
+        wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)}})
+        (transport,) = [each for each in running.server._transports if each.session.client.name == "a"]  # type: ignore[union-attr]
+        wait_until(lambda: transport._transport.get_write_buffer_size() > 0)  # type: ignore[attr-defined]
+        wire.socket.shutdown(socket.SHUT_WR)
+        wait_until(lambda: other.result("stats", {})["policies"]["wide"]["agents"] == 0, 5.0)
+        wait_until(lambda: transport not in running.server._transports, 5.0)

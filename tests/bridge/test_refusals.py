@@ -40,3 +40,11 @@ def test_top_counts_one_connection_as_one(tmp_path: Path, capsys: pytest.Capture
     with served({"sum": brain()}, tmp_path) as running:
         assert main(["top", running.address, "-n", "1"]) == 0
         assert f"{running.address}: 1 connection\n" in capsys.readouterr().out
+
+
+def test_a_client_with_a_long_name_is_told_its_length(tmp_path: Path) -> None:
+    with served({"sum": brain()}, tmp_path) as running:
+        with pytest.raises(cervello.RefusedError, match="client: expected a name of 1 to 256 bytes, got 258 bytes"):
+            bridge.Client(running.address, name="é" * 129)
+        with pytest.raises(cervello.RefusedError, match="client: expected a name of 1 to 256 bytes, got 0 bytes"):
+            bridge.Client(running.address, name="")

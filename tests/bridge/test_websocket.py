@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.request
@@ -12,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 import small_models
-from serving import Running, served
+from serving import TIME_LIMIT_S, Running, served
 
 import cervello
 from cervello.bridge import Limits
@@ -46,7 +47,7 @@ def test_a_game_over_a_websocket_with_replies_of_a_megabyte(tmp_path: Path) -> N
         reply = ask(socket, 2, "infer", {"policy": "sum", "agents": ids, "begin": True, "inputs": {"obs": rows.tobytes()}})
         assert reply[3]["outputs"]["action"] == rows.tobytes()
         assert len(msgpack.packb(reply)) > 800_000
-        assert len(server.server.core.sessions) == 1
+        assert len(server.server.state.sessions) == 1
 
 
 @pytest.mark.parametrize(("options", "status"), [({"subprotocols": None}, 400), ({"subprotocols": ["other"]}, 400),
@@ -123,7 +124,7 @@ def test_requests_that_come_in_one_read_are_one_batch(tmp_path: Path) -> None:
         ask(socket, 2, "begin", {"policy": "sum", "agents": [1, 2, 3]})
         bodies = [msgpack.packb([0, len(ids), "infer", [{"policy": "sum", "agents": ids, "inputs": {"obs": bytes(4 * len(ids))}}]])
                   for ids in ([1], [2, 3])]  # of different lengths, so that the forms of both are known
-        counts = server.server.core.policies["sum"].counts
+        counts = server.server.state.policies["sum"].counters
         for body in bodies:
             for _ in range(30):
                 socket.send(body)
@@ -189,3 +190,25 @@ def test_metrics_health_and_readiness(tmp_path: Path) -> None:
         assert 'cervello_batch_rows_bucket{le="2.0",policy="sum"} 1.0' in text
         for page in ("/health", "/ready"):
             assert urllib.request.urlopen(base + page, timeout=10).status == 200
+
+
+def test_connections_that_send_no_handshake_are_limited(tmp_path: Path) -> None:
+    limits = Limits(connections=1, frame_timeout_s=30.0)
+    with running(tmp_path, limits=limits) as server:
+        host, port = server.address.removeprefix("ws://").rsplit(":", 1)
+        silent = [socket.create_connection((host, int(port)), TIME_LIMIT_S) for _ in range(40)]
+        ended = 0
+        for each in silent:
+            each.settimeout(0.2)
+            try:
+                ended += each.recv(1) == b""
+            except TimeoutError:
+                pass
+            except ConnectionResetError:
+                ended += 1
+        assert ended == 40 - 2 * limits.connections - 16
+        for each in silent:
+            each.close()
+        time.sleep(0.2)
+        with opened(server.address) as again:  # those that have gone leave room
+            assert ask(again, 1, "hello", {"version": 1, "client": "w"})[2] is None

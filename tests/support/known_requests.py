@@ -39,8 +39,8 @@ class Seen:
             self.n_compiled += reply is not None
             return reply
 
-        def run_known(hosted: Any, jobs: Any) -> bool:
-            answered = together(hosted, jobs)
+        def run_known(served: Any, jobs: Any) -> bool:
+            answered = together(served, jobs)
             self.n_together += answered
             return answered
 

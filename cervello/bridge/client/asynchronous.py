@@ -16,7 +16,7 @@ from cervello.bridge.client.replies import error_of, notify, reply, request
 from cervello.bridge.codes import BadFrame, Code
 from cervello.bridge.framing import Deframer, framed
 from cervello.bridge.limits import Limits
-from cervello.bridge.stream_carrier import tune
+from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ConfigurationError, DrainingError, LateAnswerError, ServerGoneError
 from cervello.spec import Array
 
@@ -42,7 +42,7 @@ class _Stream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        tune(transport.get_extra_info("socket"))
+        set_socket_options(transport.get_extra_info("socket"))
 
     def get_buffer(self, size_hint: int) -> memoryview:
         return self._received
@@ -114,13 +114,14 @@ class AsyncClient:
         Args:
           address, name, token, connect_timeout_s, timeout_s: as in `Client`.
         Raises:
-          ConfigurationError: an address that is neither tcp:// nor unix:.
+          ConfigurationError: an address that is neither tcp:// nor unix:, or that this system lacks.
           ServerGoneError: no server answers.
           RefusedError: the server refuses this client.
         """
         where = parse(address)
         if where.scheme == "ws":
             raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket")
+        where.check_system()
         client = cls(address, timeout_s)
         loop = client._loop
         opening = (loop.create_unix_connection(lambda: client._stream, where.path) if where.scheme == "unix" else

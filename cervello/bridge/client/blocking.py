@@ -38,7 +38,7 @@ class Client:
       reconnect: reconnect in the next call after the connection was lost. That call raises AgentsLostError when agents had begun.
     Raises:
       ServerGoneError: no server answers in time. RefusedError: the server refuses. DrainingError: the server is shutting down.
-      ConfigurationError: an unknown kind of address.
+      ConfigurationError: an unknown kind of address, or one that this system lacks.
     """
 
     def __init__(self, address: str, *, name: str = "python", token: str | None = None, connect_timeout_s: float = 5.0,
@@ -48,6 +48,7 @@ class Client:
         if self._where.scheme == "ws":
             raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket; the server "
                                      "listens to several addresses")
+        self._where.check_system()
         self._name, self._token = name, token
         self._connect_timeout_s, self._timeout_s, self._reconnect = connect_timeout_s, timeout_s, reconnect
         self._lock = threading.RLock()  # not held by a thread that waits for an answer; held while it connects anew

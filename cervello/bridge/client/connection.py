@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from cervello.bridge.addresses import Address
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.framing import Deframer, framed
-from cervello.bridge.stream_carrier import tune
+from cervello.bridge.limits import Limits
+from cervello.bridge.stream_transport import set_socket_options
 from cervello.errors import BridgeError, ServerGoneError
 
 _CHUNK = 1 << 18
+_SELECTABLE = 1024  # file numbers below it are those that `select` takes on POSIX systems
 
 
 class Connection:
@@ -23,13 +26,13 @@ class Connection:
       where: tcp or unix. timeout_s: for connecting.
       on_body: called with each received body; raises BridgeError when the connection has to be closed.
     Attributes:
-      deframer: cuts what comes into bodies.
+      deframer: cuts what comes into bodies; its limit is the default one until `hello` is answered.
     Raises:
       ServerGoneError: no server answers.
     """
 
     def __init__(self, where: Address, timeout_s: float, on_body: Callable[[bytes], None]):
-        self.deframer, self._outgoing, self._on_body = Deframer((1 << 32) - 1), bytearray(), on_body
+        self.deframer, self._outgoing, self._on_body = Deframer(Limits().frame_bytes), bytearray(), on_body
         try:
             if where.scheme == "unix":
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -44,8 +47,9 @@ class Connection:
         except OSError as error:
             raise ServerGoneError(f"{where}, connect: expected a server, got {error.strerror or error}; is it running, and is this its "
                                   "address?") from error
-        tune(self._socket)
+        set_socket_options(self._socket)
         self._socket.setblocking(False)
+        self._is_beyond_select = hasattr(select, "poll") and self._socket.fileno() >= _SELECTABLE
 
     def close(self) -> None:
         """Closes the socket."""
@@ -59,7 +63,12 @@ class Connection:
 
     def wait(self, most_s: float) -> None:
         """Waits until `exchange` has work, or for a time."""
-        select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)
+        if self._is_beyond_select:
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN)
+            poll.poll(math.ceil(most_s * 1e3))
+        else:  # the finer clock
+            select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)
 
     def send(self, body: bytes) -> None:
         """Sends as much as possible at once; `exchange` sends the rest.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cervello.bridge import client_snapshot
 from cervello.bridge.client import requests
 from cervello.bridge.client.columns import Columns, Flags, Ids, ids_of
 from cervello.spec import Array
@@ -113,6 +114,9 @@ class RemotePolicy:
           timeout_s: seconds to wait; None takes the connection's.
         """
         n: int = self._client._send("restore", {"policy": self.name, "state": state, "keep": keep}).result(timeout_s)["restored"]
+        if not keep:
+            self._known().clear()
+        self._known().update(client_snapshot.unpack(self.name, state)[0])
         return n
 
     def swap(self, path: str, *, timeout_s: float | None = None) -> int:

@@ -14,35 +14,37 @@ from typing import Any
 from cervello.agents import Policy, Watch, watch
 from cervello.bridge import compiled_answer
 from cervello.bridge.busy_poll import BUSY_POLL_US, BusyPoll
-from cervello.bridge.carrier import Carrier
-from cervello.bridge.hosted import Hosted
+from cervello.bridge.client_state import ClientState
+from cervello.bridge.dispatcher import CLOSED
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
-from cervello.bridge.link import Link
-from cervello.bridge.rounds import CLOSED
+from cervello.bridge.message_transport import MessageTransport
+from cervello.bridge.served_policy import ServedPolicy
 from cervello.bridge.session import Session
 from cervello.bridge.tokens import Tokens
 from cervello.bridge.worker import Worker
+from cervello.errors import ConfigurationError
 
 _log = logging.getLogger("cervello.bridge")
 _HELD_NAMES = 1 << 16  # names of clients whose connections are counted
 
 
-class Core:
-    """A server without its sockets. Used on the event loop, except `deliver`.
+class ServerState:
+    """A server without its sockets. Used on the event loop, except `deliver` and `join`.
 
     Args:
       policies: by name, with their files.
       folder: swaps may load files of this folder only.
       busy_poll_us: microseconds of busy polling after an answer, at most; 0 switches it off.
     Attributes:
-      server, server_id: name and id in the answer to `hello`; every process has its own id.
+      name, server_id: name and id in the answer to `hello`; every process has its own id.
       draining: the server is shutting down.
+      n_handshakes: WebSocket connections whose HTTP handshake is not done.
     """
 
     def __init__(self, policies: Mapping[str, tuple[Policy, Path]], folder: Path, *, limits: Limits, tokens: Tokens, max_wait_us: int,
-                 record: Path | None, server: str, busy_poll_us: int = BUSY_POLL_US):
-        self.limits, self.tokens, self.server = limits, tokens, server
+                 record: Path | None, name: str, busy_poll_us: int = BUSY_POLL_US):
+        self.limits, self.tokens, self.name = limits, tokens, name
         self.server_id = secrets.randbelow((1 << 32) - 1) + 1
         self.began_s = time.monotonic()
         self.draining = False
@@ -50,50 +52,49 @@ class Core:
         self._loop = asyncio.get_running_loop()  # a client may connect before all listeners are open
         self.busy_poll = BusyPoll(self._loop, busy_poll_us)
         self.sessions: set[Session] = set()
+        self.n_handshakes = 0
         self._names: dict[str, int] = {}
         self._floor = 0
-        if record is not None:
-            record.mkdir(parents=True, exist_ok=True)
-        self.policies = {name: Hosted(name, policy, path, folder, record, self.server_id) for name, (policy, path) in policies.items()}
-        compiled_answer.link()
-        self.workers = {name: Worker(hosted, self.deliver, max_wait_us) for name, hosted in self.policies.items()}
+        self.policies = _served(policies, folder, record, self.server_id)
+        compiled_answer.link_kernels()
+        self.workers = {name: Worker(served, self.deliver, max_wait_us) for name, served in self.policies.items()}
         self._watches: list[Watch] = []
 
     # Connections --------------------------------------------------------------------------------------------------------
 
-    def connect(self, carrier: Carrier) -> Session:
+    def connect(self, transport: MessageTransport) -> Session:
         """Adds a connection."""
-        session = Session(self, carrier)
+        session = Session(self, transport)
         self.sessions.add(session)
         return session
 
     @property
     def n_connections(self) -> int:
         """Connections that have said hello."""
-        return sum(session.link is not None and not session.closed for session in self.sessions)
+        return sum(session.client is not None and not session.closed for session in self.sessions)
 
     @property
-    def is_crowded(self) -> bool:
+    def is_full(self) -> bool:
         """Whether there are so many connections that a new one is closed before `hello`."""
-        return len(self.sessions) >= 2 * self.limits.connections + 16
+        return len(self.sessions) + self.n_handshakes >= 2 * self.limits.connections + 16
 
-    def open_link(self, client: str, frame_bytes: int, records: bool) -> Link:
-        """Makes the link of a client after its `hello`."""
-        before = self._names.get(client, self._floor)
-        self._names[client] = before + 1
+    def open_client(self, name: str, frame_bytes: int, records: bool) -> ClientState:
+        """Makes the state of a client after its `hello`."""
+        n_earlier = self._names.get(name, self._floor)
+        self._names[name] = n_earlier + 1
         if len(self._names) > _HELD_NAMES:  # a name that is forgotten must not count from 0 again
             self._floor = max(self._names.values())
             self._names.clear()
-        return Link(client, before, frame_bytes, records, self.limits.agents)
+        return ClientState(name, n_earlier, frame_bytes, records, self.limits.agents)
 
     def remove(self, session: Session) -> None:
         """Removes a closed connection. Its agents end after all requests that it has sent."""
         if session not in self.sessions:
             return
         self.sessions.discard(session)
-        if session.link is not None:
+        if session.client is not None:
             for worker in self.workers.values():
-                job = Job(session, session.link, None, CLOSED, {}, None, 0, time.perf_counter())
+                job = Job(session, session.client, None, CLOSED, {}, None, 0, time.perf_counter())
                 session.wait_for(job)
                 worker.put(job)
 
@@ -101,11 +102,11 @@ class Core:
 
     def start(self, interval_s: float = 0.5) -> None:
         """Starts watching the files of policies."""
-        for hosted in self.policies.values():
-            def on_swap(_: Policy, hosted: Hosted = hosted) -> None:
-                hosted.counts.reloads += 1
+        for served in self.policies.values():
+            def on_swap(_: Policy, served: ServedPolicy = served) -> None:
+                served.counters.reloads += 1
 
-            self._watches.append(watch(hosted.path, hosted.policy, interval_s=interval_s, on_swap=on_swap, accept=hosted.check_successor,
+            self._watches.append(watch(served.path, served.policy, interval_s=interval_s, on_swap=on_swap, accept=served.check_successor,
                                        ).seen().start())
 
     def deliver(self, worker: Worker, jobs: Sequence[Job]) -> None:
@@ -115,12 +116,15 @@ class Core:
         except RuntimeError:  # the loop is closed, and all connections with it
             _log.debug("replies after the end")
 
-    def close(self, timeout_s: float) -> bool:
-        """Ends the threads and closes recordings; returns whether all ended in time."""
-        for each in self._watches:
-            each.stop()
+    def close(self) -> None:
+        """Ends the threads and closes recordings, after all messages that have arrived; does not wait."""
         for worker in self.workers.values():
             worker.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the ends of the threads, on any thread; returns whether all ended in time."""
+        for each in self._watches:
+            each.stop()
         until = time.monotonic() + timeout_s
         ended = [worker.join(max(0.0, until - time.monotonic())) for worker in self.workers.values()]
         return all(ended)
@@ -129,16 +133,16 @@ class Core:
 
     def spec(self, policy: str) -> Mapping[str, Any]:
         """The answer to `spec`."""
-        return self.policies[policy].ports.spec
+        return self.policies[policy].signature.spec
 
-    def stats(self, link: Link) -> Mapping[str, Any]:
+    def stats(self, client: ClientState) -> Mapping[str, Any]:
         """The answer to `stats`."""
-        return {"connections": self.n_connections, "agents": link.n_agents, "refused_notifies": link.refused_notifies,
+        return {"connections": self.n_connections, "agents": client.n_agents, "refused_notifies": client.refused_notifies,
                 "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.policy_stats()}
 
     def policy_stats(self) -> dict[str, Any]:
         """The policies in the answer to `stats`."""
-        return {name: {**hosted.stats(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
+        return {name: {**served.stats(), "queued": len(self.workers[name])} for name, served in self.policies.items()}
 
     def internal_error(self, error: BaseException, method: str) -> str:
         """Logs an unexpected error and returns its id in the log."""
@@ -146,3 +150,26 @@ class Core:
         self.internal_errors += 1
         _log.error("internal error %s: %s", name, method[:60], exc_info=error)
         return name
+
+
+def _served(policies: Mapping[str, tuple[Policy, Path]], folder: Path, record: Path | None, server_id: int) -> dict[str, ServedPolicy]:
+    """Policies that are ready to be served, by name. When one of them is refused, no recording stays open.
+
+    Raises:
+      ConfigurationError: a policy that cannot be served, or no folder for recordings. RecordingError: a log that cannot be written.
+    """
+    if record is not None:
+        try:
+            record.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"record {str(record)!r}: expected a folder, got {error.strerror or error}; name another") from error
+    found: dict[str, ServedPolicy] = {}
+    try:
+        for name, (policy, path) in policies.items():
+            found[name] = ServedPolicy(name, policy, path, folder, record, server_id)
+    except BaseException:
+        for served in found.values():
+            if served.recorder is not None:
+                served.recorder.close()
+        raise
+    return found

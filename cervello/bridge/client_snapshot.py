@@ -13,7 +13,7 @@ import msgpack
 
 from cervello.agents.policy.snapshot_format import sealed, unsealed
 from cervello.bridge.codes import BadFrame
-from cervello.bridge.envelope import whole
+from cervello.bridge.envelope import as_integer
 from cervello.bridge.scan import scan
 from cervello.errors import SnapshotError
 
@@ -37,7 +37,7 @@ def unpack(policy: str, state: bytes) -> tuple[list[int], bytes]:
         scan(body)
         found = msgpack.unpackb(body, max_array_len=len(body), max_bin_len=len(body))
         name, ids, inner = found["policy"], found["ids"], found["state"]
-        ids = [whole(agent) for agent in ids] if type(ids) is list else [None]
+        ids = [as_integer(agent) for agent in ids] if type(ids) is list else [None]
         if type(name) is not str or type(inner) is not bytes or None in ids or len(set(ids)) != len(ids):
             raise ValueError("fields of other kinds")
         if len(inner) >= _HEAD_BYTES:  # its own header is msgpack too, and is scanned before it is decoded

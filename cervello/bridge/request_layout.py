@@ -13,14 +13,14 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from cervello.bridge import streams
+from cervello.bridge import noise_streams
+from cervello.bridge.client_agents import AgentState
 from cervello.bridge.codes import BadFrame
-from cervello.bridge.crowd import Member
-from cervello.bridge.envelope import whole
-from cervello.bridge.hosted import Hosted
-from cervello.bridge.layout_places import Integer, places
+from cervello.bridge.envelope import as_integer
 from cervello.bridge.loop_budget import size_of
-from cervello.bridge.wire import Row
+from cervello.bridge.request_fields import IntegerField, find_fields
+from cervello.bridge.served_policy import ServedPolicy
+from cervello.bridge.wire import WireTensor
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 15  # longest request whose layout is kept
@@ -28,71 +28,101 @@ _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
 
 
-class Layout:
+class RequestLayout:
     """The layout of infer requests. Used by one thread at a time, the one that runs the policy; the session only reads bodies with it.
 
     Attributes:
       policy: its name. id_start, id_stop: byte range of the id, big-endian.
-      agents: of the request, in its order. crowd: the agents of its connection.
-      members, keys: its agents, and their keys in the policy; valid when `is_current`.
+      agents: of the request, in its order. client_agents: the agents of its connection.
+      agent_states, keys: its agents, and their keys in the policy; valid when `is_current`.
       size: size of its batch, as `BatchTimes` counts.
       begins: whether the request begins agents. outputs: requested names.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
-      late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
-      crowd_version: the crowd's `membership_version` when `members` and `keys` were set.
-      n_answered: requests that were answered at once, since `crowd_version` changed.
+      deadline_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
+      agents_version: `client_agents.membership_version` when `agent_states` and `keys` were set.
+      n_answered: requests that were answered at once, since `agents_version` changed.
       is_plain: rows and outputs have the dtypes of the policy and need no conversion.
-      tick_place: place of the tick; None when it has none.
+      tick_field: field of the tick; None when it has none.
     """
 
-    __slots__ = ("_fixed_params", "_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_same",
-                 "_streams", "_tail", "_version", "agents", "begins", "crowd", "crowd_version", "flags", "id_start", "id_stop",
-                 "is_plain", "keys", "late_us", "members", "n_answered", "only", "outputs", "policy", "size", "tick_place")
+    __slots__ = (
+        "_fixed_params",
+        "_head",
+        "_inputs",
+        "_middle",
+        "_n_bytes",
+        "_one_byte",
+        "_others",
+        "_outputs",
+        "_same",
+        "_served",
+        "_streams",
+        "_tail",
+        "_version",
+        "agent_states",
+        "agents",
+        "agents_version",
+        "begins",
+        "client_agents",
+        "deadline_us",
+        "flags",
+        "id_start",
+        "id_stop",
+        "is_plain",
+        "keys",
+        "n_answered",
+        "only",
+        "outputs",
+        "policy",
+        "size",
+        "tick_field",
+    )
 
-    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: Integer, tick: Integer | None,
+    def __init__(self, served: ServedPolicy, request: Any, body: bytes, number: IntegerField, tick: IntegerField | None,
                  inputs: Mapping[str, tuple[int, int]]):
-        self._hosted, self.tick_place, self._n_bytes = hosted, tick, len(body)
+        self._served, self.tick_field, self._n_bytes = served, tick, len(body)
         self.id_start, self.id_stop = number.start, number.stop
-        self._inputs: list[tuple[str, int, int, Row]] = [(name, *place, hosted.ports.inputs[name]) for name, place in inputs.items()]
+        self._inputs: list[tuple[str, int, int, WireTensor]] = [
+            (name, *place, served.signature.inputs[name]) for name, place in inputs.items()]
         integers = [number] if tick is None else [number, tick]
         holes = sorted([*((each.start, each.stop) for each in integers), *inputs.values()])
         edges = [0, *(edge for hole in holes for edge in hole), len(body)]
         self._same = [(start, stop, body[start:stop]) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start]
         self._one_byte = [each.start for each in integers if each.is_short]
         job = request.job
-        self.policy = hosted.name
+        self.policy = served.name
         self.agents: list[int] = request.ids
         self.begins, self.flags, self.outputs = request.begins, request.flags, request.outputs
-        self.late_us = whole(job.params.get("deadline_us")) or 0
+        self.deadline_us = as_integer(job.params.get("deadline_us")) or 0
         self._fixed_params = {name: value for name, value in job.params.items() if name != "inputs"}
         self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
-        self._outputs = [(name, hosted.ports.outputs[name]) for name in self.outputs]
+        self._outputs = [(name, served.signature.outputs[name]) for name in self.outputs]
         self.only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
         if len(self._inputs) == 1 and not self._others and self._inputs[0][3].is_plain and self._inputs[0][3].dtype != "bool":
             name, start, stop, row = self._inputs[0]
             self.only = name, start, stop, row.wire, row.shape
         self.size = size_of(1, len(self.agents))
-        self.crowd, self.crowd_version, self._version = job.link.crowd(hosted.name), -1, 0
+        self.client_agents, self.agents_version, self._version = job.client.agents_of(served.name), -1, 0
         self.is_plain = all(row.is_plain and row.dtype != "bool" for _, _, _, row in self._inputs) and all(
             row.is_plain for _, row in self._outputs)
         self.n_answered = 0
-        self.members: list[Member] = []
+        self.agent_states: list[AgentState] = []
         self.keys: list[int] = []
         self._streams = self._head = self._tail = b""
         self._middle: list[bytes] = []
 
     @classmethod
-    def of(cls, hosted: Hosted, request: Any, body: bytes) -> Layout | None:
+    def of(cls, served: ServedPolicy, request: Any, body: bytes) -> RequestLayout | None:
         """Learns the layout of an answered request; None for an unusual encoding, or without agents.
 
         Args:
           request: a `Request`. body: its bytes.
         """
         try:
-            found = places(body)
+            found = find_fields(body)
         except (BadFrame, IndexError):
             return None
-        return None if found is None or not request.is_short or not request.ids else cls(hosted, request, body, *found)
+        return None if found is None or not request.is_short or not request.ids else cls(served, request, body, *found)
 
     # The request --------------------------------------------------------------------------------------------------------
 
@@ -108,13 +138,13 @@ class Layout:
 
     def tick(self, body: bytes) -> int | None:
         """The tick of a body."""
-        return self._fixed_params.get("tick") if self.tick_place is None else self.tick_place.read(body)
+        return self._fixed_params.get("tick") if self.tick_field is None else self.tick_field.read(body)
 
     def params(self, body: bytes) -> dict[str, Any]:
         """The parameters of a body, as `decode` gives them."""
         params = {**self._fixed_params, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
-        if self.tick_place is not None:
-            params["tick"] = self.tick_place.read(body)
+        if self.tick_field is not None:
+            params["tick"] = self.tick_field.read(body)
         return params
 
     def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
@@ -136,21 +166,21 @@ class Layout:
         rows = self.rows({name: body[start:stop] for name, start, stop, _ in self._inputs})
         if rows is None:
             return None
-        inputs = self._hosted.ports.inputs
+        inputs = self._served.signature.inputs
         return {name: column if inputs[name].is_plain else inputs[name].column(column) for name, column in rows.items()}
 
     # Agents -------------------------------------------------------------------------------------------------------------
 
     def is_current(self) -> bool:
-        """Whether all agents have begun; then sets `members` and `keys`."""
-        crowd = self.crowd
-        if self.crowd_version != crowd.membership_version:
-            found: list[Any] = list(map(crowd.members.get, self.agents))
+        """Whether all agents have begun; then sets `agent_states` and `keys`."""
+        client_agents = self.client_agents
+        if self.agents_version != client_agents.membership_version:
+            found: list[Any] = list(map(client_agents.by_id.get, self.agents))
             if None in found:
                 return False
-            self.members = found
-            self.keys = [member.key for member in self.members]
-            self.crowd_version = crowd.membership_version
+            self.agent_states = found
+            self.keys = [agent_state.key for agent_state in self.agent_states]
+            self.agents_version = client_agents.membership_version
             self._version = self.n_answered = 0
         return True
 
@@ -165,7 +195,7 @@ class Layout:
             mask[at] = 0x80
         return bytes(known), bytes(mask)
 
-    def input_places(self) -> list[tuple[str, int, int]]:
+    def input_ranges(self) -> list[tuple[str, int, int]]:
         """Names of its inputs, and the byte ranges of their rows."""
         return [(name, start, stop) for name, start, stop, _ in self._inputs]
 
@@ -183,7 +213,7 @@ class Layout:
             parts.append(before)
             starts.append((name, sum(map(len, parts))))
             parts.append(bytes(len(self.agents) * row.n_bytes))
-        return [*parts, self._tail, b"" if self.tick_place is None else b"\xa4tick"], starts
+        return [*parts, self._tail, b"" if self.tick_field is None else b"\xa4tick"], starts
 
     @property
     def streams(self) -> bytes:
@@ -239,7 +269,7 @@ class Layout:
         packer.pack(version)
         self._tail = packer.bytes()
         if self.begins:
-            chosen = streams.packed(np.array([member.stream for member in self.members], np.int64))
+            chosen = noise_streams.packed(np.array([agent_state.stream for agent_state in self.agent_states], np.int64))
             self._streams = b"\xa7streams" + msgpack.packb(chosen)
         self._version = version
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cervello.bridge.job import Job
-from cervello.bridge.layout import MOST_BYTES, Layout
+from cervello.bridge.request_layout import MOST_BYTES, RequestLayout
 
 _MOST_HELD = 8
 _TRIES = 3  # attempts per length to learn a layout
 
 
-class KnownLayouts:
+class LayoutCache:
     """Layouts by the length of the body. Mutable.
 
     A layout is learnt from the second of two requests of one length, one after the other, that name the same agents.
@@ -17,17 +17,17 @@ class KnownLayouts:
 
     def __init__(self) -> None:
         self._named: dict[int, tuple[list[int] | None, int]] = {}  # the agents of the last request, and the attempts so far
-        self._layouts: dict[int, Layout] = {}
+        self._layouts: dict[int, RequestLayout] = {}
 
     def __len__(self) -> int:
         return len(self._layouts)
 
-    def of(self, body: bytes) -> Layout | None:
+    def find(self, body: bytes) -> RequestLayout | None:
         """The layout of an infer request; None for one that must be decoded."""
         layout = self._layouts.get(len(body))
         return layout if layout is not None and layout.fits(body) else None
 
-    def notice(self, job: Job, body: bytes) -> None:
+    def observe(self, job: Job, body: bytes) -> None:
         """Notes a decoded infer request; sets `job.body` where its layout is to be learnt."""
         n_bytes = len(body)
         if n_bytes > MOST_BYTES:
@@ -43,7 +43,7 @@ class KnownLayouts:
             self._named, self._layouts = {}, {}
         self._named[n_bytes] = job.agents, 0
 
-    def learn(self, job: Job) -> None:
+    def store(self, job: Job) -> None:
         """Stores the `layout` of an answered request."""
         if job.layout is not None and job.n_bytes in self._named and self._layouts.get(job.n_bytes) is not job.layout:
             self._layouts[job.n_bytes] = job.layout

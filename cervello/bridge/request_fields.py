@@ -11,7 +11,7 @@ from cervello.bridge.scan import enter_container, skip_scalar
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, except one-byte integers
 
 
-class Integer(NamedTuple):
+class IntegerField(NamedTuple):
     """The place of an integer of at most 32 bits in a body, without its type byte.
 
     Attributes:
@@ -26,8 +26,8 @@ class Integer(NamedTuple):
         return int.from_bytes(body[self.start:self.stop], "big")
 
 
-def places(body: bytes) -> tuple[Integer, Integer | None, dict[str, tuple[int, int]]] | None:
-    """The places of id, tick and inputs in an accepted request; None for an unusual encoding."""
+def find_fields(body: bytes) -> tuple[IntegerField, IntegerField | None, dict[str, tuple[int, int]]] | None:
+    """The fields of id, tick and inputs in an accepted request; None for an unusual encoding."""
     _, _, at = enter_container(body, 0)
     at = skip_scalar(body, at)
     number = _integer(body, at)
@@ -35,7 +35,7 @@ def places(body: bytes) -> tuple[Integer, Integer | None, dict[str, tuple[int, i
         return None
     _, _, at = enter_container(body, skip_scalar(body, number.stop))
     _, n_pairs, at = enter_container(body, at)
-    tick: Integer | None = None
+    tick: IntegerField | None = None
     inputs: dict[str, tuple[int, int]] = {}
     for _ in range(n_pairs):
         key, at = _text(body, at)
@@ -57,11 +57,11 @@ def places(body: bytes) -> tuple[Integer, Integer | None, dict[str, tuple[int, i
     return number, tick, inputs
 
 
-def _integer(body: bytes, at: int) -> Integer | None:
+def _integer(body: bytes, at: int) -> IntegerField | None:
     if body[at] < 128:
-        return Integer(at, at + 1, True)
+        return IntegerField(at, at + 1, True)
     n_bytes = _INTEGERS.get(body[at])
-    return None if n_bytes is None else Integer(at + 1, at + 1 + n_bytes, False)
+    return None if n_bytes is None else IntegerField(at + 1, at + 1 + n_bytes, False)
 
 
 def _text(body: bytes, at: int) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Noise streams of agents whose clients give none."""
+"""Derives noise streams where a client gives none."""
 
 from __future__ import annotations
 

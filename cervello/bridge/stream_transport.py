@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from cervello.bridge.codes import BadFrame
-from cervello.bridge.core import Core
 from cervello.bridge.framing import LENGTH, Deframer
+from cervello.bridge.message_transport import MessageTransport
+from cervello.bridge.server_state import ServerState
 from cervello.bridge.session import Session
 from cervello.spec import Array
 
@@ -19,34 +21,34 @@ KEEP_ALIVE_S = 60
 _LINGER_S = 1.0  # for a client to read the reason
 
 
-class StreamCarrier(asyncio.BufferedProtocol):
+class StreamTransport(asyncio.BufferedProtocol):
     """One connection of a stream. Mutable.
 
     Args:
-      received: [bytes] receive buffer of all carriers of a loop. The loop calls `buffer_updated` at once after it has filled the buffer.
+      received: [bytes] receive buffer of all transports of a loop. The loop calls `buffer_updated` at once after it has filled the buffer.
     Attributes:
-      received: the same as an array.
-      partial_s: start of an incomplete frame, on `time.monotonic`; None without one.
+      receive_buffer: `received` as an array.
+      partial_since_s: start of an incomplete frame, on `time.monotonic`; None without one.
     """
 
-    def __init__(self, core: Core, carriers: set[Any], received: memoryview):
-        self._core, self._carriers, self._received = core, carriers, received
-        self.received: Array | None = np.frombuffer(received, np.uint8)
+    def __init__(self, server: ServerState, transports: set[MessageTransport], received: memoryview):
+        self._server, self._transports, self._received = server, transports, received
+        self.receive_buffer: Array | None = np.frombuffer(received, np.uint8)
         self._session: Session | None = None
         self._transport: Any = None
-        self._deframer = Deframer(core.limits.frame_bytes)
+        self._deframer = Deframer(server.limits.frame_bytes)
         self._finishing = False
-        self.partial_s: float | None = None
+        self.partial_since_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        if self._core.is_crowded or self._core.draining:
+        if self._server.is_full or self._server.draining:
             transport.abort()  # type: ignore[attr-defined]
             return
-        tune(transport.get_extra_info("socket"))
-        transport.set_write_buffer_limits(high=self._core.limits.send_bytes)  # type: ignore[attr-defined]
-        self._session = self._core.connect(self)
-        self._carriers.add(self)
+        set_socket_options(transport.get_extra_info("socket"))
+        transport.set_write_buffer_limits(high=self._server.limits.send_bytes)  # type: ignore[attr-defined]
+        self._session = self._server.connect(self)
+        self._transports.add(self)
 
     def get_buffer(self, size_hint: int) -> memoryview:
         return self._received
@@ -64,7 +66,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
                 if reply is not None:
                     self._transport.write(reply)
                     compiled.note(received_s)
-                    self._core.busy_poll.answered()
+                    self._server.busy_poll.answered()
                     return
                 if compiled.is_over:
                     del session.compiled[n_bytes]
@@ -73,7 +75,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
                 return
         try:
             for body in deframer.feed(data[:n_bytes]):
-                self.partial_s = None
+                self.partial_since_s = None
                 session.receive(body, received_s, alone=False)
                 if session.closed:
                     return
@@ -81,23 +83,28 @@ class StreamCarrier(asyncio.BufferedProtocol):
             session.bad_frame(str(error))
             return
         if not deframer.n_partial:
-            self.partial_s = None
-        elif self.partial_s is None:
-            self.partial_s = time.monotonic()
+            self.partial_since_s = None
+        elif self.partial_since_s is None:
+            self.partial_since_s = time.monotonic()
 
     def pause_writing(self) -> None:
         if self._session is not None:
             self._session.abort(f"expected a client that reads, got {self._transport.get_write_buffer_size()} bytes that wait for it")
 
     def eof_received(self) -> bool:
-        return False  # a client that shuts down its sending side has closed
+        """Ends the session: a client that shuts down its sending side has closed. What is in the send queue is still sent."""
+        if self._session is not None:
+            self._session.lost()
+        if self._transport.get_write_buffer_size():
+            self._linger(time.monotonic() + self._server.limits.frame_timeout_s)
+        return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._carriers.discard(self)
+        self._transports.discard(self)
         if self._session is not None:
             self._session.lost()
 
-    # As a carrier -------------------------------------------------------------------------------------------------------
+    # As a message transport -------------------------------------------------------------------------------------------------------
 
     @property
     def session(self) -> Session | None:
@@ -108,25 +115,31 @@ class StreamCarrier(asyncio.BufferedProtocol):
         if not transport.is_closing():
             transport.write(LENGTH.pack(len(body)) + body)
 
-    def finish(self, reason: int) -> None:
+    def close(self, reason: int) -> None:
         if self._finishing or self._transport.is_closing():
             return
         self._finishing = True
         # Further input is read and dropped. Closing at once would reset the connection, and the client would not get the reason.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+        self._linger(time.monotonic() + self._server.limits.frame_timeout_s)
+
+    def _linger(self, until_s: float) -> None:
+        """Aborts some time after the send queue is empty, or when a slow reader has had enough time."""
+        is_sent = not self._transport.get_write_buffer_size() or time.monotonic() > until_s
+        next_step = self._transport.abort if is_sent else functools.partial(self._linger, until_s)
+        asyncio.get_running_loop().call_later(_LINGER_S, next_step)
 
     def abort(self) -> None:
         self._transport.abort()
 
 
-def tune(sock: Any) -> None:
+def set_socket_options(sock: Any) -> None:
     """Sets TCP_NODELAY and keep-alive; Unix sockets need neither."""
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", KEEP_ALIVE_S), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
+    for name, value in (("TCP_KEEPIDLE", KEEP_ALIVE_S), ("TCP_KEEPALIVE", KEEP_ALIVE_S), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # macOS has TCP_KEEPALIVE instead of TCP_KEEPIDLE
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
