@@ -127,6 +127,13 @@ def test_states_of_others_are_refused() -> None:
         policy.predict(np.zeros((2, 4)), (1, 2))
 
 
+def test_ragged_episode_starts_are_refused() -> None:
+    policy = drawing()
+    _, state = policy.predict(np.zeros((2, 4)))
+    with pytest.raises(InputError, match="predict, episode_start: expected an array, got something ragged"):
+        policy.predict(np.zeros((2, 4)), state, episode_start=[[True], [True, False]])
+
+
 def test_a_state_belongs_to_the_policy_and_not_to_the_shape_of_its_file() -> None:
     policy = drawing()
     _, state = policy.predict(np.zeros((2, 4)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership.error_context import PolicyErrorContext
-from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
+from cervello.agents.membership.ids import Ids, as_id_list, check_id_types, first_duplicate
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
@@ -158,8 +158,13 @@ class PolicyAgents:
         return self.table.membership_version
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError if an agent occurs twice in `ids`."""
-        if len(set(ids)) != len(ids):
+        """Raises AgentError if an agent occurs twice in `ids`, or cannot be an agent at all."""
+        try:
+            distinct = len(set(ids)) == len(ids)
+        except TypeError:
+            check_id_types(ids)
+            raise
+        if not distinct:
             raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
 
     def make_reader(self, specs: Specs) -> RowReader | None:

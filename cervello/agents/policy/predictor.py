@@ -11,6 +11,7 @@ import numpy as np
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
+from cervello.array_like import as_numpy
 from cervello.errors import ConfigurationError, InputError
 from cervello.noise import BoundKeys, agent_number, derive_keys
 from cervello.spec import Array, Wrapper
@@ -195,9 +196,10 @@ class Predictor:
             self._refuse(f"a state of {n_rows} rows, as many as there are observations", state)
 
     def _flags(self, starts: Any, n_rows: int) -> Array:
-        flags = np.asarray(starts)
+        where = f"policy {self._engine.name!r}, predict, episode_start"
+        flags = as_numpy(where, starts)
         if flags.shape != (n_rows,) and not (flags.shape == () and n_rows == 1):
-            raise InputError(f"policy {self._engine.name!r}, predict, episode_start: expected ({n_rows},) bools, got {flags.shape} "
+            raise InputError(f"{where}: expected ({n_rows},) bools, got {flags.shape} "
                              f"{flags.dtype}")
         return flags.reshape(n_rows).astype(np.bool_)
 
