@@ -13,7 +13,7 @@ from small_models import FLOAT, INT64, graph, node
 import cervello
 from cervello import Batcher, Epsilon, ExecutionError, Policy, PreviousAction, Recurrent, Runtime
 
-IDS = ["anna", 7, 3, "bert", 12]
+IDS: list[int | str] = ["anna", 7, 3, "bert", 12]
 WAYS: dict[str, Callable[[Policy, Any], Any]] = {
     "infer": lambda policy, index: policy.infer({agent: {"index": row} for agent, row in zip(IDS, index, strict=True)}),
     "infer_batch": lambda policy, index: policy.infer_batch(IDS, {"index": index}),
