@@ -108,7 +108,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("an unknown inferer", lambda: policy(inferer="quick"), errors.ConfigurationError, "inferer: expected one of .*, got 'quick'"),
     ("a fixed size of 0", lambda: inferers.Fixed([0]), errors.ConfigurationError, r"inferers\.Fixed: expected sizes of at least 1, got 0"),
     ("a seed out of range", lambda: policy(seed=-1), errors.ConfigurationError, "expected a seed 0 ≤ seed < 2⁶⁴, got -1"),
-    ("a plan for no rows", lambda: stacks.model("feed_forward").plan(0), errors.ConfigurationError, "plan: expected at least 1 row, got 0"),
+    ("a plan for no rows", lambda: stacks.model("feed_forward").plan(0), errors.ConfigurationError, "rows: expected at least 1, got 0"),
     ("an index outside its table", lambda: policy("lookup").infer_batch([1], {"index": [99]}), errors.ExecutionError,
      "node Gather → 'action': expected to run, got an index outside its table"),
     ("a kernel that does not exist", lambda: linker.link(["cervello.native.kernels.gemm:nothing"]), errors.CompilationError,

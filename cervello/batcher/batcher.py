@@ -10,7 +10,7 @@ from cervello.batcher.observation import Observation, checked
 from cervello.batcher.pad import Reader
 from cervello.batcher.queue import Batched, Queue
 from cervello.batcher.rows import by_agent, find_non_leading_axes, owned
-from cervello.errors import AgentError, InputError
+from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.spec import AgentId, Specs
 
 
@@ -63,11 +63,15 @@ class Batcher:
 
     Args:
       policy: decides for the batch; also an attribute.
+    Raises:
+      ConfigurationError: it is no policy.
     """
 
     def __init__(self, policy: HasDecider | Decider):
-        self.policy = policy
         decider: Decider = getattr(policy, "_core", policy)  # type: ignore[arg-type]
+        if isinstance(decider, type) or not hasattr(decider, "all_inputs"):
+            raise ConfigurationError(f"batcher: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
+        self.policy = policy
         self._decider = decider
         self._queue = Queue(decider.all_inputs, decider.make_reader)
         self._has_open_axes = any(spec.open_axes for spec in decider.all_inputs.values())  # whether observations may differ in size

@@ -167,7 +167,8 @@ class MultiDiscrete(_Choices):
 
     def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):
         super().__init__("MultiDiscrete", name, mask, empty_mask)
-        plain = isinstance(sizes, (Sequence, np.ndarray)) and not isinstance(sizes, str) and len(sizes) > 0
+        vector = sizes.ndim == 1 if isinstance(sizes, np.ndarray) else isinstance(sizes, Sequence) and not isinstance(sizes, str)
+        plain = vector and len(sizes) > 0
         if not plain or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes):
             raise ConfigurationError(f"MultiDiscrete({name!r}): expected sizes as a list of integers from 1, got {sizes!r}")
         self.sizes = tuple(int(n) for n in sizes)

@@ -119,7 +119,7 @@ class DeadlinePath:
         finally:
             arena.give_back(memory)
         if status > 0 and status != abi.NONFINITE:
-            raise self._model.program.failure(status)
+            raise self._model.failure(status)
         if status < 0:
             return None
         now, _, _, limit.n_rows, first, first_chunk_end = context[_CTX.now:_CTX.first_chunk_end + 1].tolist()

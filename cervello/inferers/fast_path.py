@@ -124,7 +124,7 @@ class FastPath:
 
     def error(self, status: int, out: Any) -> Exception:
         """The error of a status above 0 of the compiled call, which has run with the outputs `out`."""
-        return NonFiniteState(out) if status == NONFINITE else self._model.program.failure(status)
+        return NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
 
     @property
     def context(self) -> int:

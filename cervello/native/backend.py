@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep
 
-from cervello.errors import CervelloError, InputError, UnsupportedError
+from cervello.errors import CervelloError, ConfigurationError, InputError, UnsupportedError
 from cervello.native.fallback.reference import NEVER
 from cervello.native.frontend.importer import read
 from cervello.native.graph.graph import Graph
@@ -172,10 +172,12 @@ class CervelloBackend(Backend):
         Args:
           model: the graph; device: "CPU".
         Raises:
-          ModelError: a file that is not valid; UnsupportedError: another device than the CPU.
+          ModelError: a file that is not valid; UnsupportedError: another device than the CPU; ConfigurationError: no ModelProto.
         """
         if not cls.supports_device(device):
             raise UnsupportedError(f"backend: expected device 'CPU', got {device!r}")
+        if not isinstance(model, onnx.ModelProto):
+            raise ConfigurationError(f"backend: expected a ModelProto, got {type(model).__name__}; onnx.load reads a file")
         return Prepared(model)
 
     @classmethod

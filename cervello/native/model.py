@@ -14,7 +14,7 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, FormatError, InputError, UnsupportedError
 from cervello.native.execution.arguments import bind_outputs, check_mapping
 from cervello.native.execution.batch_runner import BatchRunner
-from cervello.native.execution.counts import thread_count
+from cervello.native.execution.counts import count, thread_count
 from cervello.native.execution.io_binding import IOBinding
 from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.frontend.importer import Source, read
@@ -25,7 +25,7 @@ from cervello.native.graph.graph import Graph
 from cervello.native.memory.weights import Weights
 from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
 from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
-from cervello.native.program.build import build
+from cervello.native.program.build import build, check_output_names
 from cervello.native.program.fingerprint import fingerprint
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
@@ -57,6 +57,9 @@ class Model(BatchRunner):
             raise ConfigurationError(f"Model: expected a graph, got {type(graph).__name__}; a file is read by cervello.Model.load(…), and "
                                      "cervello.load(…) makes a policy of it")
         self._origin = origin
+        if share is not None and not isinstance(share, Model):
+            raise ConfigurationError(f"share: expected a cervello.Model, got {share!r}")
+        check_output_names(outputs)
         self.tensors = tuple(dict.fromkeys([*(port.name for port in graph.outputs), *(
             name for node in graph.nodes for name in node.outputs if name), *graph.constants]))
         sizes = checked_dims(graph, dims)
@@ -101,8 +104,7 @@ class Model(BatchRunner):
             it shares a symbol with a named one. Rows run one at a time where the graph mixes them.
           rename: {name in the file: new name} for inputs and computed tensors; all other arguments use the new names.
         Raises:
-          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or an
-            invalid batch axis.
+          ModelError: the file cannot be used; the message says where and why. ConfigurationError: an option is invalid.
         """
         origin = ModelSource.of(source, rename)  # before the read, so that a change of the file during the read is detected
         return cls(renamed(read(source), rename), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
@@ -206,10 +208,9 @@ class Model(BatchRunner):
         """The memory plan for n_rows rows in readable form: sizes, lifetimes, offsets, tiers.
 
         Raises:
-          ConfigurationError: a number of rows below 1.
+          ConfigurationError: a number of rows below 1, or none.
         """
-        if n_rows < 1:
-            raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
+        n_rows = count(f"model {self.name!r}, plan, rows: expected", n_rows)
         if not self.batched:
             n_rows = 1
         largest = next(self.resolve(n_rows).chunks)

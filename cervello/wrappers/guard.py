@@ -26,7 +26,8 @@ class Guard(Passive):
       replaced_rows: rows replaced so far, in batches that succeeded; over all policies with this description.
 
     Args:
-      fallback: a number for every element; rows by output name, 0 for others; or "last", the agent's last finite value, zeros before.
+      fallback: a number for every element, or a row that fits every output; rows by output name, 0 for others; or "last", the agent's
+        last finite value, zeros before.
       outputs: their names; None for all float outputs at this place in the stack.
     Raises:
       WrapperError: an invalid fallback or invalid outputs; at `attach`, what does not fit there.
@@ -57,7 +58,7 @@ class Guard(Passive):
         bound = copy.copy(self)
         bound.replaced_rows, bound._description = 0, self
         bound._specs = Specs(found)
-        if self.fallback == "last":
+        if isinstance(self.fallback, str):
             bound.slabs = {each.name: Slab(each) for each in found}
             return bound, spec
         given = self.fallback if isinstance(self.fallback, dict) else {each.name: self.fallback for each in found}

@@ -124,6 +124,11 @@ DOOR: dict[str, tuple[Callable[[Policy], Any], type[Exception], str]] = {
     "share of a model": (lambda p: cervello.load(MODEL, share=MODEL), ConfigurationError, "for a model that is loaded"),
     "a strict model": (lambda p: cervello.load(MODEL, strict=True), ConfigurationError, "for a model that is loaded"),
     "dims of a model": (lambda p: cervello.load(MODEL, dims={"N": 1}), ConfigurationError, "for a model that is loaded"),
+    "outputs are a number": (lambda p: cervello.load(small_models.counter(), outputs=3), ConfigurationError, "at least one name, got 3"),  # type: ignore[arg-type]
+    "dims are a list": (lambda p: cervello.load(small_models.counter(), dims=["N"]), ConfigurationError, "dims: expected sizes by symbol"),  # type: ignore[arg-type]
+    "a batcher of a path": (lambda p: cervello.Batcher("x.onnx"), ConfigurationError, "batcher: expected a cervello.Policy, got 'x.onnx'"),  # type: ignore[arg-type]
+    "a batcher of a class": (lambda p: cervello.Batcher(Policy), ConfigurationError, "batcher: expected a cervello.Policy, got"),
+    "watch a number": (lambda p: cervello.watch(3), ConfigurationError, "watch: expected the path of a policy file, got 3"),  # type: ignore[arg-type]
     "wrappers are None": (lambda p: Policy(MODEL, wrappers=None), ConfigurationError, "expected a list of wrappers or 'auto', got None"),  # type: ignore[arg-type]
 }
 

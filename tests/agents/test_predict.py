@@ -13,7 +13,7 @@ from gymnasium import spaces
 from small_models import FLOAT, INT64, graph, node
 
 import cervello
-from cervello import ConfigurationError, InputError, Recurrent, Sample
+from cervello import ConfigurationError, ExecutionError, InputError, Recurrent, Sample
 from cervello.agents.policy.core import core_of
 from cervello.agents.runtime.calibration import measure
 from cervello.heads import Categorical
@@ -125,6 +125,28 @@ def test_states_of_others_are_refused() -> None:
             other.predict(np.zeros((rows, 4)), state)
     with pytest.raises(InputError, match="that this policy's predict gave"):
         policy.predict(np.zeros((2, 4)), (1, 2))
+
+
+def test_a_call_that_fails_names_the_row_and_changes_no_later_call() -> None:
+    table = small_models.dense(5, 3)
+    data = graph([node("Gather", "table place", "logits")], {"place": (INT64, ("N",))}, {"logits": (FLOAT, ("N", 3))}, {"table": table})
+    policy, twin = (cervello.load(data, wrappers="auto", spaces=(spaces.Discrete(9), spaces.Discrete(3)), name="npc") for _ in range(2))
+    places = np.arange(64) % 5
+    assert np.array_equal(policy.predict(places)[0], twin.predict(places)[0])
+    wrong = places.copy()
+    wrong[[7, 50]] = 8
+    for state in (None, policy.predict(places)[1]):
+        with pytest.raises(ExecutionError, match=r"^policy 'npc', row 7, node Gather → 'logits': expected to run, got an index outside"):
+            policy.predict(wrong, state)
+    twin.predict(places)
+    assert np.array_equal(policy.predict(places)[0], twin.predict(places)[0])
+
+
+def test_ragged_episode_starts_are_refused() -> None:
+    policy = drawing()
+    _, state = policy.predict(np.zeros((2, 4)))
+    with pytest.raises(InputError, match="predict, episode_start: expected an array, got something ragged"):
+        policy.predict(np.zeros((2, 4)), state, episode_start=[[True], [True, False]])
 
 
 def test_a_state_belongs_to_the_policy_and_not_to_the_shape_of_its_file() -> None:

@@ -241,6 +241,10 @@ def test_a_policy_has_one_name_only(runtime: Runtime) -> None:
     (lambda r: r.push_batch("a", [1, 2], {"obs": np.zeros((3, 1))}), InputError, r"expected \(2, 1\) float32, got \(3, 1\)"),
     (lambda r: r.push_batch("a", [1, 2], {"x": np.zeros((2, 1))}), InputError, "unknown"),
     (lambda r: r.push_batch("a", {1, 2}, {"obs": np.zeros((2, 1))}), AgentError, "expected a sequence of ids, got a set"),
+    (lambda r: r.push_batch("a", [[1], [2]], {"obs": np.zeros((2, 1))}), AgentError, r"expected ints or strings, got \[1\]"),
+    (lambda r: r.end_agents("a", [[1], [2]]), AgentError, r"expected ints or strings, got \[1\]"),
+    (lambda r: r.restart_agents("a", [2, [1]]), AgentError, r"expected ints or strings, got \[1\]"),
+    (lambda r: r.infer_single(["a"], 1, one(1)), ConfigurationError, r"expected a policy among \['a'.*\], got \['a'\]"),
 ])
 def test_a_push_that_does_not_fit_changes_nothing(runtime: Runtime, push: Any, error: type, message: str) -> None:
     runtime.push("a", 2, one(4))

@@ -336,3 +336,16 @@ def test_wrappers_without_state_come_and_go_with_a_swap() -> None:
     assert policy.infer_batch([1], obs)["action"].tolist() == [[15]]
     with pytest.raises(WrapperError, match="others may be added or removed"):
         policy.replace(data, wrappers=[Averaged("obs"), Recurrent()])
+
+
+@pytest.mark.parametrize(("wrappers", "error", "message"), [
+    ("auto", ConfigurationError, "^policy 'npc', replace, wrappers: expected a list of wrappers, got 'auto'; put it in a list"),
+    (Recurrent(), ConfigurationError, r"^policy 'npc', replace, wrappers: expected a list of wrappers, got Recurrent\(\)"),
+    ([cervello.Guard("last"), Recurrent()], WrapperError,
+     r"^policy 'npc', wrappers: expected the same ones with state, \['Recurrent'\], in the same order, got \['Guard', 'Recurrent'\]"),
+    ([cervello.Guard], WrapperError, "^policy 'npc', wrappers: expected objects with the methods")])
+def test_wrappers_that_cannot_replace_the_old_ones_are_refused(wrappers: Any, error: type[Exception], message: str) -> None:
+    policy = cervello.load(small_models.counter(), wrappers=[cervello.Guard(), Recurrent()], name="npc")
+    with pytest.raises(error, match=message):
+        policy.replace(small_models.counter(), wrappers=wrappers)
+    assert policy.version == 1

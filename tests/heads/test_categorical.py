@@ -280,7 +280,7 @@ def test_specs_are_those_of_what_act_gives() -> None:
         Categorical("mask").specs(specs)
 
 
-@pytest.mark.parametrize(("sizes"), [[], 3, "ab", [0], [2.5], [True], None])
+@pytest.mark.parametrize(("sizes"), [[], 3, "ab", [0], [2.5], [True], None, np.array(3), np.ones((1, 2), int)])
 def test_sizes_that_make_no_sense_are_refused(sizes: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"MultiDiscrete\('x'\): expected sizes as a list of integers from 1, got"):
         MultiDiscrete("x", sizes)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import cervello.onnx_backend as backend
-from cervello.errors import InputError, UnsupportedError
+from cervello.errors import ConfigurationError, InputError, UnsupportedError
 
 
 def graph(nodes: list[Any], inputs: dict[str, tuple[int, ...] | None], outputs: list[str], **constants: Any) -> onnx.ModelProto:
@@ -69,6 +69,9 @@ def test_other_devices_options_and_inputs_are_refused() -> None:
     assert not backend.supports_device("CUDA")
     with pytest.raises(UnsupportedError, match="backend: expected device 'CPU', got 'CUDA'"):
         backend.prepare(ADD, "CUDA")
+    for other in (b"x", "model.onnx", None):
+        with pytest.raises(ConfigurationError, match="backend: expected a ModelProto, got"):
+            backend.prepare(other)  # type: ignore[arg-type]
     x = np.ones(1, np.float32)
     with pytest.raises(InputError, match=r"expected 2 inputs \['x', 'y'\], got 3"):
         backend.prepare(ADD).run([x, x, x])

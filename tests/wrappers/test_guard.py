@@ -35,6 +35,12 @@ def test_fallbacks_may_be_rows_by_name() -> None:
     assert found["h_out"].tolist() == [[3, 4], [0, 0]]
 
 
+@pytest.mark.parametrize("row", [np.array([7.0, 8.0]), [7, 8], (7, 8)])
+def test_one_row_may_be_the_fallback_of_outputs_that_it_fits(row: Any) -> None:
+    found = playing(Guard(row, ["action"]), Fill("h_in", 3))(GOOD, BAD)
+    assert found["action"].tolist() == [[0, 1], [7, 8]]
+
+
 def test_only_the_named_outputs_are_looked_at_and_replaced() -> None:
     found = playing(Guard(0.0, outputs=["action"]), Fill("h_in", 3))(GOOD, BAD)
     assert found["action"].tolist() == [[0, 1], [0, 0]]

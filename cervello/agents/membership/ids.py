@@ -134,8 +134,13 @@ def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
 
 
 def check_distinct(what: str, ids: Collection[AgentId]) -> None:
-    """Raises AgentError if an id occurs twice; the message begins with `what`."""
-    if len(set(ids)) != len(ids):
+    """Raises AgentError if an id occurs twice, or cannot be hashed and so is none; the message begins with `what`."""
+    try:
+        are_distinct = len(set(ids)) == len(ids)
+    except TypeError:
+        check_id_types(list(ids))
+        raise
+    if not are_distinct:
         raise AgentError(f"{what}: expected distinct agents, got {first_duplicate(ids)!r} twice; name each once")
 
 

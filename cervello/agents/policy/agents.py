@@ -151,7 +151,7 @@ class PolicyAgents:
         return self.table.membership_version
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError if an agent occurs twice in `ids`."""
+        """Raises AgentError if an agent occurs twice in `ids`, or cannot be an agent at all."""
         check_distinct(f"policy {self.name!r}, agents", ids)
 
     def make_reader(self, specs: Specs) -> RowReader | None:

@@ -18,7 +18,7 @@ from cervello.agents.policy.prepared_call import PreparedCall
 from cervello.agents.policy.repeated import Call, RepeatedBatch
 from cervello.agents.policy.spaces_binding import Prediction
 from cervello.batcher.rows import completed
-from cervello.errors import AgentError, CervelloError
+from cervello.errors import AgentError, CervelloError, ExecutionError
 from cervello.inferers import InfererConfig
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.nonfinite import NonFiniteState
@@ -116,20 +116,13 @@ class PolicyCore(PolicyAgents):
                     actions.version = prepared.version
                 return actions  # type: ignore[no-any-return]
             if status > 0:
-                return self._reported(prepared.engine, status, actions)
+                error = prepared.fast_path.error(status, actions)
+                if isinstance(error, NonFiniteState):
+                    prepared.engine.report()
+                    return prepared.engine.actions(error.outputs)
+                # Nothing has happened; it fails again below, where the error names the agent.
             self._prepared = None
         return self._infer_batch(ids, inputs, deterministic, out, expected_version)
-
-    def _reported(self, engine: Engine, status: int, actions: Any) -> Actions:
-        """Results of a prepared call with a status above 0, after the wrappers' report; raises its error if it has failed."""
-        assert engine.fast_path is not None
-        error = engine.fast_path.error(status, actions)
-        if isinstance(error, NonFiniteState):
-            engine.report()
-            return engine.actions(error.outputs)
-        if isinstance(error, CervelloError):
-            error.name_policy(self.name, engine.model.name)
-        raise error
 
     def _infer_batch(self, ids: Ids, inputs: Mapping[str, Any], deterministic: bool | Array, out: Mapping[str, Array] | None,
                      expected_version: int | None) -> Actions:
@@ -163,6 +156,10 @@ class PolicyCore(PolicyAgents):
                 del holder[0]
                 engine.report()
                 return engine.actions(found.outputs)
+            except ExecutionError:  # nothing has happened; it fails again below, where the error names the agent
+                del holder[0]
+                if deferred_calls:
+                    run_deferred()
             except BaseException as error:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
                     del holder[0]
@@ -282,6 +279,9 @@ class PolicyCore(PolicyAgents):
             engine = self.engine
             engine.report()
             return engine.actions(found.outputs)
+        except ExecutionError as error:
+            error.name_policy(self.name, self.engine.model.name)
+            raise
 
     @property
     def supports_deadline(self) -> bool:

@@ -11,12 +11,13 @@ from cervello.agents.membership.in_place_restart import InitialRows
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
+from cervello.agents.policy.failing_agent import name_agent
 from cervello.agents.policy.open_sizes import OpenSizes, decide_in_groups
 from cervello.agents.policy.results import check_no_extra_outputs, check_out, copy_to_out
 from cervello.agents.policy.selected import run_selected
 from cervello.batcher.open_pad import is_ragged
 from cervello.batcher.rows import OneRow, find_non_leading_axes
-from cervello.errors import InputError, UnsupportedError
+from cervello.errors import ExecutionError, InputError, UnsupportedError
 from cervello.inferers import InfererConfig, ModelInferer, choose
 from cervello.native import Model
 from cervello.native.execution.arguments import bind_outputs, check_names, fitted
@@ -134,13 +135,16 @@ class Engine:
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
         self.stack.inward(view)
-        if self.custom:
-            run_selected(self.name, self.inferer, view)
+        if isinstance(self.inferer, ModelInferer):
+            try:
+                self.inferer.infer_raw(view)
+            except ExecutionError as error:
+                name_agent(error, self.inferer, view, table)
+                raise
         else:
-            self.inferer.infer_raw(view)
-        if self.custom:
+            run_selected(self.name, self.inferer, view)
             check_columns(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
-                       "infer_raw must fill view.outputs")
+                          "infer_raw must fill view.outputs")
         self.stack.outward(view)
         if self.custom or self.stack.custom:
             check_no_extra_outputs(self.name, self.outputs, results)

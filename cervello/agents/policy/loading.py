@@ -18,6 +18,7 @@ from cervello.native.frontend.renaming import renamed
 from cervello.native.frontend.source import ModelSource
 from cervello.native.graph.graph import Graph
 from cervello.native.passes.batch_axes import BatchAxis
+from cervello.native.program.build import check_output_names
 from cervello.spec import Inferer, Wrapper
 from cervello.wrappers import Sample
 
@@ -37,8 +38,7 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
     shared = share.model if isinstance(share, Policy) else share
     if shared is not None and not isinstance(shared, Model):
         raise ConfigurationError(f"share: expected a cervello.Model or Policy, got {share!r}")
-    if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
-        raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
+    check_output_names(outputs)
     if isinstance(source, Model):
         if outputs is not None or share is not None or strict or dims or batch_axis is not None or rename:
             raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims=, batch_axis=, rename= for a file, "

@@ -164,11 +164,12 @@ class Policy(PolicyProperties):
 
         Args:
           new: a model, or a file to load with the same options.
-          wrappers: the same wrappers with other parameters (statistics of `Normalize`, say), swapped together with the model.
+          wrappers: with other parameters (statistics of `Normalize`, say), swapped together with the model. Those with state stay the same
+            in kind and order; others may be added or removed.
           inferer: another inferer than the one chosen at first.
         Raises:
           ModelError: the file cannot be used. ConfigurationError: the model's inputs or outputs differ from those of the old one.
-          WrapperError: the wrappers differ in kind. The old policy stays active in each case.
+          WrapperError: wrappers with state differ in kind or order. The old policy stays active in each case.
         """
         replace_model(self._core, new, wrappers, inferer)
 

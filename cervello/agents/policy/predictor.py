@@ -11,7 +11,8 @@ import numpy as np
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
-from cervello.errors import ConfigurationError, InputError
+from cervello.array_like import as_numpy
+from cervello.errors import ConfigurationError, ExecutionError, InputError
 from cervello.noise import BoundKeys, agent_number, derive_keys
 from cervello.spec import Array, Wrapper
 from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
@@ -183,7 +184,10 @@ class Predictor:
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
         slots, table, engine = self._slots, self._table, self._engine
         if engine.fast_path is not None:
-            results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            try:
+                results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            except ExecutionError:
+                results = None  # nothing has happened; it fails again below, where the error names the row
             if results is not None:
                 return results  # type: ignore[no-any-return]
         return engine.decide(table, self._exclusive, slots, columns, deterministic, None)
@@ -195,9 +199,10 @@ class Predictor:
             self._refuse(f"a state of {n_rows} rows, as many as there are observations", state)
 
     def _flags(self, starts: Any, n_rows: int) -> Array:
-        flags = np.asarray(starts)
+        where = f"policy {self._engine.name!r}, predict, episode_start"
+        flags = as_numpy(where, starts)
         if flags.shape != (n_rows,) and not (flags.shape == () and n_rows == 1):
-            raise InputError(f"policy {self._engine.name!r}, predict, episode_start: expected ({n_rows},) bools, got {flags.shape} "
+            raise InputError(f"{where}: expected ({n_rows},) bools, got {flags.shape} "
                              f"{flags.dtype}")
         return flags.reshape(n_rows).astype(np.bool_)
 

@@ -22,9 +22,12 @@ def replace_model(core: PolicyCore, new: Model | Source, wrappers: Sequence[Wrap
                   inferer: str | InfererConfig | Inferer | None) -> None:
     """As `Policy.replace`."""
     core.lock.check_outside()
-    model = new if isinstance(new, Model) else core.model.loaded(new)
-    with core.lock.swapping:
-        _swap(core, successor(core.engine, model, wrappers, inferer))
+    with core.error_context:
+        if wrappers is not None and (isinstance(wrappers, str) or not isinstance(wrappers, Sequence)):
+            raise ConfigurationError(f"replace, wrappers: expected a list of wrappers, got {wrappers!r}; put it in a list")
+        model = new if isinstance(new, Model) else core.model.loaded(new)
+        with core.lock.swapping:
+            _swap(core, successor(core.engine, model, wrappers, inferer))
 
 
 def update_weights(core: PolicyCore, weights: Mapping[str, Any]) -> None:

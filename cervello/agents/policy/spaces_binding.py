@@ -11,7 +11,7 @@ import numpy as np
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.predictor import Predictor, PredictState
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import CervelloError, ConfigurationError, InputError
 from cervello.native import Model
 from cervello.spaces import MASK_KEY, DrawnOutputs, SpaceBinding, Spaces
 from cervello.spaces.distributions import head_for
@@ -143,8 +143,16 @@ class EnvironmentInterface:
             stream = 0
             if state is None and predictor.stateful:
                 self._calls = stream = self._calls + 1
-        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
-        actions = results[binding.output] if binding.is_unchanged else binding.executed(binding.sampled(results))
+        try:
+            results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
+            actions = results[binding.output] if binding.is_unchanged else binding.executed(binding.sampled(results))
+        except BaseException as error:
+            with self._lock:
+                if stream and self._calls == stream:  # no call of another thread has begun since
+                    self._calls -= 1
+            if isinstance(error, CervelloError):
+                error.name_policy(name, engine.model.name)
+            raise
         if binding.is_binary:  # Stable-Baselines3 returns these as floats
             actions = actions.astype(np.float32)
         return (actions.squeeze(0) if found.single else actions), after, results, found.n_rows

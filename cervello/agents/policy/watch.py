@@ -163,6 +163,8 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
     for name, seconds in (("interval_s", interval_s), ("settle_s", settle_s)):
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
             raise ConfigurationError(f"watch, {name}: expected seconds of at least 0, got {seconds!r}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigurationError(f"watch: expected the path of a policy file, got {path!r}")
     seen = _file_version(Path(path))
     if seen is None:
         raise MissingFileError(f"watch {str(path)!r}: expected a file, found none; train and export first, then watch")

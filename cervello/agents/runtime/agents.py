@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import defer
-from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, is_per_agent
+from cervello.agents.membership.ids import Ids, as_id_list, builtin_id, check_id_types, is_per_agent
 from cervello.agents.policy.membership import Numbers
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -99,6 +99,7 @@ class RuntimeAgents(PolicyRegistry):
     @contextmanager
     def _ending(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
         """Agents end or restart inside this context. Their queued observations are dropped afterwards, also when a hook raises."""
+        check_id_types(names)
         policy = queue.policy
         with self._lock:
             queue.ending.update(names)

@@ -83,7 +83,7 @@ class RuntimeObservations(RuntimeAgents):
         Raises:
           ConfigurationError: an unknown policy.
         """
-        policy = self._policies.get(name)
+        policy = self._policies.get(name) if isinstance(name, str) else None
         if policy is None:
             self._queue_of(name)  # raises for an unknown name
             raise ConfigurationError(f"runtime, infer_single: expected a policy of this runtime, got {name!r}, which another thread "

@@ -79,7 +79,7 @@ class BatchRunner(Executable):
         else:
             status = named(plan.address, n_rows, inputs, results)
         if status > 0:
-            raise self.program.failure(status)
+            raise self.failure(status)
         return results if status == 0 else None
 
     def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:

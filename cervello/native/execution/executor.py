@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import InputError
+from cervello.errors import CervelloError, ExecutionError, InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import first_overlap, fitted
 from cervello.native.execution.context import ExecutionContext, run_mixed
@@ -63,6 +63,12 @@ class Executable:
         """One plan from `parts`: (plan, repetitions) for consecutive rows."""
         return compose(self.program, parts, threads if self.divisible else 1)
 
+    def failure(self, status: int) -> ExecutionError:
+        """`Program.failure` of the model, which the message names."""
+        error = self.program.failure(status)
+        error.name_policy(self.name)
+        return error
+
     def acquire(self) -> ExecutionContext:
         """An idle context, or a new one; return it with `release`."""
         try:
@@ -113,7 +119,7 @@ class Executable:
         else:
             status = self._execute_parallel(workers, run, plan, call, given)
         if status > 0:
-            raise self.program.failure(status)
+            raise self.failure(status)
         return status == 0
 
     def _execute_parallel(self, workers: list[Any], run: ExecutionContext, plan: Plan, call: Callable[..., int],
@@ -181,9 +187,13 @@ class Executable:
                 run.note(chunk_arrays)
                 status = run.call(plan.address, 0)
             else:
-                status = run_mixed(self.program, run, plan, chunk_arrays, len(columns))
+                try:
+                    status = run_mixed(self.program, run, plan, chunk_arrays, len(columns))
+                except CervelloError as error:
+                    error.name_policy(self.name)
+                    raise
             if status:
-                raise self.program.failure(status)
+                raise self.failure(status)
             for chunk, target, spec in zip(chunk_arrays[len(columns):], targets, self.spec.outputs.values(), strict=True):
                 if chunk is not target and spec.batch_axis is not None:
                     target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = chunk

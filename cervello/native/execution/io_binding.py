@@ -76,4 +76,4 @@ class IOBinding:
         """Runs the policy on the bound inputs and overwrites the bound outputs."""
         status = self._call(self._address, 0)
         if status:
-            raise self._model.program.failure(status)
+            raise self._model.failure(status)

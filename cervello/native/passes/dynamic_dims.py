@@ -38,6 +38,8 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
     Raises:
       ConfigurationError: a symbol that the file does not have, or an invalid size.
     """
+    if dims is not None and not isinstance(dims, Mapping):
+        raise ConfigurationError(f"model {graph.name!r}, dims: expected sizes by symbol, as {{'width': 64}}, got {dims!r}")
     known = symbols(graph)
     for name, size in (dims or {}).items():
         if name not in known:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from cervello.errors import CervelloError, GraphError, UnsupportedError, shortened
+from cervello.errors import CervelloError, ConfigurationError, GraphError, UnsupportedError, shortened
 from cervello.native.frontend.opset_upgrade import upgrade_opset
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
 from cervello.native.graph.dims import Shape, product, rows_axis
@@ -109,6 +109,12 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
         check_ops(graph.nodes)  # a missing kernel is reported first: another batch axis would not help
         raise
     return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
+
+
+def check_output_names(outputs: Any) -> None:
+    """Raises ConfigurationError unless this is None or a list of at least one name."""
+    if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
+        raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
 
 
 def _output_names(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class StepTimer:
             return
         if step is not None:
             status += self._model.program.offsets[[s for s in self._model.program.steps if s.fallback is None].index(step)] * 8 * 256
-        raise self._model.program.failure(status)
+        raise self._model.failure(status)
 
     @contextmanager
     def _restoring_operands(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from native_graphs import one, rows
 
-from cervello.errors import InputError
+from cervello.errors import ConfigurationError, InputError
 from cervello.native import Model
 
 X = np.zeros((1, 3), np.float32)
@@ -71,3 +71,19 @@ def test_seeds_in_turn_draw_what_each_draws_alone(drawing: Model) -> None:
         np.testing.assert_array_equal(drawing.run(rows_of[n], seed=seed)["y0"], alone[n, seed])
         np.testing.assert_array_equal(drawing.run(rows_of[n], deterministic=True)["y0"], plain[n])
         assert not np.array_equal(alone[n, seed], plain[n])
+
+
+@pytest.mark.parametrize("n_rows", [0, -1, 1.5, "4", None, True, 2**70])
+def test_a_plan_is_for_a_whole_number_of_rows(model: Model, n_rows: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"plan, rows: expected at (least 1|most 1,000,000,000), got"):
+        model.plan(n_rows)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"share": one("Relu", rows(3))}, "share: expected a cervello.Model, got ModelProto"), ({"share": "other.onnx"}, "share: expected a"),
+    ({"outputs": "y0"}, "outputs: expected a list of at least one name, got 'y0'"), ({"outputs": 3}, "outputs: expected a list"),
+    ({"outputs": []}, "outputs: expected a list"), ({"dims": ["N"]}, r"dims: expected sizes by symbol, as \{'width': 64\}, got \['N'\]"),
+    ({"dims": 3}, "dims: expected sizes by symbol")])
+def test_options_of_load_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Model.load(one("Relu", rows(3)), **options)

@@ -141,7 +141,7 @@ def test_report_names_slow_nodes_and_one_row_models() -> None:
 
 
 def test_a_plan_for_no_rows_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="plan: expected at least 1 row, got 0"):
+    with pytest.raises(ConfigurationError, match="plan, rows: expected at least 1, got 0"):
         Model.load(policy()).plan(0)
 
 

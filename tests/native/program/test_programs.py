@@ -94,5 +94,5 @@ def test_a_failing_step_is_named() -> None:
 def test_a_failing_step_of_a_slower_tier_is_named() -> None:
     c = Chain(x=rows(6), shape=In((2,), I64))
     model = Model.load(c.model(c.add("Reshape", "x", "shape")))
-    with pytest.raises(ExecutionError, match=r"node Reshape.*expected to run, got ValueError: cannot reshape"):
+    with pytest.raises(ExecutionError, match=rf"^policy '{model.name}', node Reshape.*expected to run, got ValueError: cannot reshape"):
         model.run({"x": np.zeros((1, 6), np.float32), "shape": np.array([4, 4])})
