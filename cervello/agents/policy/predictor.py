@@ -12,6 +12,7 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.errors import ConfigurationError, InputError
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.noise import BoundKeys, agent_number, derive_keys
 from cervello.spec import Array, Wrapper
 from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
@@ -183,7 +184,11 @@ class Predictor:
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
         slots, table, engine = self._slots, self._table, self._engine
         if engine.fast_path is not None:
-            results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            try:
+                results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            except NonFiniteState as found:
+                engine.report()
+                return found.outputs
             if results is not None:
                 return results  # type: ignore[no-any-return]
         return engine.decide(table, self._exclusive, slots, columns, deterministic, None)
