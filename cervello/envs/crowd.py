@@ -8,6 +8,8 @@ from itertools import repeat
 from operator import add
 from typing import Any
 
+import gymnasium
+
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.making import made, make_match
 from cervello.envs.multiagent.playing import PlaysMatch
@@ -51,6 +53,7 @@ class Crowd(PlaysMatch):
     def __init__(self, env: Any, policies: Any, seed: int | Sequence[int] = 0, *, deterministic: bool = False, per: str = "episode"):
         self._match, self._casting = make_match(made(env, None, "Crowd"), (), policies, seed, deterministic, per, "Crowd")
         self._seed, self._episodes = checked_seeds("Crowd", seed), 0
+        self._is_reset = False
         self.returns: dict[str, float] = {}
 
     @property
@@ -69,9 +72,16 @@ class Crowd(PlaysMatch):
         """
         self.returns = {}
         run_alone(self._match.reset(seed, options))
+        self._is_reset = True
 
     def step(self) -> CrowdStep:
-        """One step of the environment, in which every agent whose turn it is decides."""
+        """One step of the environment, in which every agent whose turn it is decides.
+
+        Raises:
+          gymnasium.error.ResetNeeded: before the first reset, and when all agents have ended.
+        """
+        if not self._is_reset or not self._match.agents:
+            raise gymnasium.error.ResetNeeded(f"Crowd: expected reset before step, got {'the end of an episode' if self._is_reset else 'none'}")
         run_alone(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))

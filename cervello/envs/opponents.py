@@ -12,6 +12,7 @@ from cervello.envs.multiagent.asking import Asking, run_alone
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.making import Match, check_action, made, make_match, spaces_of
 from cervello.envs.multiagent.parallel_match import Seen
+from cervello.envs.multiagent.masks import allowed_actions
 from cervello.envs.multiagent.playing import PlaysMatch
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents_spec import opponents_spec
@@ -96,9 +97,11 @@ class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
         return self.stepped(run_alone(self.stepping(action)))
 
     def action_masks(self) -> Any:
-        """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask."""
-        mask = self._match.learner_mask(self.learner)
-        return np.ones(_width(self.action_space), np.bool_) if mask is None else np.asarray(mask).reshape(-1) != 0
+        """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask or one that allows
+        nothing.
+        """
+        allowed = allowed_actions("Opponents, learner", self.action_space, self._match.learner_masks(self.learner))
+        return np.ones(_width(self.action_space), np.bool_) if allowed is None else allowed
 
     def render(self) -> Any:
         return self._match.env.render()

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
 from pettingzoo import ParallelEnv
 
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.making import check_action, made, make_match, spaces_of
+from cervello.envs.multiagent.masks import allowed_actions
 from cervello.envs.multiagent.playing import PlaysMatch
 from cervello.errors import ConfigurationError, InputError
 
@@ -100,8 +100,7 @@ class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore
 
     def action_masks(self, agent: str) -> Any:
         """[K] bool, a learner's allowed actions; None where the game gives no mask."""
-        mask = self._match.learner_mask(agent)
-        return None if mask is None else np.asarray(mask).reshape(-1) != 0
+        return allowed_actions(_WHERE, self._spaces[agent][1], self._match.learner_masks(agent))
 
     def render(self) -> Any:
         return self._match.env.render()

@@ -13,8 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
 from cervello.envs.episode_log import EpisodeLog, info_columns, infos_of_the_step, vector_info_columns
-from cervello.envs.named import is_game, makes_environments
+from cervello.envs.named import is_envpool, is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
+from cervello.envs.sources.envpool import is_asynchronous
 from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
@@ -80,8 +81,9 @@ class VectorRecorder(VectorWrapper):
         mask = None if not options else options.get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.array(mask, np.bool_)
         observation, infos = self.env.reset(seed=seed, options=options)
-        seeds: list[Any] = [None] * self.num_envs if seed is None else list(seed) if not isinstance(seed, int) else [
-            seed + i for i in range(self.num_envs)]
+        seeds: list[Any] = [None] * self.num_envs
+        if seed is not None and not is_envpool(self.env):  # EnvPool was seeded when it was made
+            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
         rows = np.flatnonzero(chosen)
         first = take(columns_of(self.env.single_observation_space, observation), rows)
         self._log.begin(rows.tolist(), first, vector_info_columns(infos, rows, self.num_envs), [seeds[i] for i in rows])
@@ -199,6 +201,9 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
         if not hasattr(env, "single_observation_space"):
             raise ConfigurationError(f"Recorder, env: expected a vector environment that tells the spaces of one row, got "
                                      f"{type(env).__name__}; record the PettingZoo environment within: Crowd(Recorder(game, path), …)")
+        if is_envpool(env) and is_asynchronous(env):
+            raise ConfigurationError(f"Recorder, env: expected a pool whose steps have all rows, got {type(env).__name__} with a batch_size "
+                                     "below num_envs; make it without batch_size")
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)

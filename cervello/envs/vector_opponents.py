@@ -18,7 +18,7 @@ from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
 from cervello.envs.opponents import Opponents
 from cervello.envs.seeding import checked_seeds
-from cervello.errors import ConfigurationError
+from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
 
@@ -77,7 +77,10 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return self.envs[0].pool(pattern)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if not isinstance(seed, Sequence) else list(seed)
+        if seed is None or isinstance(seed, (int, np.integer)):
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigurationError(f"VectorOpponents, reset: expected {self.num_envs} seeds, got {len(seeds)}")
         found = self._reset_rows(range(self.num_envs), seeds, options)
@@ -89,7 +92,9 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         n = self.num_envs
-        given = [action for action, _ in zip(iterate(self.action_space, actions), range(n), strict=True)]
+        given = list(iterate(self.action_space, actions))
+        if len(given) != n:
+            raise InputError(f"VectorOpponents, step: expected {n} actions, one for each game, got {len(given)}")
         reward, terminated, truncated = np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         observations: list[Any] = [None] * n
         infos: dict[str, Any] = {}

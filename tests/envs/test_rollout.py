@@ -134,6 +134,12 @@ def test_seeds_share_no_episode() -> None:
     assert envs.episode_seed(0, 0) == int(np.random.SeedSequence([0, 0]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+@pytest.mark.parametrize(("seed", "episode"), [(-1, 0), (2**63, 0), (1.5, 0), ([], 0), (0, -1), (0, 0.5), (0, True)])
+def test_a_seed_of_no_episode_is_refused(seed: Any, episode: Any) -> None:
+    with pytest.raises(ConfigurationError, match="episode_seed, "):
+        envs.episode_seed(seed, episode)
+
+
 def test_resetting_by_rows_seeds_every_episode() -> None:
     env = vector("disabled", 2)
     rollout = envs.rollout(env, drawing_policy(CountingGame()), steps=30, seed=4)

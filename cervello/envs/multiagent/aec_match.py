@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.envs.multiagent.asking import Asking, Question
-from cervello.envs.multiagent.parallel_match import Outcome, Seen, agent_recorder, mask_of
+from cervello.envs.multiagent.masks import masks_in
+from cervello.envs.multiagent.parallel_match import Outcome, Seen, agent_recorder
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -44,7 +45,7 @@ class AecMatch:
         self.skipped_episodes = 0
         self.dropped_rewards = 0.0
         self.empty_masks = 0
-        self._mask: Any = None
+        self._masks: list[Any] = []
         self._recorder = agent_recorder(env)
         self.outcome: Outcome = ({}, {}, {})
 
@@ -105,11 +106,11 @@ class AecMatch:
 
     def _turn(self) -> Asking[None]:
         env, agent = self.env, self.env.agent_selection
-        observation, _, terminated, truncated, info = env.last()
-        if terminated or truncated:
+        if env.terminations[agent] or env.truncations[agent]:
             self.roster.death([agent])
             env.step(None)
         else:
+            observation, _, _, _, info = env.last()
             if agent not in self.roster:
                 raise ConfigurationError(f"{self._where}: expected a turn of an agent that lives, got one of {agent!r}")
             policy, name = self.roster.player(agent)
@@ -135,7 +136,7 @@ class AecMatch:
         if learner not in self.env.agents:
             return Seen({}, {}, {}, {}, {})
         observation, reward, terminated, truncated, info = self.env.last()
-        self._mask = mask_of(info, observation)
+        self._masks = masks_in(info, observation)
         return Seen({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
                     {learner: copy.copy(info or {})})
 
@@ -144,6 +145,6 @@ class AecMatch:
         self.roster.end_all()
         self.env.close()
 
-    def learner_mask(self, agent: str) -> Any:
-        """The learner's mask; None without one."""
-        return self._mask
+    def learner_masks(self, agent: str) -> list[Any]:
+        """The learner's masks, of its info and of its observation."""
+        return self._masks

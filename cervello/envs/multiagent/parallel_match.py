@@ -6,9 +6,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cervello.envs.multiagent.asking import Answer, Asking, Question
+from cervello.envs.multiagent.masks import masks_in
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
@@ -38,7 +37,7 @@ class ParallelMatch:
       agents: the agents that are alive.
       dropped_rewards: of agents that were born and died in one step.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
-      outcome: rewards, terminated and truncated of the last step, by agent.
+      outcome: rewards, terminated and truncated of the last step, by agent, without those that were born and died in it.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -94,9 +93,13 @@ class ParallelMatch:
             return
         before, remaining = set(self.agents), set(after) - over
         self.roster.death(agent for agent in self.agents if agent not in remaining)
-        for agent in (set(after) | set(rewards)) - before - remaining - set(self._learners):
-            self.roster.never_lived += 1
-            self.dropped_rewards += float(rewards.get(agent, 0.0))
+        never_lived = (set(after) | set(rewards)) - before - remaining - set(self._learners)
+        if never_lived:
+            self.roster.never_lived += len(never_lived)
+            self.dropped_rewards += sum(float(rewards.get(agent, 0.0)) for agent in never_lived)
+            rewards, terminated, truncated = ({agent: value for agent, value in column.items() if agent not in never_lived}
+                                              for column in (rewards, terminated, truncated))
+            self.outcome = rewards, terminated, truncated
         self.roster.birth(agent for agent in after if agent in remaining and agent not in before and agent not in self._learners)
         self.agents = [agent for agent in after if agent in remaining]
 
@@ -125,9 +128,9 @@ class ParallelMatch:
         self.roster.end_all()
         self.env.close()
 
-    def learner_mask(self, agent: str) -> Any:
-        """A learner's mask: of its info, else of its observation; None without one."""
-        return mask_of(self._infos.get(agent), self._observations.get(agent))
+    def learner_masks(self, agent: str) -> list[Any]:
+        """A learner's masks, of its info and of its observation."""
+        return masks_in(self._infos.get(agent), self._observations.get(agent))
 
 
 def agent_recorder(env: Any) -> Any:
@@ -135,11 +138,3 @@ def agent_recorder(env: Any) -> Any:
     while env is not None and not hasattr(type(env), "tell_agents"):
         env = vars(env).get("env") if hasattr(env, "__dict__") else None
     return env
-
-
-def mask_of(info: Any, observation: Any) -> Any:
-    """The mask in an agent's info, else in its observation; None without one."""
-    for place in (info, observation):
-        if isinstance(place, Mapping) and place.get("action_mask") is not None:
-            return np.asarray(place["action_mask"])
-    return None

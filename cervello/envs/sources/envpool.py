@@ -15,6 +15,11 @@ from cervello.spec import Array
 _answered: WeakKeyDictionary[Any, Array] = WeakKeyDictionary()
 
 
+def is_asynchronous(env: Any) -> bool:
+    """Whether a pool's steps have rows of some of its environments only."""
+    return 0 < int(env.config["batch_size"]) < int(env.config["num_envs"])
+
+
 class EnvPool:
     """An EnvPool of Gymnasium's interface. Its seed was given to `envpool.make`.
 
@@ -34,8 +39,7 @@ class EnvPool:
     def __init__(self, env: Any, close: bool = False):
         self._env, self._close = env, close
         self.n_envs = int(env.config["num_envs"])
-        batch = int(env.config["batch_size"] or self.n_envs)
-        self._asynchronous = 0 < batch < self.n_envs
+        self._asynchronous = is_asynchronous(env)
         self.observation_space, self.action_space = env.observation_space, env.action_space
         self._ended, self._begun = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
         self._owed, self._late = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
 from cervello.envs.autoreset import autoreset_mode, checked_mode
+from cervello.envs.named import is_envpool, is_game, is_vec_env
 from cervello.envs.sources.base import Source
 from cervello.envs.sources.env_list import EnvList
 from cervello.envs.sources.envpool import EnvPool
@@ -51,10 +52,8 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
 
 def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
     """The source of a vector environment; None for a single one."""
-    modules = {kind.__module__.split(".")[0] for kind in type(env).__mro__}
     from_supersuit = type(env).__module__.startswith("supersuit.vector")
-    from_pool = "envpool" in modules or hasattr(env, "async_reset")
-    from_sb3 = "stable_baselines3" in modules and hasattr(env, "step_async")
+    from_pool, from_sb3 = is_envpool(env), is_vec_env(env)
     if not (from_pool or from_sb3 or from_supersuit or isinstance(env, gymnasium.vector.VectorEnv)):
         if autoreset is not None:
             raise ConfigurationError(f"autoreset: expected none for single environments, which are reset here, got {autoreset!r}")
@@ -90,8 +89,9 @@ def _registered(name: str) -> Any:
 
 def _single(env: Any, max_steps: int | None) -> Any:
     if not isinstance(env, gymnasium.Env):
+        remedy = "; envs.Opponents and envs.VectorOpponents make one of a game, envs.Crowd plays it" if is_game(env) else ""
         raise ConfigurationError(f"env: expected an id, a function that makes an environment, an environment or a vector environment of "
-                                 f"Gymnasium, Stable-Baselines3 or EnvPool, got {type(env).__name__}")
+                                 f"Gymnasium, Stable-Baselines3 or EnvPool, got {type(env).__name__}{remedy}")
     return env if max_steps is None else TimeLimit(env, max_steps)
 
 
