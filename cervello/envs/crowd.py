@@ -81,7 +81,8 @@ class Crowd(PlaysMatch):
           gymnasium.error.ResetNeeded: before the first reset, and when all agents have ended.
         """
         if not self._is_reset or not self._match.agents:
-            raise gymnasium.error.ResetNeeded(f"Crowd: expected reset before step, got {'the end of an episode' if self._is_reset else 'none'}")
+            got = "the end of an episode" if self._is_reset else "none"
+            raise gymnasium.error.ResetNeeded(f"Crowd: expected reset before step, got {got}")
         run_alone(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))

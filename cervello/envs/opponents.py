@@ -11,8 +11,8 @@ import numpy as np
 from cervello.envs.multiagent.asking import Asking, run_alone
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.making import Match, check_action, made, make_match, spaces_of
-from cervello.envs.multiagent.parallel_match import Seen
 from cervello.envs.multiagent.masks import allowed_actions
+from cervello.envs.multiagent.parallel_match import Seen
 from cervello.envs.multiagent.playing import PlaysMatch
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents_spec import opponents_spec

@@ -153,11 +153,18 @@ class _Play:
             arrived = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
             self._begin(arrived)
             while self._done < len(self._returns):
-                arrived = self._step(arrived)
+                arrived = self._step(self._unfinished(arrived))
         finally:
             self._actor.close()
         return Returns(self._name, self._returns, self._steps, self._terminated, self._times["environment"], self._times["policy"],
                        self._empty_masks, self._drawn, self._not_finite)
+
+    def _unfinished(self, arrived: Arrived) -> Arrived:
+        """The rows that have episodes left to play, where the others can be left as they are: nobody counts what is played there."""
+        if not self._source.steps_rows_apart:
+            return arrived
+        left = np.flatnonzero(self._begun[arrived.rows] <= self._quota[arrived.rows])
+        return arrived if len(left) == len(arrived.rows) else arrived.some(left)
 
     def _step(self, arrived: Arrived) -> Arrived:
         decision = self._timed("policy", lambda: self._actor.decide(arrived))

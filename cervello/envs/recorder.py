@@ -202,8 +202,8 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
             raise ConfigurationError(f"Recorder, env: expected a vector environment that tells the spaces of one row, got "
                                      f"{type(env).__name__}; record the PettingZoo environment within: Crowd(Recorder(game, path), …)")
         if is_envpool(env) and is_asynchronous(env):
-            raise ConfigurationError(f"Recorder, env: expected a pool whose steps have all rows, got {type(env).__name__} with a batch_size "
-                                     "below num_envs; make it without batch_size")
+            raise ConfigurationError(f"Recorder, env: expected a pool whose steps have all rows, got {type(env).__name__} with a "
+                                     "batch_size below num_envs; make it without batch_size")
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)

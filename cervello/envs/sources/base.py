@@ -52,6 +52,14 @@ class Arrived:
     innermost: Array | None = None
     whole: bool = False
 
+    def some(self, places: Array) -> Arrived:
+        """The rows at [m] int64 places, for a decision."""
+        masks = self.masks
+        if masks is not None:
+            masks = masks[places] if isinstance(masks, np.ndarray) else [masks[i] for i in places.tolist()]
+        return Arrived(self.rows[places], take(self.observation, places), self.fresh[places], self.acts[places], self.valid[places],
+                       self.reward[places], self.terminated[places], self.truncated[places], masks=masks)
+
     @property
     def ended(self) -> Array:
         """[n] bool, rows whose episode is over."""
@@ -65,6 +73,7 @@ class Source(Protocol):
       n_envs: N.
       observation_space, action_space: of one environment.
       seeds_rows: whether every episode begins with a seed of its own; else `reset` is seeded once and the environments go on from there.
+      steps_rows_apart: whether `step` takes any of the rows, and leaves the others as they are.
       innermost_missing: why the rewards within all wrappers cannot be reached; "" where they can.
     """
 
@@ -72,6 +81,7 @@ class Source(Protocol):
     observation_space: Any
     action_space: Any
     seeds_rows: bool
+    steps_rows_apart: bool
     innermost_missing: str
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:

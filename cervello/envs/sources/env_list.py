@@ -22,7 +22,7 @@ class EnvList:
       innermost: whether the rewards within all wrappers are asked for.
     """
 
-    seeds_rows = True
+    seeds_rows = steps_rows_apart = True
     innermost_missing = ""
 
     def __init__(self, envs: Sequence[Any], close: bool, innermost: bool):

@@ -33,7 +33,7 @@ class EnvPool:
       close: whether it is closed with this source.
     """
 
-    seeds_rows = False
+    seeds_rows = steps_rows_apart = False
     innermost_missing = "EnvPool's environments run outside Python"
 
     def __init__(self, env: Any, close: bool = False):

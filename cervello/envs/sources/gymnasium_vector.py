@@ -23,6 +23,8 @@ class GymnasiumVector:
       close: whether it is closed with this source.
     """
 
+    steps_rows_apart = False
+
     def __init__(self, env: Any, mode: AutoresetMode, innermost: bool, close: bool = False):
         self._env, self._mode, self._close = env, mode, close
         self.n_envs = int(env.num_envs)

@@ -22,7 +22,7 @@ class StableBaselinesVector:
       close: whether it is closed with this source.
     """
 
-    seeds_rows = False
+    seeds_rows = steps_rows_apart = False
 
     def __init__(self, env: Any, innermost: bool, close: bool = False):
         self._env, self._close = env, close

@@ -23,7 +23,7 @@ class SuperSuitVector:
       close: whether it is closed with this source.
     """
 
-    seeds_rows = False
+    seeds_rows = steps_rows_apart = False
     innermost_missing = "SuperSuit does not show the environments of its rows"
 
     def __init__(self, env: Any, close: bool = False):
