@@ -16,6 +16,7 @@ from cervello.envs.episode_log import EpisodeLog, info_columns, infos_of_the_ste
 from cervello.envs.named import is_envpool, is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.envs.sources.envpool import is_asynchronous
+from cervello.envs.sources.gymnasium_vector import last_observations
 from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
@@ -105,8 +106,7 @@ class VectorRecorder(VectorWrapper):
         if self._mode is AutoresetMode.NEXT_STEP:
             fresh, self._ended = self._ended, ended
         elif self._mode is AutoresetMode.SAME_STEP and ended.any():
-            last = stack([infos["final_obs"][i] for i in np.flatnonzero(ended)])
-            following = put(observation, ended, last)
+            following = put(observation, ended, last_observations(self.env.single_observation_space, infos, ended))
         stepped = np.flatnonzero(~fresh)
         if len(stepped):
             told = infos_of_the_step(infos, ended) if self._mode is AutoresetMode.SAME_STEP and ended.any() else infos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from cervello.envs.decision import Decision
 from cervello.recording.trees import Tree, map_tree
 from cervello.spaces.kinds import kind
 from cervello.spec import Array
+
+_RAGGED = ("Graph", "Sequence", "OneOf")  # spaces whose elements differ in shape
 
 Masks = list[Any] | Array
 Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
@@ -127,6 +130,32 @@ def stack(rows: Sequence[Tree]) -> Tree:
     return np.stack([np.asarray(row) for row in rows])
 
 
+def is_ragged(space: Any) -> bool:
+    """Whether elements of a space, or of a part of it, differ in shape."""
+    name = kind(space)
+    if name in ("Dict", "Tuple"):
+        return any(map(is_ragged, space.spaces.values() if name == "Dict" else space.spaces))
+    return name in _RAGGED
+
+
+def stack_observations(space: Any, observations: Sequence[Any]) -> Tree:
+    """A tree of columns out of observations of a space, at least one; parts whose elements differ in shape become [N] objects."""
+    name, first = kind(space), observations[0]
+    if name == "Dict":
+        return {key: stack_observations(space.spaces.get(key), [each[key] for each in observations]) for key in first}
+    if name == "Tuple":
+        return tuple(stack_observations(part, [each[i] for each in observations]) for i, part in enumerate(space.spaces))
+    return _objects(observations) if name in _RAGGED else stack(observations)
+
+
+def _objects(rows: Sequence[Any]) -> Array:
+    """[N] objects; numpy itself would make a table of rows of one length."""
+    found: Array = np.empty(len(rows), np.object_)
+    for i, row in enumerate(rows):
+        found[i] = deepcopy(row)  # environments may write into theirs again
+    return found
+
+
 def copied(tree: Tree) -> Tree:
     """Arrays of one's own: environments write into theirs again."""
     if type(tree) is np.ndarray:
@@ -140,8 +169,11 @@ def columns_of(space: Any, batch: Tree) -> Tree:
         return batch.copy()  # row by row in memory, as policies take it in one compiled call
     if isinstance(batch, Mapping):
         return {key: columns_of(space[key], column) for key, column in batch.items()}
-    if isinstance(batch, tuple) and kind(space) == "Tuple":
+    name = kind(space)
+    if isinstance(batch, tuple) and name == "Tuple":
         return tuple(columns_of(part, column) for part, column in zip(space, batch, strict=True))
+    if name in _RAGGED:
+        return _objects(batch)
     return stack(batch) if isinstance(batch, tuple) else np.array(batch, order="C")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cervello.envs.decision import Decision, recorders_around, rows_of
-from cervello.envs.sources.base import Arrived, Seeds, copied, masks_by_row, stack
+from cervello.envs.sources.base import Arrived, Seeds, copied, is_ragged, masks_by_row, stack, stack_observations
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -30,6 +32,9 @@ class EnvList:
         self._listeners = [Listener(env) for env in self._envs] if innermost else []
         self.n_envs = len(self._envs)
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+        ragged = is_ragged(self.observation_space)
+        self._stack: Callable[[Sequence[Any]], Any] = partial(stack_observations, self.observation_space) if ragged else stack
+        self._copied: Callable[[Any], Any] = deepcopy if ragged else copied
         self._seeds: Seeds | None = None
         self._recorders = [recorders_around(env) for env in self._envs]
 
@@ -38,7 +43,7 @@ class EnvList:
         rows = np.arange(self.n_envs)
         begun = [self._begin(row) for row in rows.tolist()]
         no = np.zeros(self.n_envs, np.bool_)
-        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
+        return Arrived(rows, self._stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
                        masks_by_row([i for _, i in begun]))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
@@ -50,14 +55,14 @@ class EnvList:
             observation, reward[i], terminated[i], truncated[i], info = self._envs[row].step(_plain(actions[i]))
             if innermost is not None:
                 innermost[i] = self._listeners[row].heard()
-            following.append(copied(observation))
+            following.append(self._copied(observation))
             if terminated[i] or truncated[i]:
                 observation, info = self._begin(row)
             observations.append(observation if terminated[i] or truncated[i] else following[-1])
             infos.append(info)
         yes = np.ones(n, np.bool_)
-        return Arrived(rows, stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated, stack(following),
-                       masks_by_row(infos), innermost=innermost)
+        return Arrived(rows, self._stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated,
+                       self._stack(following), masks_by_row(infos), innermost=innermost)
 
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorders, i in ((self._recorders[row], i) for i, row in enumerate(rows[decision.places].tolist())):
@@ -69,7 +74,7 @@ class EnvList:
         observation, info = self._envs[row].reset(seed=seed)
         if self._listeners:
             self._listeners[row].heard()  # a wrapper may step while it resets
-        return copied(observation), info
+        return self._copied(observation), info
 
     def close(self) -> None:
         for listener in self._listeners:

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from cervello.envs.decision import Decision, recorders_around
-from cervello.envs.sources.base import Arrived, Masks, Seeds, columns_of, masks_of, put, stack
+from cervello.envs.sources.base import Arrived, Masks, Seeds, columns_of, masks_of, put, stack_observations
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -73,7 +73,7 @@ class GymnasiumVector:
         elif over:
             fresh = ended
             if self._mode is AutoresetMode.SAME_STEP:
-                following = put(observation, ended, _final(infos, ended))
+                following = put(observation, ended, last_observations(self.observation_space, infos, ended))
             else:
                 observation, masks = self._reset_rows(ended, masks)
         return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost,
@@ -116,7 +116,6 @@ class GymnasiumVector:
             self._env.close()
 
 
-def _final(infos: Any, ended: Array) -> Any:
+def last_observations(space: Any, infos: Any, ended: Array) -> Any:
     """Tree of [n ended, …], the true last observations out of SAME_STEP's infos."""
-    final = infos["final_obs"]
-    return stack([final[i] for i in np.flatnonzero(ended).tolist()])
+    return stack_observations(space, [infos["final_obs"][i] for i in np.flatnonzero(ended).tolist()])
