@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
-from cervello.envs.episode_log import EpisodeLog, info_columns, infos_of_the_step, vector_info_columns
+from cervello.envs.episode_log import EpisodeLog
+from cervello.envs.info_columns import info_columns, infos_of_the_step, vector_info_columns
 from cervello.envs.named import is_envpool, is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.envs.sources.envpool import is_asynchronous
@@ -178,6 +179,9 @@ class ParallelRecorder(GameRecorder):
 
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
+
+    Of infos it records numbers, bools, strings, arrays and dicts of these, of one kind and shape for each key; a warning names a key whose
+    later values differ, which are left out.
 
     `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
     deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cervello.envs.decision import Decision, rows_of
-from cervello.envs.episode_log import EpisodeLog, info_columns
+from cervello.envs.episode_log import EpisodeLog
+from cervello.envs.info_columns import info_columns
 from cervello.envs.sources.base import stack
 from cervello.recording import Writer
 
