@@ -55,18 +55,18 @@ def rows_of(decision: Decision, first: int, end: int) -> Decision:
 
 
 @runtime_checkable
-class Told(Protocol):
+class DecisionSink(Protocol):
     """A recorder: it is told of a decision before the step that executes it."""
 
     def tell(self, decision: Decision) -> None:
         """Notes the decision for the next step."""
 
 
-def recorders_around(env: Any) -> list[Told]:
+def recorders_around(env: Any) -> list[DecisionSink]:
     """Recorders among an environment's wrappers, the outermost first."""
-    found: list[Told] = []
+    found: list[DecisionSink] = []
     while env is not None:
-        if isinstance(env, Told):
+        if isinstance(env, DecisionSink):
             found.append(env)
         env = vars(env).get("env", vars(env).get("venv")) if hasattr(env, "__dict__") else None
     return found

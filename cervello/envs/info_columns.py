@@ -92,7 +92,7 @@ def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[s
         flags = infos.get(f"_{key}")
         there = np.ones(len(rows), np.bool_) if flags is None else np.asarray(flags, np.bool_)[rows]
         column = vector_info_columns(value, rows, n) if isinstance(value, Mapping) else _rows_of_column(value, rows, n, there)
-        if column is None or isinstance(value, Mapping) and not column:
+        if column is None or (isinstance(value, Mapping) and not column):
             continue
         found[key] = column
         if not there.all():
@@ -131,7 +131,8 @@ def _joined(going: Mapping[str, Any], over: Mapping[str, Any], ended: Array) -> 
         given = sources[-1][1] if sources else None
         column: Any
         if isinstance(given, Mapping):
-            column = _joined(*(source[key] if isinstance(source.get(key), Mapping) else {} for source in (going, over)), ended)
+            inner_going, inner_over = (source[key] if isinstance(source.get(key), Mapping) else {} for source in (going, over))
+            column = _joined(inner_going, inner_over, ended)
         elif isinstance(given, np.ndarray) and given.shape[:1] == ended.shape:
             sources = [each for each in sources if isinstance(each[1], np.ndarray) and (each[1].shape, each[1].dtype) == (
                 given.shape, given.dtype)]

@@ -17,7 +17,7 @@ from cervello.envs.decision import takes_draws
 from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.seeding import checked_seed, episode_seed
-from cervello.envs.sources import Arrived, Source, open_source
+from cervello.envs.sources import Source, TimeStep, open_source
 from cervello.errors import ConfigurationError
 from cervello.recording.finite import finite_rows, is_finite
 from cervello.spaces import Spaces
@@ -150,35 +150,35 @@ class _Play:
 
     def run(self) -> Returns:
         try:
-            arrived = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
-            self._begin(arrived)
+            timestep = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
+            self._begin(timestep)
             while self._done < len(self._returns):
-                arrived = self._step(self._unfinished(arrived))
+                timestep = self._step(self._unfinished(timestep))
         finally:
             self._actor.close()
         return Returns(self._name, self._returns, self._steps, self._terminated, self._times["environment"], self._times["policy"],
                        self._empty_masks, self._drawn, self._not_finite)
 
-    def _unfinished(self, arrived: Arrived) -> Arrived:
+    def _unfinished(self, timestep: TimeStep) -> TimeStep:
         """The rows that have episodes left to play, where the others can be left as they are: nobody counts what is played there."""
         if not self._source.steps_rows_apart:
-            return arrived
-        left = np.flatnonzero(self._begun[arrived.rows] <= self._quota[arrived.rows])
-        return arrived if len(left) == len(arrived.rows) else arrived.some(left)
+            return timestep
+        left = np.flatnonzero(self._begun[timestep.rows] <= self._quota[timestep.rows])
+        return timestep if len(left) == len(timestep.rows) else timestep.some(left)
 
-    def _step(self, arrived: Arrived) -> Arrived:
-        decision = self._timed("policy", lambda: self._actor.decide(arrived))
+    def _step(self, timestep: TimeStep) -> TimeStep:
+        decision = self._timed("policy", lambda: self._actor.decide(timestep))
         self._empty_masks += decision.empty_masks
-        if not is_finite(arrived.observation):
-            self._not_finite += int((arrived.acts & ~finite_rows(arrived.observation, len(arrived.rows))).sum())
-        actions = self._actor.actions(arrived, decision)
-        self._source.tell(arrived.rows, decision)
-        after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))
+        if not is_finite(timestep.observation):
+            self._not_finite += int((timestep.acts & ~finite_rows(timestep.observation, len(timestep.rows))).sum())
+        actions = self._actor.actions(timestep, decision)
+        self._source.tell(timestep.rows, decision)
+        after = self._timed("environment", lambda: self._source.step(timestep.rows, actions))
         rewards = after.reward if after.innermost is None else after.innermost
         rows = after.rows
         self._running[rows] += np.where(after.valid, rewards, 0.0)
         self._lengths[rows] += after.valid
-        if after.whole:
+        if after.mid_episode:
             return after
         over = after.ended
         for row, terminated in zip(rows[over].tolist(), after.terminated[over].tolist(), strict=True):
@@ -199,9 +199,9 @@ class _Play:
     def _seeds(self, rows: Array) -> list[int]:
         return [episode_seed(self._seed, k) for k in (rows + self._source.n_envs * self._begun[rows]).tolist()]
 
-    def _begin(self, arrived: Arrived) -> None:
-        if np.count_nonzero(arrived.fresh):
-            rows = arrived.rows[arrived.fresh]
+    def _begin(self, timestep: TimeStep) -> None:
+        if np.count_nonzero(timestep.fresh):
+            rows = timestep.rows[timestep.fresh]
             self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
             self._begun[rows] += 1
 

@@ -11,9 +11,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from cervello.envs.autoreset import checked_mode
-from cervello.envs.multiagent.asking import run_together
-from cervello.envs.multiagent.casting import Library
-from cervello.envs.multiagent.making import made
+from cervello.envs.multiagent.assignment import PolicyCache
+from cervello.envs.multiagent.inference import run_matches
+from cervello.envs.multiagent.making import make_game
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
 from cervello.envs.opponents import Opponents
@@ -54,7 +54,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         if self._mode is AutoresetMode.DISABLED:
             raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")
         base = checked_seeds("VectorOpponents", seed)
-        library = Library(base[0])
+        library = PolicyCache(base[0])
         pools: Any = policies
         self.envs: list[Opponents] = []
         for i in range(n):
@@ -101,7 +101,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         # Rows that only begin another episode ask together with those that step.
         matches = [env.match.reset(None, None) if self._ended[i] else env.stepping(given[i]) for i, env in enumerate(self.envs)]
         later: list[tuple[int, dict[str, Any]]] = []
-        for i, (env, seen) in enumerate(zip(self.envs, run_together(matches), strict=True)):
+        for i, (env, seen) in enumerate(zip(self.envs, run_matches(matches), strict=True)):
             if self._ended[i]:
                 observations[i], info = env.began(seen)
             else:
@@ -124,7 +124,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return np.stack([env.action_masks() for env in self.envs])
 
     def _reset_rows(self, rows: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any] | None) -> list[tuple[Any, Any]]:
-        seen = run_together([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
+        seen = run_matches([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
         return [self.envs[row].began(each) for row, each in zip(rows, seen, strict=True)]
 
     def _joined(self, observations: list[Any]) -> Any:
@@ -160,4 +160,4 @@ def make_vector_opponents(num_envs: int = 1, *, env: Any, env_kwargs: Mapping[st
     if not isinstance(env, str) and not makes_environments(env):
         raise ConfigurationError(f"make_vector_opponents, env: expected a function that makes an environment, or its name, got "
                                  f"{env!r:.100}; every game needs one of its own")
-    return VectorOpponents(partial(made, env, env_kwargs, "VectorOpponents"), num_envs, **options)
+    return VectorOpponents(partial(make_game, env, env_kwargs, "VectorOpponents"), num_envs, **options)

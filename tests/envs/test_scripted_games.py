@@ -62,6 +62,20 @@ def test_the_reward_of_an_agent_that_is_born_and_dies_in_one_step_is_dropped_and
     assert (crowd.begun, crowd.ended) == (2, 2)
 
 
+def test_rewards_that_a_game_pays_the_dead_are_theirs() -> None:
+    class Paying(ScriptedGame):
+        def step(self, actions: Any) -> Any:
+            observations, rewards, over, cut, infos = super().step(actions)
+            if self._t == 2:
+                self.agents.remove("b")
+            return observations, {**rewards, "b": 1.0}, {**over, "b": self._t >= 2}, {**cut, "b": False}, infos
+
+    crowd = envs.Crowd(Paying(), {"*": policy()}, seed=0)
+    for _ in crowd:
+        pass
+    assert (crowd.returns, crowd.dropped_rewards) == ({"a": 10.0, "b": 4.0}, 0.0)
+
+
 def test_such_an_agent_earns_nothing_for_its_seat() -> None:
     game = ScriptedGame(("a1", "b1"), flashes={2: ["a2"]})
     result = envs.play(game, {"x": policy(), "y": policy()}, episodes=1, seats=["a*", "b*"])

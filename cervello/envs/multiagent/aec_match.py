@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cervello.envs.multiagent.asking import Asking, Question
+from cervello.envs.multiagent.inference import Coroutine, InferenceRequest
 from cervello.envs.multiagent.masks import masks_in
-from cervello.envs.multiagent.parallel_match import Outcome, Seen, agent_recorder
+from cervello.envs.multiagent.parallel_match import LearnerView, Outcome, agent_recorder
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -53,7 +53,7 @@ class AecMatch:
     def agents(self) -> list[str]:
         return list(self.env.agents)
 
-    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
         """Begins an episode and goes on to the learner's first turn.
 
         An episode that another agent ends before the learner's first turn (a fold in poker) is counted, and the next one is begun: with
@@ -70,14 +70,14 @@ class AecMatch:
         raise ConfigurationError(f"{self._where}, learner: expected a turn of {self._learner!r} after reset, got {_ATTEMPTS} episodes that "
                                  "ended before its first one; choose another learner")
 
-    def _first_turn(self) -> Asking[Seen | None]:
+    def _first_turn(self) -> Coroutine[LearnerView | None]:
         """Goes on to the learner's first turn; None where the episode has ended before it. Without a learner there is nothing to go to."""
         if self._learner is not None and self._learner not in self.env.agents:
             raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
                                      f"environment has {list(self.env.agents)[:16]}")
         self._births()
         if self._learner is None:
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         yield from self._others()
         seen = self._seen()
         if self._learner not in seen.observations:
@@ -87,24 +87,24 @@ class AecMatch:
             return None
         return seen
 
-    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+    def step(self, actions: Mapping[str, Any]) -> Coroutine[LearnerView]:
         """The learner's action, and the turns of the others up to its next one; without a learner, one agent's turn."""
         if self._learner is None:
             yield from self._turn()
             flags = self.env.terminations, self.env.truncations
             self.outcome = dict(self.env.rewards), dict(flags[0]), dict(flags[1])
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         self.env.step(actions[self._learner])
         self._births()
         yield from self._others()
         return self._seen()
 
-    def _others(self) -> Asking[None]:
+    def _others(self) -> Coroutine[None]:
         """Turns until it is the learner's."""
         while self.env.agents and self.env.agent_selection != self._learner:
             yield from self._turn()
 
-    def _turn(self) -> Asking[None]:
+    def _turn(self) -> Coroutine[None]:
         env, agent = self.env, self.env.agent_selection
         if env.terminations[agent] or env.truncations[agent]:
             self.roster.death([agent])
@@ -115,12 +115,12 @@ class AecMatch:
                 raise ConfigurationError(f"{self._where}: expected a turn of an agent that lives, got one of {agent!r}")
             policy, name = self.roster.player(agent)
             mask = info.get("action_mask") if info else None
-            [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
+            [response] = yield [InferenceRequest(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
                                        self._recorder is not None, self.roster.stream)]
-            self.empty_masks += answer.empty_masks
+            self.empty_masks += response.empty_masks
             if self._recorder is not None:
-                self._recorder.tell_agents([agent], answer.decision)
-            env.step(answer.actions[0])
+                self._recorder.tell_agents([agent], response.decision)
+            env.step(response.actions[0])
         self._births()
 
     def _births(self) -> None:
@@ -129,15 +129,15 @@ class AecMatch:
         if new:
             self.roster.birth(agent for agent in new if not env.terminations.get(agent) and not env.truncations.get(agent))
 
-    def _seen(self) -> Seen:
+    def _seen(self) -> LearnerView:
         """The learner's turn, or the end of its episode."""
         learner = self._learner
         assert learner is not None
         if learner not in self.env.agents:
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         observation, reward, terminated, truncated, info = self.env.last()
         self._masks = masks_in(info, observation)
-        return Seen({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
+        return LearnerView({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
                     {learner: copy.copy(info or {})})
 
     def close(self) -> None:

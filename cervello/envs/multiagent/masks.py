@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cervello.spaces.masks import MaskLayout
 from cervello.spec import Array
 
@@ -29,4 +31,5 @@ def allowed_actions(where: str, space: Any, masks: Sequence[Any]) -> Array | Non
     allowed = layout.flat(masks[0], 1, single=True)
     for mask in masks[1:]:
         allowed = allowed & layout.flat(mask, 1, single=True)
-    return layout.with_empty_allowed(allowed)[0][0] != 0
+    allowed, _ = layout.with_empty_allowed(allowed)
+    return allowed[0].astype(np.bool_)

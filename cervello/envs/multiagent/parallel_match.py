@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from cervello.envs.multiagent.asking import Answer, Asking, Question
+from cervello.envs.multiagent.inference import Coroutine, InferenceRequest, InferenceResponse
 from cervello.envs.multiagent.masks import masks_in
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
+V = TypeVar("V")
 Outcome = tuple[Mapping[str, float], Mapping[str, bool], Mapping[str, bool]]
 
 
-class Seen(NamedTuple):
+class LearnerView(NamedTuple):
     """What learners see after a reset or step, by agent; those that are not there are left out. Infos are copies."""
 
     observations: dict[str, Any]
@@ -51,7 +52,7 @@ class ParallelMatch:
         self.outcome: Outcome = ({}, {}, {})
         self._recorder = agent_recorder(env)
 
-    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
         """Begins an episode: another one, whatever became of the last."""
         observations, infos = self.env.reset(seed=seed, options=None if options is None else dict(options))
         self.roster.begin_episode(seed)
@@ -63,21 +64,21 @@ class ParallelMatch:
                                      f"environment has {self.agents[:16]}")
         self.roster.birth(agent for agent in self.agents if agent not in self._learners)
         return self._seen({}, {}, {}, self._learners)
-        yield  # a generator, as `step` is, that asks nothing
+        yield  # a generator, as `step` is, that yields no request
 
-    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+    def step(self, actions: Mapping[str, Any]) -> Coroutine[LearnerView]:
         """One step of the environment; `actions` are the learners'."""
-        questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
+        requests = [InferenceRequest(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
                               self._recorder is not None, self.roster.stream)
                      for policy, agents, names in self.roster.groups]
         groups = [agents for _, agents, _ in self.roster.groups]
-        answers: list[Answer] = (yield questions) if questions else []
+        responses: list[InferenceResponse] = (yield requests) if requests else []
         given = dict(actions)
-        for agents, answer in zip(groups, answers, strict=True):
-            given.update(zip(agents, answer.actions, strict=True))
-            self.empty_masks += answer.empty_masks
+        for agents, response in zip(groups, responses, strict=True):
+            given.update(zip(agents, response.actions, strict=True))
+            self.empty_masks += response.empty_masks
             if self._recorder is not None:
-                self._recorder.tell_agents(agents, answer.decision)
+                self._recorder.tell_agents(agents, response.decision)
         there = [agent for agent in self._learners if agent in given]
         observations, rewards, terminated, truncated, infos = self.env.step(given)
         self._observations, self._infos = observations, infos or {}
@@ -92,20 +93,18 @@ class ParallelMatch:
         if after == self.agents and not over:
             return
         before, remaining = set(self.agents), set(after) - over
+        never_lived = {agent for agent in over - before - set(self._learners) if not self.roster.has_died(agent)}
         self.roster.death(agent for agent in self.agents if agent not in remaining)
-        never_lived = (set(after) | set(rewards)) - before - remaining - set(self._learners)
         if never_lived:
             self.roster.never_lived += len(never_lived)
             self.dropped_rewards += sum(float(rewards.get(agent, 0.0)) for agent in never_lived)
-            rewards, terminated, truncated = ({agent: value for agent, value in column.items() if agent not in never_lived}
-                                              for column in (rewards, terminated, truncated))
-            self.outcome = rewards, terminated, truncated
+            self.outcome = _without(rewards, never_lived), _without(terminated, never_lived), _without(truncated, never_lived)
         self.roster.birth(agent for agent in after if agent in remaining and agent not in before and agent not in self._learners)
         self.agents = [agent for agent in after if agent in remaining]
 
     def _seen(self, rewards: Mapping[str, float], terminated: Mapping[str, bool], truncated: Mapping[str, bool], there: Sequence[str],
-              ) -> Seen:
-        seen = Seen({}, {}, {}, {}, {})
+              ) -> LearnerView:
+        seen = LearnerView({}, {}, {}, {}, {})
         for agent in there:
             if agent not in self._observations:
                 raise ConfigurationError(f"{self._where}, learner {agent!r}: expected its observation from the environment, got none")
@@ -131,6 +130,10 @@ class ParallelMatch:
     def learner_masks(self, agent: str) -> list[Any]:
         """A learner's masks, of its info and of its observation."""
         return masks_in(self._infos.get(agent), self._observations.get(agent))
+
+
+def _without(column: Mapping[str, V], agents: set[str]) -> dict[str, V]:
+    return {agent: value for agent, value in column.items() if agent not in agents}
 
 
 def agent_recorder(env: Any) -> Any:

@@ -21,7 +21,7 @@ Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begi
 
 
 @dataclass(slots=True)
-class Arrived:
+class TimeStep:
     """What came of a reset or a step, a row per environment. n rows, of N environments.
 
     Attributes:
@@ -34,11 +34,10 @@ class Arrived:
       reward: [n] float64, as the environment gives it.
       innermost: [n] float64, the reward within all wrappers; None where it was not asked for or cannot be reached.
       terminated, truncated: [n] bool.
-      following: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None after a
-        reset.
+      next_observation: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None
+        after a reset.
       masks: one mask of actions for each row, [n, …], or a list with a mask or None for each; None when there are none.
-      missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
-      whole: True says that every row acts and is valid, and that no episode ends or begins; False says nothing.
+      mid_episode: True says that every row acts and is valid, and that no episode ends or begins; False says nothing.
     """
 
     rows: Array
@@ -49,18 +48,17 @@ class Arrived:
     reward: Array
     terminated: Array
     truncated: Array
-    following: Tree = None
+    next_observation: Tree = None
     masks: Masks | None = None
-    missing: Array | None = None
     innermost: Array | None = None
-    whole: bool = False
+    mid_episode: bool = False
 
-    def some(self, places: Array) -> Arrived:
+    def some(self, places: Array) -> TimeStep:
         """The rows at [m] int64 places, for a decision."""
         masks = self.masks
         if masks is not None:
             masks = masks[places] if isinstance(masks, np.ndarray) else [masks[i] for i in places.tolist()]
-        return Arrived(self.rows[places], take(self.observation, places), self.fresh[places], self.acts[places], self.valid[places],
+        return TimeStep(self.rows[places], take(self.observation, places), self.fresh[places], self.acts[places], self.valid[places],
                        self.reward[places], self.terminated[places], self.truncated[places], masks=masks)
 
     @property
@@ -87,10 +85,10 @@ class Source(Protocol):
     steps_rows_apart: bool
     innermost_missing: str
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         """Begins the first episodes: with a seed for each row where `seeds_rows`, else with one for all."""
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         """Steps environments; `actions` has a row for each of `rows`, those that act and those that do not."""
 
     def tell(self, rows: Array, decision: Decision) -> None:

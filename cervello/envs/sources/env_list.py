@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.envs.decision import Decision, recorders_around, rows_of
-from cervello.envs.sources.base import Arrived, Seeds, copied, is_ragged, masks_by_row, stack, stack_observations
-from cervello.envs.sources.innermost import Listener
+from cervello.envs.sources.base import Seeds, TimeStep, copied, is_ragged, masks_by_row, stack, stack_observations
+from cervello.envs.sources.innermost import InnermostReward
 from cervello.spec import Array
 
 
@@ -29,7 +29,7 @@ class EnvList:
 
     def __init__(self, envs: Sequence[Any], close: bool, innermost: bool):
         self._envs, self._close = list(envs), close
-        self._listeners = [Listener(env) for env in self._envs] if innermost else []
+        self._innermost = [InnermostReward(env) for env in self._envs] if innermost else []
         self.n_envs = len(self._envs)
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
         ragged = is_ragged(self.observation_space)
@@ -38,31 +38,31 @@ class EnvList:
         self._seeds: Seeds | None = None
         self._recorders = [recorders_around(env) for env in self._envs]
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         self._seeds = seeds
         rows = np.arange(self.n_envs)
         begun = [self._begin(row) for row in rows.tolist()]
         no = np.zeros(self.n_envs, np.bool_)
-        return Arrived(rows, self._stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
-                       masks_by_row([i for _, i in begun]))
+        return TimeStep(rows, self._stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
+                        masks_by_row([i for _, i in begun]))
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         n = len(rows)
         reward, terminated, truncated = np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        innermost = np.zeros(n) if self._listeners else None
+        innermost = np.zeros(n) if self._innermost else None
         following, observations, infos = [], [], []
         for i, row in enumerate(rows.tolist()):
             observation, reward[i], terminated[i], truncated[i], info = self._envs[row].step(_plain(actions[i]))
             if innermost is not None:
-                innermost[i] = self._listeners[row].heard()
+                innermost[i] = self._innermost[row].collect()
             following.append(self._copied(observation))
             if terminated[i] or truncated[i]:
                 observation, info = self._begin(row)
             observations.append(observation if terminated[i] or truncated[i] else following[-1])
             infos.append(info)
         yes = np.ones(n, np.bool_)
-        return Arrived(rows, self._stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated,
-                       self._stack(following), masks_by_row(infos), innermost=innermost)
+        return TimeStep(rows, self._stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated,
+                        self._stack(following), masks_by_row(infos), innermost=innermost)
 
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorders, i in ((self._recorders[row], i) for i, row in enumerate(rows[decision.places].tolist())):
@@ -72,13 +72,13 @@ class EnvList:
     def _begin(self, row: int) -> tuple[Any, Any]:
         seed = None if self._seeds is None else int(self._seeds(np.array([row]))[0])
         observation, info = self._envs[row].reset(seed=seed)
-        if self._listeners:
-            self._listeners[row].heard()  # a wrapper may step while it resets
+        if self._innermost:
+            self._innermost[row].collect()  # a wrapper may step while it resets
         return self._copied(observation), info
 
     def close(self) -> None:
-        for listener in self._listeners:
-            listener.close()
+        for each in self._innermost:
+            each.close()
         if self._close:
             for env in self._envs:
                 env.close()

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cervello.envs.decision import Decision
-from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of
+from cervello.envs.sources.base import Seeds, TimeStep, copied, masks_of
 from cervello.spec import Array
 
 # Of asynchronous pools that have been used: the environments that answered last. All others still owe an answer.
@@ -44,7 +44,7 @@ class EnvPool:
         self._ended, self._begun = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
         self._owed, self._late = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         for flags in (self._ended, self._begun, self._owed, self._late):
             flags[:] = False
         if self._asynchronous:
@@ -60,7 +60,7 @@ class EnvPool:
         n = self.n_envs
         return self._received((observation, np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_), info))
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         if not self._asynchronous:
             return self._received(self._env.step(actions, rows))
         late = self._late[rows]
@@ -76,7 +76,7 @@ class EnvPool:
         """Asks for resets without waiting for them; `reset` itself would wait."""
         self._env._reset(rows.astype(np.int32))
 
-    def _received(self, given: Any) -> Arrived:
+    def _received(self, given: Any) -> TimeStep:
         observation, reward, terminated, truncated, info = given
         rows = np.array(info["env_id"], np.int64)
         if self._asynchronous:
@@ -90,8 +90,8 @@ class EnvPool:
         self._begun[rows] |= ~late
         self._ended[rows] = ended
         reward = np.where(valid, np.array(reward, np.float64), 0.0)
-        return Arrived(rows, observation, fresh, ~ended & ~late, valid, reward, terminated, truncated, observation,
-                       masks_of(info, len(rows)))
+        return TimeStep(rows, observation, fresh, ~ended & ~late, valid, reward, terminated, truncated, observation,
+                        masks_of(info, len(rows)))
 
     def tell(self, rows: Array, decision: Decision) -> None:
         """There are no recorders around such an environment."""
