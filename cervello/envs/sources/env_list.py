@@ -12,6 +12,7 @@ import numpy as np
 from cervello.envs.decision import Decision, recorders_around, rows_of
 from cervello.envs.sources.base import Seeds, TimeStep, copied, is_ragged, masks_by_row, stack, stack_observations
 from cervello.envs.sources.innermost import InnermostReward
+from cervello.errors import ConfigurationError
 from cervello.spec import Array
 
 
@@ -22,6 +23,9 @@ class EnvList:
       envs: one or more, of equal spaces.
       close: whether they are closed with this source.
       innermost: whether the rewards within all wrappers are asked for.
+
+    Raises:
+      ConfigurationError: spaces differ.
     """
 
     seeds_rows = steps_rows_apart = True
@@ -29,6 +33,11 @@ class EnvList:
 
     def __init__(self, envs: Sequence[Any], close: bool, innermost: bool):
         self._envs, self._close = list(envs), close
+        spaces = [(env.observation_space, env.action_space) for env in self._envs]
+        other = next((i for i, each in enumerate(spaces) if each != spaces[0]), None)
+        if other is not None:
+            raise ConfigurationError(f"env: expected environments of equal spaces, got {spaces[other]} for number {other} and {spaces[0]} "
+                                     "for number 0; play them one after the other")
         self._innermost = [InnermostReward(env) for env in self._envs] if innermost else []
         self.n_envs = len(self._envs)
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space

@@ -40,7 +40,7 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
         first = make()
         vector = _vector(first, autoreset, innermost, max_steps, True)
         if vector is None:
-            return EnvList([_single(each, max_steps) for each in (first, *(make() for _ in range(n - 1)))], True, innermost)
+            return _env_list(first, make, n, innermost, max_steps)
         if n_envs is None:
             return vector
         vector.close()
@@ -48,6 +48,20 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
         return _vector(env, autoreset, innermost, max_steps, False) or EnvList([_single(env, max_steps)], False, innermost)
     raise ConfigurationError(f"n_envs: expected none for an environment that is there or makes many, got {n_envs}; give an id, or a "
                              "function that makes a single one")
+
+
+def _env_list(first: Any, make: Callable[[], Any], n: int, innermost: bool, max_steps: int | None) -> EnvList:
+    """The source of n single environments, `first` and those that are made here. All are closed when one cannot be taken."""
+    made = [first]
+    try:
+        while len(made) < n:
+            made.append(make())
+        return EnvList([_single(each, max_steps) for each in made], True, innermost)
+    except BaseException:
+        for each in made:
+            if hasattr(each, "close"):
+                each.close()
+        raise
 
 
 def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
