@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -11,14 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from cervello.envs.autoreset import autoreset_mode
-from cervello.envs.decision import Decision, rows_of
+from cervello.envs.decision import Decision
 from cervello.envs.episode_log import EpisodeLog
 from cervello.envs.info_columns import info_columns, infos_of_the_step, vector_info_columns
 from cervello.envs.named import is_envpool, is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.envs.sources.envpool import is_asynchronous
 from cervello.envs.sources.gymnasium_vector import last_observations
-from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -123,60 +121,6 @@ class VectorRecorder(VectorWrapper):
         self._log.close()
 
 
-class ParallelRecorder(GameRecorder):
-    """A parallel environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
-
-    What is not asked for here goes to the environment.
-    """
-
-    def __init__(self, env: Any, target: Target, durable: bool = False):
-        super().__init__(env, target, durable)
-        self._decisions: dict[str, tuple[Decision, int]] = {}
-
-    def tell_agents(self, agents: list[str], decision: Decision) -> None:
-        """Notes what a policy decided for agents, row i of the decision for agents[i]."""
-        self._decisions.update({agent: (decision, i) for i, agent in enumerate(agents)})
-
-    def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        observations, infos = self.env.reset(seed=seed, options=options)
-        self._match += 1
-        self._decisions.clear()
-        self._log.cut()
-        for agent in self.env.agents:
-            self._begin(agent, observations[agent], (infos or {}).get(agent), seed)
-        return observations, infos
-
-    def step(self, actions: Mapping[str, Any]) -> Any:
-        self._log.check()
-        found = self.env.step(actions)
-        with self._log.whole():
-            self._note(actions, *found)
-        return found
-
-    def _note(self, actions: Mapping[str, Any], observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
-        told, self._decisions = self._decisions, {}
-        for agent, action in actions.items():
-            if agent not in self._log or agent not in observations:
-                continue
-            if agent in told:
-                decision, row = told[agent]
-                self._log.tell(rows_of(decision, row, row + 1))
-            self._log.step([agent], stack([observations[agent]]), stack([action]), np.array([rewards.get(agent, 0.0)], np.float64),
-                           np.array([bool(terminated.get(agent))]), np.array([bool(truncated.get(agent))]),
-                           info_columns([(infos or {}).get(agent)]))
-        for agent in self.env.agents:
-            if agent not in self._log and not terminated.get(agent) and not truncated.get(agent):
-                self._begin(agent, observations[agent], (infos or {}).get(agent), None)
-
-    def _begin(self, agent: str, observation: Any, info: Any, seed: int | None) -> None:
-        self._log.begin([agent], stack([observation]), info_columns([info]), [seed], [agent], self._match)
-
-    def close(self) -> None:
-        """Closes the environment, and the recording when it was opened here."""
-        self.env.close()
-        self._log.close()
-
-
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
@@ -212,6 +156,12 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)
     if is_game(env) and not makes_environments(env):
-        return TurnRecorder(env, target, durable) if hasattr(env, "agent_iter") else ParallelRecorder(env, target, durable)
+        if hasattr(env, "agent_iter"):  # imported here: these import PettingZoo, where it is installed
+            from cervello.envs.turn_recorder import TurnRecorder
+
+            return TurnRecorder(env, target, durable)
+        from cervello.envs.parallel_recorder import ParallelRecorder
+
+        return ParallelRecorder(env, target, durable)
     raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or an environment of PettingZoo, "
                              f"got {type(env).__name__}")
