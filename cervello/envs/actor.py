@@ -9,7 +9,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.membership.ids import Ids, Subset
 from cervello.agents.policy.core import core_of
-from cervello.envs.decision import Decision, decided
+from cervello.envs.decision import Decision, decision_of
 from cervello.envs.sources import Source, TimeStep
 from cervello.envs.sources.base import take
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
@@ -43,7 +43,7 @@ class Actor:
         self._agents: dict[int, str] = {}  # by row
         self._all_places: Array = np.zeros(0, np.int64)
         self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
-        self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
+        self._row_agents: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, which infer_batch recognises
         space = self.binding.spaces.action_space
         idle = np.zeros(space.shape, space.dtype)
         self._idle: Array = np.asarray(np.clip(idle, space.low, space.high) if hasattr(space, "low") else getattr(space, "start", idle),
@@ -73,11 +73,11 @@ class Actor:
                                      f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
         self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
         agents.update(zip(numbers, ids, strict=True))
-        self._crowd = self._every_row = None
+        self._row_agents = self._every_row = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
-        ended, self._agents, self._crowd, self._every_row = list(self._agents.values()), {}, None, None
+        ended, self._agents, self._row_agents, self._every_row = list(self._agents.values()), {}, None, None
         self.policy.end_agents(ended)
 
     def decide(self, timestep: TimeStep) -> Decision:
@@ -91,7 +91,7 @@ class Actor:
         encoded = self.binding.encode(observation, None if timestep.masks is None else self._masks(timestep, places))
         outputs = self.policy.infer_batch(self._ids(rows), encoded.columns, self.deterministic)
         n_empty = 0 if encoded.empty is None else int(encoded.empty.sum())
-        return decided(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
+        return decision_of(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
 
     def actions(self, timestep: TimeStep, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
@@ -107,17 +107,17 @@ class Actor:
 
     def _ids(self, rows: Array) -> Ids:
         """The agents of rows."""
-        agents, crowd = self._agents, self._crowd
-        if crowd is None:
+        agents, agent_list = self._agents, self._row_agents
+        if agent_list is None:
             if not all(row in agents for row in range(len(agents))):  # some environments have not answered yet
                 return [agents[row] for row in rows.tolist()]
-            crowd, self._every_row = [agents[row] for row in range(len(agents))], None
-            self._crowd = crowd
+            agent_list, self._every_row = [agents[row] for row in range(len(agents))], None
+            self._row_agents = agent_list
         if rows is not self._every_row:
-            if len(rows) != len(crowd) or not np.array_equal(rows, self._all(len(rows))):
-                return Subset(crowd, rows)
+            if len(rows) != len(agent_list) or not np.array_equal(rows, self._all(len(rows))):
+                return Subset(agent_list, rows)
             self._every_row = rows
-        return crowd
+        return agent_list
 
     def _all(self, n: int) -> Array:
         """[n] int64, 0, 1, …; the same array while n stays."""

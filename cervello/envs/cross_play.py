@@ -13,7 +13,7 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.envs.cross_play_result import CrossPlay, Game
-from cervello.envs.decision import takes_draws
+from cervello.envs.decision import draws_actions
 from cervello.envs.multiagent.assignment import PolicyAssignment, PolicyCache
 from cervello.envs.multiagent.inference import Coroutine, InferenceRequest, InferenceResponse, infer_requests
 from cervello.envs.multiagent.making import Match, make_match
@@ -214,7 +214,7 @@ class _Matchup:
             tallies[owners[0]].empty_masks += sum(response.empty_masks for response in found)
             tallies[owners[0]].not_finite += sum(not is_finite(each) for i in places for each in requests[i].observations)
             for name in owners:
-                tallies[name].drawn |= not requests[places[0]].deterministic and takes_draws(requests[places[0]].policy)
+                tallies[name].drawn |= not requests[places[0]].deterministic and draws_actions(requests[places[0]].policy)
             for i, response in zip(places, found, strict=True):
                 responses[i] = response
         return responses  # type: ignore[return-value]

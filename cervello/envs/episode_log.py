@@ -70,7 +70,7 @@ class EpisodeLog:
         self._decision = None
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def no_gaps(self) -> Iterator[None]:
         """What is recorded within is recorded, or no open episode goes on."""
         try:
             yield
@@ -90,7 +90,7 @@ class EpisodeLog:
           seeds: of the resets. agents, match: whose lives these are, and in which match.
         """
         known = None if seeds is None or any(seed is None for seed in seeds) else [int(seed) for seed in seeds if seed is not None]
-        with self.whole():
+        with self.no_gaps():
             self.cut(rows)
             handles = self.writer.begin(len(rows), observations, infos=self._infos.fitting(infos), seed=known, agent=agents, match=match)
         self._handles.update(zip(rows, handles.tolist(), strict=True))
@@ -107,15 +107,15 @@ class EpisodeLog:
         missing = next((row for row in rows if row not in self._handles), None)
         if missing is not None:
             self._decision = None
-            with self.whole():  # the environment has moved on, so the steps of its other rows are missing too
+            with self.no_gaps():  # the environment has moved on, so the steps of its other rows are missing too
                 raise RecordingError(f"{self.writer.path}: expected a step of an episode that has begun, got one of {missing!r}; reset the "
                                      "environment first")
         decision, self._decision = self._decision, None
         n = len(rows)
         options: dict[str, Any] = {"source": "unknown", "log_prob": np.full(n, np.nan, np.float32)}
         if decision is not None:
-            options = _told(decision, np.arange(n) if places is None else places, actions)
-        with self.whole():
+            options = _decision_columns(decision, np.arange(n) if places is None else places, actions)
+        with self.no_gaps():
             self.writer.step(np.array([self._handles[row] for row in rows]), observations, actions, rewards, terminated=terminated,
                              truncated=truncated, infos=self._infos.fitting(infos), **options)
         for row, over in zip(rows, (terminated | truncated).tolist(), strict=True):
@@ -128,7 +128,7 @@ class EpisodeLog:
             self.writer.close()
 
 
-def _told(decision: Decision, places: Array, actions: Tree) -> dict[str, Any]:
+def _decision_columns(decision: Decision, places: Array, actions: Tree) -> dict[str, Any]:
     """Columns of a decision for rows at places; rows it says nothing of are of unknown source."""
     index = {place: i for i, place in enumerate(decision.places.tolist())}
     found = np.array([index.get(place, -1) for place in places.tolist()])

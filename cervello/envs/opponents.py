@@ -91,10 +91,10 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         seen = run_match(self._match.reset(seed, options))
-        return self.began(seen)
+        return self.reset_result(seen)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return self.stepped(run_match(self.stepping(action)))
+        return self.step_result(run_match(self.step_coroutine(action)))
 
     def action_masks(self) -> Any:
         """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask or one that allows
@@ -121,14 +121,14 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
         """Pools by pattern."""
         return dict(self._assignment.pools)
 
-    def stepping(self, action: Any) -> Coroutine[LearnerView]:
+    def step_coroutine(self, action: Any) -> Coroutine[LearnerView]:
         """The learner's step as a coroutine, which `run_matches` runs together with those of other games."""
         if self._over:
             raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
         check_action(self.action_space, action, self.learner, "Opponents")
         return self._match.step({self.learner: action})
 
-    def began(self, seen: LearnerView) -> tuple[Any, dict[str, Any]]:
+    def reset_result(self, seen: LearnerView) -> tuple[Any, dict[str, Any]]:
         """What `reset` returns, of what was seen (`seen`) after it. Raises ConfigurationError when the learner's spaces have changed."""
         spaces = spaces_of(self._match.env, self.learner, "Opponents")
         if spaces != (self.observation_space, self.action_space):
@@ -137,7 +137,7 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
         self._over = False
         return seen.observations[self.learner], seen.infos[self.learner]
 
-    def stepped(self, seen: LearnerView) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step_result(self, seen: LearnerView) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """What `step` returns, of what was `seen` after it. Raises ConfigurationError when the learner is absent."""
         learner = self.learner
         if learner not in seen.observations:

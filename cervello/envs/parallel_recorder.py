@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.envs.decision import Decision, rows_of
+from cervello.envs.decision import Decision, slice_decision
 from cervello.envs.game_recorder import GameRecorder, ParallelWrapper
 from cervello.envs.info_columns import info_columns
 from cervello.envs.sources.base import stack
@@ -41,7 +41,7 @@ class ParallelRecorder(GameRecorder, ParallelWrapper):  # type: ignore[misc]
     def step(self, actions: Mapping[str, Any]) -> Any:
         self._log.check()
         found = self.env.step(actions)
-        with self._log.whole():
+        with self._log.no_gaps():
             self._note(actions, *found)
         return found
 
@@ -52,7 +52,7 @@ class ParallelRecorder(GameRecorder, ParallelWrapper):  # type: ignore[misc]
                 continue
             if agent in told:
                 decision, row = told[agent]
-                self._log.tell(rows_of(decision, row, row + 1))
+                self._log.tell(slice_decision(decision, row, row + 1))
             self._log.step([agent], stack([observations[agent]]), stack([action]), np.array([rewards.get(agent, 0.0)], np.float64),
                            np.array([bool(terminated.get(agent))]), np.array([bool(truncated.get(agent))]),
                            info_columns([(infos or {}).get(agent)]))

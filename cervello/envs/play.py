@@ -13,7 +13,7 @@ import numpy as np
 from cervello.agents import Policy, load
 from cervello.envs.actor import Actor, checked_policy
 from cervello.envs.cross_play import cross_play
-from cervello.envs.decision import takes_draws
+from cervello.envs.decision import draws_actions
 from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.seeding import checked_seed, episode_seed
@@ -145,7 +145,7 @@ class _Play:
         self._terminated = np.zeros(episodes, np.bool_)
         self._done = 0
         self._empty_masks = self._not_finite = 0
-        self._drawn = not deterministic and takes_draws(policy)
+        self._drawn = not deterministic and draws_actions(policy)
         self._times = {"environment": 0.0, "policy": 0.0}
 
     def run(self) -> Returns:

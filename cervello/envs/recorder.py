@@ -49,7 +49,7 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._log.check()
         found = self.env.step(action)
         observation, reward, terminated, truncated, info = found
-        with self._log.whole():
+        with self._log.no_gaps():
             self._log.step([0], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
                            np.array([truncated], np.bool_), info_columns([info]))
         return found
@@ -93,7 +93,7 @@ class VectorRecorder(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         self._log.check()
         found = self.env.step(actions)
-        with self._log.whole():
+        with self._log.no_gaps():
             self._note(actions, found)
         return found
 

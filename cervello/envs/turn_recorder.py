@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.envs.decision import Decision, rows_of
+from cervello.envs.decision import Decision, slice_decision
 from cervello.envs.game_recorder import GameRecorder, TurnWrapper
 from cervello.envs.info_columns import info_columns
 from cervello.envs.sources.base import stack
@@ -29,7 +29,7 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
 
     def tell_agents(self, agents: list[str], decision: Decision) -> None:
         """Notes what a policy decided for agents, row i of the decision for agents[i]."""
-        self._decisions.update({agent: rows_of(decision, i, i + 1) for i, agent in enumerate(agents)})
+        self._decisions.update({agent: slice_decision(decision, i, i + 1) for i, agent in enumerate(agents)})
 
     def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         self._finish(list(self._acted))
@@ -77,7 +77,7 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
         action, decision = self._acted.pop(agent)
         if decision is not None:
             self._log.tell(decision)
-        with self._log.whole():
+        with self._log.no_gaps():
             self._log.step([agent], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
                            np.array([truncated], np.bool_), info_columns([info]))
 

@@ -99,13 +99,13 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         observations: list[Any] = [None] * n
         infos: dict[str, Any] = {}
         # Rows that only begin another episode ask together with those that step.
-        matches = [env.match.reset(None, None) if self._ended[i] else env.stepping(given[i]) for i, env in enumerate(self.envs)]
+        matches = [env.match.reset(None, None) if self._ended[i] else env.step_coroutine(given[i]) for i, env in enumerate(self.envs)]
         later: list[tuple[int, dict[str, Any]]] = []
         for i, (env, seen) in enumerate(zip(self.envs, run_matches(matches), strict=True)):
             if self._ended[i]:
-                observations[i], info = env.began(seen)
+                observations[i], info = env.reset_result(seen)
             else:
-                observations[i], reward[i], terminated[i], truncated[i], info = env.stepped(seen)
+                observations[i], reward[i], terminated[i], truncated[i], info = env.step_result(seen)
             later.append((i, info))
         self.innermost_rewards = reward.copy()
         ended = terminated | truncated
@@ -125,7 +125,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
 
     def _reset_rows(self, rows: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any] | None) -> list[tuple[Any, Any]]:
         seen = run_matches([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
-        return [self.envs[row].began(each) for row, each in zip(rows, seen, strict=True)]
+        return [self.envs[row].reset_result(each) for row, each in zip(rows, seen, strict=True)]
 
     def _joined(self, observations: list[Any]) -> Any:
         out = create_empty_array(self.single_observation_space, self.num_envs)

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cervello.envs.decision import find_game_recorder
 from cervello.envs.multiagent.inference import Coroutine, InferenceRequest
 from cervello.envs.multiagent.masks import masks_in
-from cervello.envs.multiagent.parallel_match import LearnerView, Outcome, agent_recorder
+from cervello.envs.multiagent.parallel_match import LearnerView, Outcome
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -46,7 +47,7 @@ class AecMatch:
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._masks: list[Any] = []
-        self._recorder = agent_recorder(env)
+        self._recorder = find_game_recorder(env)
         self.outcome: Outcome = ({}, {}, {})
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
-from cervello.envs.decision import Decision, decided, rows_of
+from cervello.envs.decision import Decision, decision_of, slice_decision
 
 R = TypeVar("R")
 
@@ -101,13 +101,13 @@ def _infer_batch(requests: Sequence[InferenceRequest]) -> Iterator[InferenceResp
             masks = [mask for each in requests for mask in (each.masks if each.masks is not None else [None] * len(each.ids))]
     encoded = core_of(first.policy).binding.encode_rows(observations, masks)
     outputs = first.policy.infer_batch(ids, encoded.columns, first.deterministic)
-    decision = decided(first.policy, outputs, np.arange(len(ids)), first.deterministic)
+    decision = decision_of(first.policy, outputs, np.arange(len(ids)), first.deterministic)
     actions: list[Any] = decision.action.tolist() if decision.action.ndim == 1 and decision.action.dtype.kind in "iu" else list(
         decision.action)
     start = 0
     for request in requests:
         end = start + len(request.ids)
         n_empty = 0 if encoded.empty is None else int(encoded.empty[start:end].sum())
-        own = replace(rows_of(decision, start, end), stream=request.stream) if request.recorded else None
+        own = replace(slice_decision(decision, start, end), stream=request.stream) if request.recorded else None
         yield InferenceResponse(actions[start:end], n_empty, own)
         start = end

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cervello.spaces.masks import MaskLayout
 from cervello.spec import Array
 
@@ -32,4 +30,5 @@ def allowed_actions(where: str, space: Any, masks: Sequence[Any]) -> Array | Non
     for mask in masks[1:]:
         allowed = allowed & layout.flat(mask, 1, single=True)
     allowed, _ = layout.with_empty_allowed(allowed)
-    return allowed[0].astype(np.bool_)
+    found: Array = allowed[0] != 0
+    return found

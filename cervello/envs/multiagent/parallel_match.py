@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from cervello.envs.decision import find_game_recorder
 from cervello.envs.multiagent.inference import Coroutine, InferenceRequest, InferenceResponse
 from cervello.envs.multiagent.masks import masks_in
 from cervello.envs.multiagent.roster import Roster
@@ -50,7 +51,7 @@ class ParallelMatch:
         self._observations: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self.outcome: Outcome = ({}, {}, {})
-        self._recorder = agent_recorder(env)
+        self._recorder = find_game_recorder(env)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
         """Begins an episode: another one, whatever became of the last."""
@@ -134,10 +135,3 @@ class ParallelMatch:
 
 def _without(column: Mapping[str, V], agents: set[str]) -> dict[str, V]:
     return {agent: value for agent, value in column.items() if agent not in agents}
-
-
-def agent_recorder(env: Any) -> Any:
-    """The recorder among an environment's wrappers that is told of agents' decisions; None without one."""
-    while env is not None and not hasattr(type(env), "tell_agents"):
-        env = vars(env).get("env") if hasattr(env, "__dict__") else None
-    return env

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.envs.decision import Decision, recorders_around, rows_of
+from cervello.envs.decision import Decision, find_recorders, slice_decision
 from cervello.envs.sources.base import Seeds, TimeStep, copied, is_ragged, masks_by_row, stack, stack_observations
 from cervello.envs.sources.innermost import InnermostReward
 from cervello.errors import ConfigurationError
@@ -45,7 +45,7 @@ class EnvList:
         self._stack: Callable[[Sequence[Any]], Any] = partial(stack_observations, self.observation_space) if ragged else stack
         self._copied: Callable[[Any], Any] = deepcopy if ragged else copied
         self._seeds: Seeds | None = None
-        self._recorders = [recorders_around(env) for env in self._envs]
+        self._recorders = [find_recorders(env) for env in self._envs]
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         self._seeds = seeds
@@ -76,7 +76,7 @@ class EnvList:
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorders, i in ((self._recorders[row], i) for i, row in enumerate(rows[decision.places].tolist())):
             for recorder in recorders:
-                recorder.tell(rows_of(decision, i, i + 1))
+                recorder.tell(slice_decision(decision, i, i + 1))
 
     def _begin(self, row: int) -> tuple[Any, Any]:
         seed = None if self._seeds is None else int(self._seeds(np.array([row]))[0])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from cervello.envs.decision import Decision, recorders_around
+from cervello.envs.decision import Decision, find_recorders
 from cervello.envs.sources.base import Masks, Seeds, TimeStep, columns_of, masks_of, put, stack_observations
 from cervello.envs.sources.innermost import InnermostReward
 from cervello.spec import Array
@@ -35,7 +35,7 @@ class GymnasiumVector:
         self._innermost = [InnermostReward(each) for each in inner] if inner else []
         self.innermost_missing = "" if inner or self._told else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
-        self._recorders = recorders_around(env)
+        self._recorders = find_recorders(env)
         self._all = np.ones(self.n_envs, np.bool_)
         self._ended = np.zeros(self.n_envs, np.bool_)  # of the last step, where rows begin anew in a step of their own
         self._over = False  # whether there are such rows
