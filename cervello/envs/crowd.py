@@ -8,12 +8,11 @@ from itertools import repeat
 from operator import add
 from typing import Any
 
-import gymnasium
-
 from cervello.envs.multiagent.inference import run_match
 from cervello.envs.multiagent.making import make_game, make_match
 from cervello.envs.multiagent.match_mixin import MatchMixin
 from cervello.envs.seeding import checked_seeds, episode_seed
+from cervello.errors import AgentError
 
 
 @dataclass(slots=True)
@@ -78,11 +77,10 @@ class Crowd(MatchMixin):
         """One step of the environment, in which every agent whose turn it is decides.
 
         Raises:
-          gymnasium.error.ResetNeeded: before the first reset, and when all agents have ended.
+          AgentError: no agent is alive: before the first reset, and at the end of an episode.
         """
         if not self._is_reset or not self._match.agents:
-            got = "the end of an episode" if self._is_reset else "none"
-            raise gymnasium.error.ResetNeeded(f"Crowd: expected reset before step, got {got}")
+            raise AgentError(f"Crowd, step: expected agents that are alive, got {'none' if self._is_reset else 'no reset so far'}; reset it")
         run_match(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))

@@ -91,6 +91,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return self._joined([observation for observation, _ in found]), infos
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """One step of every game. Raises InputError for another number of actions, or one outside the space."""
         n = self.num_envs
         given = list(iterate(self.action_space, actions))
         if len(given) != n:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import cervello
-from cervello import ConfigurationError, InputError, envs
+from cervello import AgentError, ConfigurationError, InputError, envs
 
 pytest.importorskip("pettingzoo")
 from scripted_games import SEEN, ScriptedGame, ScriptedTurns
@@ -92,11 +92,11 @@ def test_an_agent_is_observed_once_for_each_decision_and_not_when_it_is_dead() -
 @pytest.mark.parametrize("game", [ScriptedGame, ScriptedTurns])
 def test_a_crowd_is_reset_before_it_steps_and_after_its_end(game: Any) -> None:
     crowd = envs.Crowd(game(), {"*": policy()}, seed=0)
-    with pytest.raises(gymnasium.error.ResetNeeded, match="before step, got none"):
+    with pytest.raises(AgentError, match="expected agents that are alive, got no reset so far; reset it"):
         crowd.step()
     for _ in crowd:
         pass
-    with pytest.raises(gymnasium.error.ResetNeeded, match="the end of an episode"):
+    with pytest.raises(AgentError, match="expected agents that are alive, got none; reset it"):
         crowd.step()
 
 
