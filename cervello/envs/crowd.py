@@ -80,7 +80,8 @@ class Crowd(MatchMixin):
           AgentError: no agent is alive: before the first reset, and at the end of an episode.
         """
         if not self._is_reset or not self._match.agents:
-            raise AgentError(f"Crowd, step: expected agents that are alive, got {'none' if self._is_reset else 'no reset so far'}; reset it")
+            got = "none" if self._is_reset else "no reset so far"
+            raise AgentError(f"Crowd, step: expected agents that are alive, got {got}; reset it")
         run_match(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))
