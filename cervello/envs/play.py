@@ -12,6 +12,7 @@ import numpy as np
 
 from cervello.agents import Policy, load
 from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.counts import checked_count
 from cervello.envs.cross_play import cross_play
 from cervello.envs.decision import draws_actions
 from cervello.envs.named import imported_maker, is_game, makes_environments
@@ -54,9 +55,9 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
     Raises:
       ConfigurationError: a policy without spaces, options that make no sense, or policies that cannot meet.
     """
-    for name, number in (("episodes", episodes), *([("max_steps", max_steps)] if max_steps is not None else [])):
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-            raise ConfigurationError(f"play, {name}: expected at least 1, got {number!r}")
+    episodes = checked_count("play, episodes", episodes)
+    if max_steps is not None:
+        max_steps = checked_count("play, max_steps", max_steps)
     start = checked_seed("play", seed)
     named = _named(policies)
     title = _title(env)
@@ -73,15 +74,15 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
             raise ConfigurationError(f"play, {name}: expected none for an environment {which}, got {given!r}")
     if several:
         title = str((getattr(first, "metadata", None) or {}).get("name") or title)
-        return _games(title, first, own is not None, named, seats, int(episodes), start, bool(deterministic), max_steps, progress)
+        return _games(title, first, own is not None, named, seats, episodes, start, bool(deterministic), max_steps, progress)
     source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
     try:
         ready = {name: _loaded(name, given, source) for name, given in named.items()}
-        found = {name: _Play(source, policy, int(episodes), start, deterministic, name, progress).run()
+        found = {name: _Play(source, policy, episodes, start, deterministic, name, progress).run()
                  for name, policy in ready.items()}
     finally:
         source.close()
-    seeds = [episode_seed(start, k) for k in range(int(episodes))] if source.seeds_rows else None
+    seeds = [episode_seed(start, k) for k in range(episodes)] if source.seeds_rows else None
     return PlayResult(title, found, seeds, start, bool(deterministic), source.innermost_missing)
 
 

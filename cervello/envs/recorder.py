@@ -14,6 +14,7 @@ from cervello.envs.decision import Decision
 from cervello.envs.episode_log import EpisodeLog
 from cervello.envs.info_columns import info_columns, infos_of_the_step, vector_info_columns
 from cervello.envs.named import is_envpool, is_game, makes_environments
+from cervello.envs.seeding import row_seeds
 from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.envs.sources.envpool import is_asynchronous
 from cervello.envs.sources.gymnasium_vector import last_observations
@@ -81,9 +82,7 @@ class VectorRecorder(VectorWrapper):
         mask = None if not options else options.get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.array(mask, np.bool_)
         observation, infos = self.env.reset(seed=seed, options=options)
-        seeds: list[Any] = [None] * self.num_envs
-        if seed is not None and not is_envpool(self.env):  # EnvPool was seeded when it was made
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        seeds = row_seeds(None if is_envpool(self.env) else seed, self.num_envs)  # EnvPool was seeded when it was made
         rows = np.flatnonzero(chosen)
         first = take(columns_of(self.env.single_observation_space, observation), rows)
         self._log.begin(rows.tolist(), first, vector_info_columns(infos, rows, self.num_envs), [seeds[i] for i in rows])

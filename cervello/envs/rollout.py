@@ -12,6 +12,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.counts import checked_count
 from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Source, TimeStep, open_source
@@ -91,9 +92,7 @@ class Rollout:
         Raises:
           ConfigurationError: a number below 1, or no steps are left.
         """
-        if steps is not None:
-            _check_steps("rollout, columns, steps", steps)
-        found = list(islice(self, steps))
+        found = list(islice(self, None if steps is None else checked_count("rollout, columns, steps", steps)))
         if not found:
             raise ConfigurationError("rollout, columns: expected steps that are left, got none; call rollout again")
         return Step(*(stack([getattr(step, each.name) for step in found]) for each in fields(Step)))
@@ -180,7 +179,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     Raises:
       ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
     """
-    _check_steps("rollout, steps", steps)
+    n_steps = checked_count("rollout, steps", steps)
     number = checked_seed("rollout", seed)
     source = open_source(env, n_envs, autoreset)
     try:
@@ -188,12 +187,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     except ConfigurationError:
         source.close()
         raise
-    return Rollout(source, policy, int(steps), number, bool(deterministic))
-
-
-def _check_steps(where: str, steps: Any) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
+    return Rollout(source, policy, n_steps, number, bool(deterministic))
 
 
 def _sent(timestep: TimeStep, decision: Decision, actions: Array) -> _Sent:

@@ -24,6 +24,13 @@ def episode_seed(seed: int | Sequence[int], episode: int) -> int:
     return int(np.random.SeedSequence([*numbers, int(episode)]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def row_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
+    """Seeds of the n rows of a vector environment: seed + i for row i, or those that are given, as Gymnasium has it."""
+    if seed is None or isinstance(seed, (int, np.integer)):
+        return [None if seed is None else int(seed) + i for i in range(n)]
+    return list(seed)
+
+
 def checked_seeds(where: str, seed: object) -> tuple[int, ...]:
     """A seed of one number or several. Raises ConfigurationError as `checked_seed`, and for none."""
     numbers = tuple(checked_seed(where, each) for each in (seed if isinstance(seed, Sequence) else [seed]))

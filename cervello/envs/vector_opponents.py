@@ -11,13 +11,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from cervello.envs.autoreset import checked_mode
+from cervello.envs.counts import checked_count
 from cervello.envs.multiagent.assignment import PolicyCache
 from cervello.envs.multiagent.inference import run_matches
 from cervello.envs.multiagent.making import make_game
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
 from cervello.envs.opponents import Opponents
-from cervello.envs.seeding import checked_seeds
+from cervello.envs.seeding import checked_seeds, row_seeds
 from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
@@ -45,8 +46,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
 
     def __init__(self, make_env: Callable[[], Any], n: int, *, learner: str, policies: Any, seed: int | Sequence[int] = 0,
                  deterministic: bool = False, per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ConfigurationError(f"VectorOpponents, n: expected at least 1, got {n!r}")
+        n = checked_count("VectorOpponents, n", n)
         if not isinstance(learner, str):
             raise ConfigurationError(f"VectorOpponents, learner: expected an agent's name, got {learner!r}; Opponents takes several "
                                      "learners, as a parallel environment")
@@ -77,10 +77,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return self.envs[0].pool(pattern)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        if seed is None or isinstance(seed, (int, np.integer)):
-            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
+        seeds = row_seeds(seed, self.num_envs)
         if len(seeds) != self.num_envs:
             raise ConfigurationError(f"VectorOpponents, reset: expected {self.num_envs} seeds, got {len(seeds)}")
         found = self._reset_rows(range(self.num_envs), seeds, options)

@@ -53,6 +53,12 @@ class TimeStep:
     innermost: Array | None = None
     mid_episode: bool = False
 
+    @classmethod
+    def restart(cls, observation: Tree, n: int, masks: Masks | None = None) -> TimeStep:
+        """What came of a reset: episodes begin in all n rows."""
+        no = np.zeros(n, np.bool_)
+        return cls(np.arange(n), observation, ~no, ~no, no, np.zeros(n), no, no, masks=masks)
+
     def some(self, places: Array) -> TimeStep:
         """The rows at [m] int64 places, for a decision."""
         masks = self.masks

@@ -49,11 +49,9 @@ class EnvList:
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         self._seeds = seeds
-        rows = np.arange(self.n_envs)
-        begun = [self._begin(row) for row in rows.tolist()]
-        no = np.zeros(self.n_envs, np.bool_)
-        return TimeStep(rows, self._stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
-                        masks_by_row([i for _, i in begun]))
+        begun = [self._begin(row) for row in range(self.n_envs)]
+        observations, infos = zip(*begun, strict=True)
+        return TimeStep.restart(self._stack(observations), self.n_envs, masks_by_row(infos))
 
     def step(self, rows: Array, actions: Array) -> TimeStep:
         n = len(rows)

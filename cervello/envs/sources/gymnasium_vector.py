@@ -42,13 +42,11 @@ class GymnasiumVector:
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         self._seeds = seeds
-        rows = np.arange(self.n_envs)
-        given = list(map(int, seeds(rows))) if self.seeds_rows and seeds is not None else seed
+        given = list(map(int, seeds(np.arange(self.n_envs)))) if self.seeds_rows and seeds is not None else seed
         observation, infos = self._env.reset(seed=given)
         self._forget_rewards()
-        no, self._over = np.zeros(self.n_envs, np.bool_), False
-        self._ended = no
-        return TimeStep(rows, self._columns(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
+        self._ended, self._over = np.zeros(self.n_envs, np.bool_), False
+        return TimeStep.restart(self._columns(observation), self.n_envs, masks_of(infos, self.n_envs))
 
     def step(self, rows: Array, actions: Array) -> TimeStep:
         n = self.n_envs

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
 from cervello.envs.autoreset import autoreset_mode, checked_mode
+from cervello.envs.counts import checked_count
 from cervello.envs.named import is_envpool, is_game, is_vec_env
 from cervello.envs.sources.base import Source
 from cervello.envs.sources.env_list import EnvList
@@ -36,7 +37,7 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
     """
     if isinstance(env, (str, type)) or (callable(env) and not hasattr(env, "step")):
         make: Callable[[], Any] = env if callable(env) else lambda: _registered(env)
-        n = _count(1 if n_envs is None else n_envs)
+        n = 1 if n_envs is None else checked_count("n_envs", n_envs)
         first = make()
         vector = _vector(first, autoreset, innermost, max_steps, True)
         if vector is None:
@@ -107,9 +108,3 @@ def _single(env: Any, max_steps: int | None) -> Any:
         raise ConfigurationError(f"env: expected an id, a function that makes an environment, an environment or a vector environment of "
                                  f"Gymnasium, Stable-Baselines3 or EnvPool, got {type(env).__name__}{remedy}")
     return env if max_steps is None else TimeLimit(env, max_steps)
-
-
-def _count(n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ConfigurationError(f"n_envs: expected at least 1, got {n!r}")
-    return n

@@ -45,9 +45,7 @@ class StableBaselinesVector:
         observation = copied(self._env.reset())
         for each in self._innermost:
             each.collect()
-        no = np.zeros(self.n_envs, np.bool_)
-        return TimeStep(np.arange(self.n_envs), observation, ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
-                        masks_by_row(self._env.reset_infos or ()))
+        return TimeStep.restart(observation, self.n_envs, masks_by_row(self._env.reset_infos or ()))
 
     def step(self, rows: Array, actions: Array) -> TimeStep:
         observation, reward, done, infos = self._env.step(actions)

@@ -34,9 +34,7 @@ class SuperSuitVector:
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         observation, infos = self._env.reset(seed=seed)
-        no = np.zeros(self.n_envs, np.bool_)
-        return TimeStep(np.arange(self.n_envs), columns_of(self.observation_space, observation), ~no, ~no, no, np.zeros(self.n_envs), no,
-                        no, None, masks_by_row(infos))
+        return TimeStep.restart(columns_of(self.observation_space, observation), self.n_envs, masks_by_row(infos))
 
     def step(self, rows: Array, actions: Array) -> TimeStep:
         observation, reward, terminated, truncated, infos = self._env.step(actions)
