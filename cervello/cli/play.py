@@ -63,7 +63,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     names = _names(arguments.policies)
     with compiling.shown(terminal):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-    writer, before = _writer(arguments)
+    writer = _writer(arguments)
     total = arguments.episodes * len(policies)
     results: list[envs.PlayResult] = []
     try:
@@ -80,25 +80,21 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             writer.close()
     result = dataclasses.replace(results[0], title=arguments.environment, policies={
         name: returns for each in results for name, returns in each.items()})
-    _report(result, arguments, terminal, before)
+    _report(result, arguments, terminal, writer)
 
 
-def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal, n_before: int) -> None:
-    """Prints and draws the result.
-
-    Args:
-      n_before: episodes that the log of --record held before.
-    """
+def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal, writer: Writer | None) -> None:
+    """Prints and draws the result, and says what the writer of --record has recorded."""
     if arguments.json:
         terminal.write(result.to_json())
     else:
         _print(result, terminal)
     if arguments.picture is not None:
         pictures.write(result.to_svg(), arguments.picture, arguments)
-    record = arguments.record
-    n_added = _n_recorded(record) - n_before
-    added = f"{plural(n_added, 'episode')}" + (f" added to {n_before:,}" if n_before else "")
-    for what, path, more in (("picture", arguments.picture, ""), ("record", record, f" ({added})"), ("films", arguments.video, "")):
+    recorded = ""
+    if writer is not None:
+        recorded = f" ({plural(writer.n_recorded, 'episode')}{' added to those that it held' if writer.continues else ''})"
+    for what, path, more in (("picture", arguments.picture, ""), ("record", arguments.record, recorded), ("films", arguments.video, "")):
         if path is not None:
             terminal.remark(f"{what}: {plain(str(path))}{more}")
 
@@ -144,7 +140,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
     """Policies against each other."""
     from cervello import envs
 
-    game, writer, before = env, None, 0
+    game, writer = env, None
     try:
         for name, given, most in (("--video", arguments.video, None), ("--n-envs", arguments.n_envs, 1)):
             if given != most:
@@ -152,7 +148,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         names = _names(arguments.policies)
         with compiling.shown(terminal):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-        writer, before = _writer(arguments)
+        writer = _writer(arguments)
         if writer is not None:
             game = envs.Recorder(env, writer)
         with terminal.bar("playing") as bar:
@@ -163,7 +159,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         game.close()
         if writer is not None:
             writer.close()
-    _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal, before)
+    _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal, writer)
 
 
 def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str, Policy]:
@@ -187,24 +183,16 @@ def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str,
     return found
 
 
-def _writer(arguments: argparse.Namespace) -> tuple[Writer | None, int]:
-    """The writer of --record, and how many episodes its file has held before."""
+def _writer(arguments: argparse.Namespace) -> Writer | None:
+    """The writer of --record."""
     from cervello import recording
 
     if arguments.record is None:
-        return None, 0
+        return None
     try:
-        before = _n_recorded(arguments.record)
-        return recording.Writer(arguments.record, metadata={"environment": arguments.environment}), before
+        return recording.Writer(arguments.record, metadata={"environment": arguments.environment})
     except CervelloError as error:
         raise type(error)(f"play, --record: {error}") from error
-
-
-def _n_recorded(path: Path | None) -> int:
-    """Episodes in a log, which may not be there yet."""
-    from cervello import recording
-
-    return sum(1 for _ in recording.read(path)) if path is not None and path.is_file() else 0
 
 
 def _loaded(path: Path, arguments: argparse.Namespace) -> Policy:

@@ -9,8 +9,8 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.membership.ids import Ids, Subset
 from cervello.agents.policy.core import core_of
-from cervello.envs.decision import Decision, decided
-from cervello.envs.sources import Arrived, Source
+from cervello.envs.decision import Decision, decision_of
+from cervello.envs.sources import Source, TimeStep
 from cervello.envs.sources.base import take
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
 from cervello.envs.spreading import spread
@@ -43,7 +43,7 @@ class Actor:
         self._agents: dict[int, str] = {}  # by row
         self._all_places: Array = np.zeros(0, np.int64)
         self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
-        self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
+        self._row_agents: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, which infer_batch recognises
         space = self.binding.spaces.action_space
         idle = np.zeros(space.shape, space.dtype)
         self._idle: Array = np.asarray(np.clip(idle, space.low, space.high) if hasattr(space, "low") else getattr(space, "start", idle),
@@ -73,51 +73,51 @@ class Actor:
                                      f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
         self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
         agents.update(zip(numbers, ids, strict=True))
-        self._crowd = self._every_row = None
+        self._row_agents = self._every_row = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
-        ended, self._agents, self._crowd, self._every_row = list(self._agents.values()), {}, None, None
+        ended, self._agents, self._row_agents, self._every_row = list(self._agents.values()), {}, None, None
         self.policy.end_agents(ended)
 
-    def decide(self, arrived: Arrived) -> Decision:
+    def decide(self, timestep: TimeStep) -> Decision:
         """Decides for the rows whose next action will be executed."""
-        rows, observation = arrived.rows, arrived.observation
-        if arrived.whole or np.count_nonzero(arrived.acts) == len(rows):
+        rows, observation = timestep.rows, timestep.observation
+        if timestep.mid_episode or np.count_nonzero(timestep.acts) == len(rows):
             places = self._all(len(rows))
         else:
-            places = arrived.acts.nonzero()[0]
+            places = timestep.acts.nonzero()[0]
             rows, observation = rows[places], take(observation, places)
-        encoded = self.binding.encode(observation, None if arrived.masks is None else self._masks(arrived, places))
+        encoded = self.binding.encode(observation, None if timestep.masks is None else self._masks(timestep, places))
         outputs = self.policy.infer_batch(self._ids(rows), encoded.columns, self.deterministic)
         n_empty = 0 if encoded.empty is None else int(encoded.empty.sum())
-        return decided(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
+        return decision_of(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
 
-    def actions(self, arrived: Arrived, decision: Decision) -> Array:
+    def actions(self, timestep: TimeStep, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
-        if len(decision.places) == len(arrived.rows):
+        if len(decision.places) == len(timestep.rows):
             return decision.action.copy()  # the environment may write into it
-        found: Array = np.empty((len(arrived.rows), *self._idle.shape), self._idle.dtype)
+        found: Array = np.empty((len(timestep.rows), *self._idle.shape), self._idle.dtype)
         if self._idle.ndim:
             found[...] = self._idle
         else:
             found.fill(self._idle)
-        spread(arrived.acts, decision.action, found)
+        spread(timestep.acts, decision.action, found)
         return found
 
     def _ids(self, rows: Array) -> Ids:
         """The agents of rows."""
-        agents, crowd = self._agents, self._crowd
-        if crowd is None:
+        agents, agent_list = self._agents, self._row_agents
+        if agent_list is None:
             if not all(row in agents for row in range(len(agents))):  # some environments have not answered yet
                 return [agents[row] for row in rows.tolist()]
-            crowd, self._every_row = [agents[row] for row in range(len(agents))], None
-            self._crowd = crowd
+            agent_list, self._every_row = [agents[row] for row in range(len(agents))], None
+            self._row_agents = agent_list
         if rows is not self._every_row:
-            if len(rows) != len(crowd) or not np.array_equal(rows, self._all(len(rows))):
-                return Subset(crowd, rows)
+            if len(rows) != len(agent_list) or not np.array_equal(rows, self._all(len(rows))):
+                return Subset(agent_list, rows)
             self._every_row = rows
-        return crowd
+        return agent_list
 
     def _all(self, n: int) -> Array:
         """[n] int64, 0, 1, …; the same array while n stays."""
@@ -126,12 +126,12 @@ class Actor:
             self._all_places.flags.writeable = False
         return self._all_places
 
-    def _masks(self, arrived: Arrived, places: Array) -> Any:
+    def _masks(self, timestep: TimeStep, places: Array) -> Any:
         """[m, width] of an arrival with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
-        if isinstance(arrived.masks, np.ndarray):
-            return self.binding.flat_mask(arrived.masks[places], len(places))
-        assert arrived.masks is not None
-        masks = [arrived.masks[i] for i in places.tolist()]
+        if isinstance(timestep.masks, np.ndarray):
+            return self.binding.flat_mask(timestep.masks[places], len(places))
+        assert timestep.masks is not None
+        masks = [timestep.masks[i] for i in places.tolist()]
         if all(mask is None for mask in masks):
             return None
         return np.concatenate([self.binding.allowed(1) if mask is None else self.binding.flat_mask(mask, 1, True) for mask in masks])

@@ -13,11 +13,11 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.envs.cross_play_result import CrossPlay, Game
-from cervello.envs.decision import takes_draws
-from cervello.envs.multiagent.asking import Answer, Asking, Question, answered
-from cervello.envs.multiagent.casting import Casting, Library
+from cervello.envs.decision import draws_actions
+from cervello.envs.multiagent.assignment import PolicyAssignment, PolicyCache
+from cervello.envs.multiagent.inference import Coroutine, InferenceRequest, InferenceResponse, infer_requests
 from cervello.envs.multiagent.making import Match, make_match
-from cervello.envs.multiagent.parallel_match import Seen
+from cervello.envs.multiagent.parallel_match import LearnerView
 from cervello.envs.play_result import Returns
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -45,18 +45,18 @@ def cross_play(env: Any, policies: Mapping[str, Any], seats: Sequence[str] | Non
     chosen = _checked_seats(env, seats)
     entrants = {name: _by_seat(name, given, chosen) for name, given in policies.items()}
     lineups = _lineups(entrants, chosen)
-    library = Library(seed)
+    library = PolicyCache(seed)
     _load_all(env, entrants, chosen, library, seed)
-    tables = [_Table(env, lineup, entrants, seed, deterministic, library, max_steps) for lineup in lineups]
-    total = episodes * len(tables)
+    matchups = [_Matchup(env, lineup, entrants, seed, deterministic, library, max_steps) for lineup in lineups]
+    total = episodes * len(matchups)
     games: list[Game] = []
-    clocks = {name: _Clock() for name in policies}
+    tallies = {name: _Tally() for name in policies}
     for k in range(episodes):
-        for table in tables:
-            games.append(table.play(k, episode_seed(seed, k), clocks))
+        for matchup in matchups:
+            games.append(matchup.play(k, episode_seed(seed, k), tallies))
             if progress is not None:
-                progress(len(games), total, " and ".join(dict.fromkeys(table.lineup.values())))
-    return {name: _returns(name, games, episodes, clocks[name]) for name in policies}, CrossPlay(tuple(chosen), tuple(games))
+                progress(len(games), total, " and ".join(dict.fromkeys(matchup.lineup.values())))
+    return {name: _returns(name, games, episodes, tallies[name]) for name in policies}, CrossPlay(tuple(chosen), tuple(games))
 
 
 def _checked_seats(env: Any, seats: Sequence[str] | None) -> list[str]:
@@ -115,20 +115,20 @@ def seat_spaces(env: Any, seats: Sequence[str] | None, seed: int) -> dict[str, l
     if not agents:
         env.reset(seed=episode_seed(seed, 0))
         agents = list(env.agents)
-    casting = Casting(dict.fromkeys(chosen, "unused"), Library(seed), "episode", "play, seats")
-    casting.check(agents)
+    assignment = PolicyAssignment(dict.fromkeys(chosen, "unused"), PolicyCache(seed), "episode", "play, seats")
+    assignment.check(agents)
     found: dict[str, list[tuple[str, tuple[Any, Any]]]] = {seat: [] for seat in chosen}
     for agent in agents:
-        found[casting.pattern(agent)].append((agent, (env.observation_space(agent), env.action_space(agent))))
+        found[assignment.pattern(agent)].append((agent, (env.observation_space(agent), env.action_space(agent))))
     return found
 
 
-def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str], library: Library, seed: int) -> None:
+def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str], library: PolicyCache, seed: int) -> None:
     """Loads policies for the agents that are known, so that what does not fit is refused before anything is played."""
     known_agents = seat_spaces(env, seats, seed)
     for name, by_seat in entrants.items():
         for seat, agent, spaces in ((seat, *each) for seat, found in known_agents.items() if seat in by_seat for each in found):
-            policy = Casting({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
+            policy = PolicyAssignment({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
             known = core_of(policy).binding.spaces.action_space
             if known != spaces[1]:
                 raise ConfigurationError(f"play, policy {name!r}, seat {seat!r}: expected a policy loaded with spaces whose actions are "
@@ -137,7 +137,7 @@ def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequen
 
 
 @dataclass(slots=True)
-class _Clock:
+class _Tally:
     """Seconds, empty masks, draws and observations that are not finite, of one policy's games. Mutable."""
 
     environment_s: float = 0.0
@@ -147,32 +147,32 @@ class _Clock:
     not_finite: int = 0
 
 
-class _Table:
+class _Matchup:
     """One lineup at the environment that all share. Mutable."""
 
     def __init__(self, env: Any, lineup: Lineup, entrants: Mapping[str, Mapping[str, Any]], seed: int, deterministic: bool,
-                 library: Library, max_steps: int | None):
+                 library: PolicyCache, max_steps: int | None):
         self.lineup = lineup
         cast = {seat: entrants[name][seat] for seat, name in lineup.items()}
         self._match: Match
-        self._match, self._casting = make_match(env, (), cast, seed, deterministic, "episode", "play", library)
+        self._match, self._assignment = make_match(env, (), cast, seed, deterministic, "episode", "play", library)
         self._max_steps = max_steps
 
-    def play(self, episode: int, seed: int, clocks: Mapping[str, _Clock]) -> Game:
+    def play(self, episode: int, seed: int, tallies: Mapping[str, _Tally]) -> Game:
         """One game. Its agents end with it, also when it fails."""
         match = self._match
-        own = [clocks[name] for name in dict.fromkeys(self.lineup.values())]
+        own = [tallies[name] for name in dict.fromkeys(self.lineup.values())]
         seat_returns = dict.fromkeys(self.lineup, 0.0)
         seats: dict[str, str] = {}
         length, truncated = 0, False
         try:
-            self._run(match.reset(seed, None), own, clocks)
+            self._run(match.reset(seed, None), own, tallies)
             while match.agents:
-                length += self._run(match.step({}), own, clocks)
+                length += self._run(match.step({}), own, tallies)
                 rewards, ended, cut = match.outcome
                 for agent, reward in rewards.items():
                     if agent not in seats:
-                        seats[agent] = self._casting.pattern(agent)
+                        seats[agent] = self._assignment.pattern(agent)
                     seat_returns[seats[agent]] += float(reward)
                 truncated |= any(cut.values())
                 if length == self._max_steps and any(not ended.get(agent) and not cut.get(agent) for agent in match.agents):
@@ -184,54 +184,54 @@ class _Table:
                  for name in dict.fromkeys(self.lineup.values())}
         return Game(episode, seed, dict(self.lineup), means, seat_returns, length, not truncated)
 
-    def _run(self, asking: Asking[Seen], own: Sequence[_Clock], clocks: Mapping[str, _Clock]) -> int:
+    def _run(self, coroutine: Coroutine[LearnerView], own: Sequence[_Tally], tallies: Mapping[str, _Tally]) -> int:
         """Runs a reset or step; returns 1 if anybody decided, else 0."""
         decided = 0
         before = time.perf_counter()
         try:
-            questions = next(asking)
+            requests = next(coroutine)
             while True:
                 _spend(own, time.perf_counter() - before)
                 decided = 1
-                answers = self._answers(questions, clocks)
+                responses = self._responses(requests, tallies)
                 before = time.perf_counter()
-                questions = asking.send(answers)
+                requests = coroutine.send(responses)
         except StopIteration:
             _spend(own, time.perf_counter() - before)
         return decided
 
-    def _answers(self, questions: list[Question], clocks: Mapping[str, _Clock]) -> list[Answer]:
+    def _responses(self, requests: list[InferenceRequest], tallies: Mapping[str, _Tally]) -> list[InferenceResponse]:
         """Answers, policy by policy; the time of a policy that several names stand for is shared among them."""
-        answers: list[Answer | None] = [None] * len(questions)
-        for key in dict.fromkeys(id(question.policy) for question in questions):
-            places = [i for i, question in enumerate(questions) if id(question.policy) == key]
+        responses: list[InferenceResponse | None] = [None] * len(requests)
+        for key in dict.fromkeys(id(request.policy) for request in requests):
+            places = [i for i, request in enumerate(requests) if id(request.policy) == key]
             before = time.perf_counter()
-            found = answered([questions[i] for i in places])
+            found = infer_requests([requests[i] for i in places])
             spent = time.perf_counter() - before
-            owners = self._owners(questions[places[0]].policy)
+            owners = self._owners(requests[places[0]].policy)
             for name in owners:
-                clocks[name].policy_s += spent / len(owners)
-            clocks[owners[0]].empty_masks += sum(answer.empty_masks for answer in found)
-            clocks[owners[0]].not_finite += sum(not is_finite(each) for i in places for each in questions[i].observations)
+                tallies[name].policy_s += spent / len(owners)
+            tallies[owners[0]].empty_masks += sum(response.empty_masks for response in found)
+            tallies[owners[0]].not_finite += sum(not is_finite(each) for i in places for each in requests[i].observations)
             for name in owners:
-                clocks[name].drawn |= not questions[places[0]].deterministic and takes_draws(questions[places[0]].policy)
-            for i, answer in zip(places, found, strict=True):
-                answers[i] = answer
-        return answers  # type: ignore[return-value]
+                tallies[name].drawn |= not requests[places[0]].deterministic and draws_actions(requests[places[0]].policy)
+            for i, response in zip(places, found, strict=True):
+                responses[i] = response
+        return responses  # type: ignore[return-value]
 
     def _owners(self, policy: Policy) -> list[str]:
         """The names that a policy plays for in this lineup."""
-        found = {self.lineup[self._casting.pattern(agent)] for other, agents, _ in self._match.roster.groups if other is policy
+        found = {self.lineup[self._assignment.pattern(agent)] for other, agents, _ in self._match.roster.groups if other is policy
                  for agent in agents}
         return sorted(found)
 
 
-def _spend(clocks: Sequence[_Clock], seconds: float) -> None:
-    for clock in clocks:
-        clock.environment_s += seconds
+def _spend(tallies: Sequence[_Tally], seconds: float) -> None:
+    for tally in tallies:
+        tally.environment_s += seconds
 
 
-def _returns(name: str, games: Sequence[Game], episodes: int, clock: _Clock) -> Returns:
+def _returns(name: str, games: Sequence[Game], episodes: int, tally: _Tally) -> Returns:
     """A policy's means over its games of each episode."""
     by_episode: list[list[Game]] = [[] for _ in range(episodes)]
     for game in games:
@@ -239,5 +239,5 @@ def _returns(name: str, games: Sequence[Game], episodes: int, clock: _Clock) -> 
             by_episode[game.episode].append(game)
     return Returns(name, np.array([np.mean([game.returns[name] for game in each]) for each in by_episode]),
                    np.array([np.mean([game.length for game in each]) for each in by_episode]),
-                   np.array([all(game.terminated for game in each) for each in by_episode]), clock.environment_s, clock.policy_s,
-                   clock.empty_masks, clock.drawn, clock.not_finite)
+                   np.array([all(game.terminated for game in each) for each in by_episode]), tally.environment_s, tally.policy_s,
+                   tally.empty_masks, tally.drawn, tally.not_finite)

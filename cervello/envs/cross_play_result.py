@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello import statistics
-from cervello.envs.ratings import Rating, rated
+from cervello.envs.ratings import Rating, compute_ratings
 from cervello.errors import ConfigurationError
 
 Interval = tuple[float, float]
@@ -111,7 +111,7 @@ class CrossPlay:
     @cached_property
     def ratings(self) -> dict[str, Rating]:
         """By policy. Raises ConfigurationError when openskill, the extra 'league', is not installed."""
-        return rated(self.names, self.outcomes)
+        return compute_ratings(self.names, self.outcomes)
 
     @property
     def known_ratings(self) -> dict[str, Rating] | None:

@@ -8,10 +8,11 @@ from itertools import repeat
 from operator import add
 from typing import Any
 
-from cervello.envs.multiagent.asking import run_alone
-from cervello.envs.multiagent.making import made, make_match
-from cervello.envs.multiagent.playing import PlaysMatch
+from cervello.envs.multiagent.inference import run_match
+from cervello.envs.multiagent.making import make_game, make_match
+from cervello.envs.multiagent.match_mixin import MatchMixin
 from cervello.envs.seeding import checked_seeds, episode_seed
+from cervello.errors import AgentError
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class CrowdStep:
     truncated: dict[str, bool]
 
 
-class Crowd(PlaysMatch):
+class Crowd(MatchMixin):
     """A PettingZoo environment whose agents are all played by policies. Iterating plays one episode, a step at a time: the first time
     episode 0 of the seed, then 1, 2, …
 
@@ -49,8 +50,9 @@ class Crowd(PlaysMatch):
     """
 
     def __init__(self, env: Any, policies: Any, seed: int | Sequence[int] = 0, *, deterministic: bool = False, per: str = "episode"):
-        self._match, self._casting = make_match(made(env, None, "Crowd"), (), policies, seed, deterministic, per, "Crowd")
+        self._match, self._assignment = make_match(make_game(env, None, "Crowd"), (), policies, seed, deterministic, per, "Crowd")
         self._seed, self._episodes = checked_seeds("Crowd", seed), 0
+        self._is_reset = False
         self.returns: dict[str, float] = {}
 
     @property
@@ -68,11 +70,19 @@ class Crowd(PlaysMatch):
         they are.
         """
         self.returns = {}
-        run_alone(self._match.reset(seed, options))
+        run_match(self._match.reset(seed, options))
+        self._is_reset = True
 
     def step(self) -> CrowdStep:
-        """One step of the environment, in which every agent whose turn it is decides."""
-        run_alone(self._match.step({}))
+        """One step of the environment, in which every agent whose turn it is decides.
+
+        Raises:
+          AgentError: no agent is alive: before the first reset, and at the end of an episode.
+        """
+        if not self._is_reset or not self._match.agents:
+            got = "none" if self._is_reset else "no reset so far"
+            raise AgentError(f"Crowd, step: expected agents that are alive, got {got}; reset it")
+        run_match(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))
         self.returns.update(zip(rewards, map(add, map(self.returns.get, rewards, repeat(0.0)), rewards.values()), strict=True))

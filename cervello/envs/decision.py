@@ -44,7 +44,7 @@ class Decision:
     stream: int | None = None
 
 
-def rows_of(decision: Decision, first: int, end: int) -> Decision:
+def slice_decision(decision: Decision, first: int, end: int) -> Decision:
     """Rows first to end - 1 of a decision, as a decision for so many."""
     def cut(column: Any) -> Any:
         return None if column is None else column[first:end]
@@ -55,35 +55,43 @@ def rows_of(decision: Decision, first: int, end: int) -> Decision:
 
 
 @runtime_checkable
-class Told(Protocol):
+class DecisionSink(Protocol):
     """A recorder: it is told of a decision before the step that executes it."""
 
     def tell(self, decision: Decision) -> None:
         """Notes the decision for the next step."""
 
 
-def recorders_around(env: Any) -> list[Told]:
+def find_recorders(env: Any) -> list[DecisionSink]:
     """Recorders among an environment's wrappers, the outermost first."""
-    found: list[Told] = []
+    found: list[DecisionSink] = []
     while env is not None:
-        if isinstance(env, Told):
+        if isinstance(env, DecisionSink):
             found.append(env)
         env = vars(env).get("env", vars(env).get("venv")) if hasattr(env, "__dict__") else None
     return found
 
 
-def draws_of_its_own(policy: Policy) -> bool:
+def find_game_recorder(env: Any) -> Any:
+    """The recorder among a game's wrappers, which is told of agents' decisions; None without one."""
+    while env is not None and not hasattr(type(env), "tell_agents"):
+        env = vars(env).get("env") if hasattr(env, "__dict__") else None
+    return env
+
+
+def model_draws(policy: Policy) -> bool:
     """Whether the model itself draws, by ops or by noise inputs, so that the probability of its actions is not known."""
     return bool(policy.model.random_nodes) or any(isinstance(wrapper, Epsilon) for wrapper in policy.wrappers)
 
 
-def takes_draws(policy: Policy) -> bool:
+def draws_actions(policy: Policy) -> bool:
     """Whether a policy draws its actions where noise is allowed: from the distribution of a head, or within the model."""
     binding = core_of(policy).binding
-    return draws_of_its_own(policy) or (not binding.model_decides and binding.spaces.greedy != 0)
+    return model_draws(policy) or (not binding.model_decides and binding.spaces.greedy != 0)
 
 
-def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0, stream: int | None = None) -> Decision:
+def decision_of(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0, stream: int | None = None,
+                ) -> Decision:
     """The decision that a policy's outputs are.
 
     Args:
@@ -96,7 +104,7 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
     results: dict[str, Array] = dict(outputs)
     sampled = results[binding.output] if binding.is_unchanged else binding.sampled(results)
     action = sampled if binding.is_unchanged else binding.executed(sampled)
-    certain = deterministic or (binding.model_decides and not draws_of_its_own(policy))
+    certain = deterministic or (binding.model_decides and not model_draws(policy))
     drawn = binding.drawn
     if certain:
         log_prob: Array = np.zeros(n, np.float32)

@@ -23,6 +23,21 @@ def is_game(env: Any) -> bool:
     return hasattr(env, "agent_iter") or (hasattr(env, "step") and callable(getattr(env, "observation_space", None)))
 
 
+def is_envpool(env: Any) -> bool:
+    """Whether it is a pool of EnvPool."""
+    return "envpool" in _packages(env) or hasattr(env, "async_reset")
+
+
+def is_vec_env(env: Any) -> bool:
+    """Whether it is a vector environment of Stable-Baselines3."""
+    return "stable_baselines3" in _packages(env) and hasattr(env, "step_async")
+
+
+def _packages(env: Any) -> set[str]:
+    """Names of the packages that define an object's classes."""
+    return {kind.__module__.split(".")[0] for kind in type(env).__mro__}
+
+
 def imported_maker(where: str, name: str) -> Callable[..., Any] | None:
     """The function or class that "module:name" names; None for an id of Gymnasium, with or without a module to import first.
 

@@ -8,17 +8,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from cervello.envs.multiagent.asking import Asking, run_alone
-from cervello.envs.multiagent.casting import Library
-from cervello.envs.multiagent.making import Match, check_action, made, make_match, spaces_of
-from cervello.envs.multiagent.parallel_match import Seen
-from cervello.envs.multiagent.playing import PlaysMatch
+from cervello.envs.multiagent.assignment import PolicyCache
+from cervello.envs.multiagent.inference import Coroutine, run_match
+from cervello.envs.multiagent.making import Match, check_action, make_game, make_match, spaces_of
+from cervello.envs.multiagent.masks import allowed_actions
+from cervello.envs.multiagent.match_mixin import MatchMixin
+from cervello.envs.multiagent.parallel_match import LearnerView
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents_spec import opponents_spec
 from cervello.errors import ConfigurationError
 
 
-class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
+class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
     """A Gymnasium environment out of a PettingZoo one: the caller plays one agent, policies play the others.
 
         env = envs.Opponents(simple_tag_v3.parallel_env(), learner="agent_0", policies={"adversary_*": {"old.onnx": 1, "new.onnx": 3}})
@@ -62,13 +63,13 @@ class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
         return super().__new__(cls)
 
     def __init__(self, env: Any, learner: str | Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
-                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
+                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: PolicyCache | None = None):
         if not isinstance(learner, str):
             several = "or several in a list" if type(self) is Opponents else "Opponents itself takes several in a list"
             raise ConfigurationError(f"{type(self).__name__}, learner: expected an agent's name, got {learner!r}; name one of "
                                      f"possible_agents, {several}")
         self.learner = learner
-        self._match, self._casting = make_match(made(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
+        self._match, self._assignment = make_match(make_game(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
                                                 "Opponents", library)
         self.spec = opponents_spec(env, env_kwargs, learner, policies, seed, deterministic, per)
         game = self._match.env
@@ -89,16 +90,18 @@ class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        seen = run_alone(self._match.reset(seed, options))
-        return self.began(seen)
+        seen = run_match(self._match.reset(seed, options))
+        return self.reset_result(seen)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return self.stepped(run_alone(self.stepping(action)))
+        return self.step_result(run_match(self.step_coroutine(action)))
 
     def action_masks(self) -> Any:
-        """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask."""
-        mask = self._match.learner_mask(self.learner)
-        return np.ones(_width(self.action_space), np.bool_) if mask is None else np.asarray(mask).reshape(-1) != 0
+        """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask or one that allows
+        nothing.
+        """
+        allowed = allowed_actions("Opponents, learner", self.action_space, self._match.learner_masks(self.learner))
+        return np.ones(_width(self.action_space), np.bool_) if allowed is None else allowed
 
     def render(self) -> Any:
         return self._match.env.render()
@@ -116,16 +119,16 @@ class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
     @property
     def pools(self) -> dict[str, Pool]:
         """Pools by pattern."""
-        return dict(self._casting.pools)
+        return dict(self._assignment.pools)
 
-    def stepping(self, action: Any) -> Asking[Seen]:
-        """A step of the learner's action that asks policies together with other games."""
+    def step_coroutine(self, action: Any) -> Coroutine[LearnerView]:
+        """The learner's step as a coroutine, which `run_matches` runs together with those of other games."""
         if self._over:
             raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
         check_action(self.action_space, action, self.learner, "Opponents")
         return self._match.step({self.learner: action})
 
-    def began(self, seen: Seen) -> tuple[Any, dict[str, Any]]:
+    def reset_result(self, seen: LearnerView) -> tuple[Any, dict[str, Any]]:
         """What `reset` returns, of what was seen (`seen`) after it. Raises ConfigurationError when the learner's spaces have changed."""
         spaces = spaces_of(self._match.env, self.learner, "Opponents")
         if spaces != (self.observation_space, self.action_space):
@@ -134,7 +137,7 @@ class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
         self._over = False
         return seen.observations[self.learner], seen.infos[self.learner]
 
-    def stepped(self, seen: Seen) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step_result(self, seen: LearnerView) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """What `step` returns, of what was `seen` after it. Raises ConfigurationError when the learner is absent."""
         learner = self.learner
         if learner not in seen.observations:

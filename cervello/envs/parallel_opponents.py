@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
 from pettingzoo import ParallelEnv
 
-from cervello.envs.multiagent.asking import run_alone
-from cervello.envs.multiagent.casting import Library
-from cervello.envs.multiagent.making import check_action, made, make_match, spaces_of
-from cervello.envs.multiagent.playing import PlaysMatch
+from cervello.envs.multiagent.assignment import PolicyCache
+from cervello.envs.multiagent.inference import run_match
+from cervello.envs.multiagent.making import check_action, make_game, make_match, spaces_of
+from cervello.envs.multiagent.masks import allowed_actions
+from cervello.envs.multiagent.match_mixin import MatchMixin
 from cervello.errors import ConfigurationError, InputError
 
 _WHERE = "Opponents"
 
 
-class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore[misc]
+class ParallelOpponents(MatchMixin, ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """A PettingZoo parallel environment of some agents of another one; policies play the rest. Made by `Opponents(learner=[...])`.
 
     The end of the last learner ends the episode: all opponents end then. Learners that have ended are absent.
@@ -37,11 +37,11 @@ class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore
     """
 
     def __init__(self, env: Any, learner: Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
-                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
+                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: PolicyCache | None = None):
         learners = list(learner)
         if not learners or len({*map(str, learners)}) != len(learners) or not all(isinstance(name, str) for name in learners):
             raise ConfigurationError(f"{_WHERE}, learner: expected names of agents, each once, got {learners!r}")
-        self._match, self._casting = make_match(made(env, env_kwargs, _WHERE), learners, policies, seed, deterministic, per, _WHERE,
+        self._match, self._assignment = make_match(make_game(env, env_kwargs, _WHERE), learners, policies, seed, deterministic, per, _WHERE,
                                                 library)
         game = self._match.env
         self.possible_agents: list[str] = learners
@@ -69,7 +69,7 @@ class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """({learner: observation}, {learner: info}). Raises ConfigurationError for an absent learner or one whose spaces have changed."""
         self.agents = []
-        seen = run_alone(self._match.reset(seed, options))
+        seen = run_match(self._match.reset(seed, options))
         for name, before in self._spaces.items():
             spaces = spaces_of(self._match.env, name, _WHERE)
             if spaces != before:
@@ -92,7 +92,7 @@ class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore
             raise InputError(f"{_WHERE}, step: expected actions of {self.agents}, got those of {list(actions)}")
         for name, action in actions.items():
             check_action(self._spaces[name][1], action, name, _WHERE)
-        seen = run_alone(self._match.step({name: actions[name] for name in self.agents}))
+        seen = run_match(self._match.step({name: actions[name] for name in self.agents}))
         self.agents = [name for name in self.agents if not (seen.terminated[name] or seen.truncated[name])]
         if not self.agents:
             self._match.roster.end_all()
@@ -100,8 +100,7 @@ class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore
 
     def action_masks(self, agent: str) -> Any:
         """[K] bool, a learner's allowed actions; None where the game gives no mask."""
-        mask = self._match.learner_mask(agent)
-        return None if mask is None else np.asarray(mask).reshape(-1) != 0
+        return allowed_actions(_WHERE, self._spaces[agent][1], self._match.learner_masks(agent))
 
     def render(self) -> Any:
         return self._match.env.render()

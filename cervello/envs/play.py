@@ -12,12 +12,13 @@ import numpy as np
 
 from cervello.agents import Policy, load
 from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.counts import checked_count
 from cervello.envs.cross_play import cross_play
-from cervello.envs.decision import takes_draws
+from cervello.envs.decision import draws_actions
 from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.seeding import checked_seed, episode_seed
-from cervello.envs.sources import Arrived, Source, open_source
+from cervello.envs.sources import Source, TimeStep, open_source
 from cervello.errors import ConfigurationError
 from cervello.recording.finite import finite_rows, is_finite
 from cervello.spaces import Spaces
@@ -54,9 +55,9 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
     Raises:
       ConfigurationError: a policy without spaces, options that make no sense, or policies that cannot meet.
     """
-    for name, number in (("episodes", episodes), *([("max_steps", max_steps)] if max_steps is not None else [])):
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-            raise ConfigurationError(f"play, {name}: expected at least 1, got {number!r}")
+    episodes = checked_count("play, episodes", episodes)
+    if max_steps is not None:
+        max_steps = checked_count("play, max_steps", max_steps)
     start = checked_seed("play", seed)
     named = _named(policies)
     title = _title(env)
@@ -73,15 +74,15 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
             raise ConfigurationError(f"play, {name}: expected none for an environment {which}, got {given!r}")
     if several:
         title = str((getattr(first, "metadata", None) or {}).get("name") or title)
-        return _games(title, first, own is not None, named, seats, int(episodes), start, bool(deterministic), max_steps, progress)
+        return _games(title, first, own is not None, named, seats, episodes, start, bool(deterministic), max_steps, progress)
     source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
     try:
         ready = {name: _loaded(name, given, source) for name, given in named.items()}
-        found = {name: _Play(source, policy, int(episodes), start, deterministic, name, progress).run()
+        found = {name: _Play(source, policy, episodes, start, deterministic, name, progress).run()
                  for name, policy in ready.items()}
     finally:
         source.close()
-    seeds = [episode_seed(start, k) for k in range(int(episodes))] if source.seeds_rows else None
+    seeds = [episode_seed(start, k) for k in range(episodes)] if source.seeds_rows else None
     return PlayResult(title, found, seeds, start, bool(deterministic), source.innermost_missing)
 
 
@@ -145,33 +146,40 @@ class _Play:
         self._terminated = np.zeros(episodes, np.bool_)
         self._done = 0
         self._empty_masks = self._not_finite = 0
-        self._drawn = not deterministic and takes_draws(policy)
+        self._drawn = not deterministic and draws_actions(policy)
         self._times = {"environment": 0.0, "policy": 0.0}
 
     def run(self) -> Returns:
         try:
-            arrived = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
-            self._begin(arrived)
+            timestep = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
+            self._begin(timestep)
             while self._done < len(self._returns):
-                arrived = self._step(arrived)
+                timestep = self._step(self._unfinished(timestep))
         finally:
             self._actor.close()
         return Returns(self._name, self._returns, self._steps, self._terminated, self._times["environment"], self._times["policy"],
                        self._empty_masks, self._drawn, self._not_finite)
 
-    def _step(self, arrived: Arrived) -> Arrived:
-        decision = self._timed("policy", lambda: self._actor.decide(arrived))
+    def _unfinished(self, timestep: TimeStep) -> TimeStep:
+        """The rows that have episodes left to play, where the others can be left as they are: nobody counts what is played there."""
+        if not self._source.steps_rows_apart:
+            return timestep
+        left = np.flatnonzero(self._begun[timestep.rows] <= self._quota[timestep.rows])
+        return timestep if len(left) == len(timestep.rows) else timestep.some(left)
+
+    def _step(self, timestep: TimeStep) -> TimeStep:
+        decision = self._timed("policy", lambda: self._actor.decide(timestep))
         self._empty_masks += decision.empty_masks
-        if not is_finite(arrived.observation):
-            self._not_finite += int((arrived.acts & ~finite_rows(arrived.observation, len(arrived.rows))).sum())
-        actions = self._actor.actions(arrived, decision)
-        self._source.tell(arrived.rows, decision)
-        after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))
+        if not is_finite(timestep.observation):
+            self._not_finite += int((timestep.acts & ~finite_rows(timestep.observation, len(timestep.rows))).sum())
+        actions = self._actor.actions(timestep, decision)
+        self._source.tell(timestep.rows, decision)
+        after = self._timed("environment", lambda: self._source.step(timestep.rows, actions))
         rewards = after.reward if after.innermost is None else after.innermost
         rows = after.rows
         self._running[rows] += np.where(after.valid, rewards, 0.0)
         self._lengths[rows] += after.valid
-        if after.whole:
+        if after.mid_episode:
             return after
         over = after.ended
         for row, terminated in zip(rows[over].tolist(), after.terminated[over].tolist(), strict=True):
@@ -192,9 +200,9 @@ class _Play:
     def _seeds(self, rows: Array) -> list[int]:
         return [episode_seed(self._seed, k) for k in (rows + self._source.n_envs * self._begun[rows]).tolist()]
 
-    def _begin(self, arrived: Arrived) -> None:
-        if np.count_nonzero(arrived.fresh):
-            rows = arrived.rows[arrived.fresh]
+    def _begin(self, timestep: TimeStep) -> None:
+        if np.count_nonzero(timestep.fresh):
+            rows = timestep.rows[timestep.fresh]
             self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
             self._begun[rows] += 1
 

@@ -26,7 +26,7 @@ class Rating:
         return self.mu - 3 * self.sigma
 
 
-def rated(names: Sequence[str], outcomes: Iterable[tuple[str, str, float]]) -> dict[str, Rating]:
+def compute_ratings(names: Sequence[str], outcomes: Iterable[tuple[str, str, float]]) -> dict[str, Rating]:
     """Ratings by name, after the outcomes in their order.
 
     Args:

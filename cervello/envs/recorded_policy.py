@@ -9,8 +9,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
-from cervello.envs.decision import Decision, decided, recorders_around
-from cervello.envs.multiagent.parallel_match import agent_recorder
+from cervello.envs.decision import Decision, decision_of, find_game_recorder, find_recorders
 from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
@@ -40,7 +39,7 @@ class RecordedPolicy:
     def __init__(self, policy: Policy, env: Any):
         core_of(policy).binding  # noqa: B018  (raises, with the remedy)
         self.policy = policy
-        self._recorders, self._of_agents = recorders_around(env), agent_recorder(env)
+        self._recorders, self._of_agents = find_recorders(env), find_game_recorder(env)
         if not self._recorders and self._of_agents is None:
             raise ConfigurationError(f"RecordedPolicy, env: expected an environment with a Recorder, got {type(env).__name__} without one; "
                                      "wrap it, envs.Recorder(env, path)")
@@ -66,7 +65,7 @@ class RecordedPolicy:
         if agents is not None and len(names) != rows:
             raise InputError(f"RecordedPolicy, predict, agents: expected {rows}, one for each observation, got {len(names)}")
         stream = None if found.state is None else found.state.stream
-        self.decision = decision = decided(policy, found.outputs, np.arange(rows), bool(deterministic), stream=stream)
+        self.decision = decision = decision_of(policy, found.outputs, np.arange(rows), bool(deterministic), stream=stream)
         for recorder in self._recorders:
             recorder.tell(decision)
         if self._of_agents is not None:

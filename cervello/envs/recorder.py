@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -11,11 +10,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from cervello.envs.autoreset import autoreset_mode
-from cervello.envs.decision import Decision, rows_of
-from cervello.envs.episode_log import EpisodeLog, info_columns, infos_of_the_step, vector_info_columns
-from cervello.envs.named import is_game, makes_environments
+from cervello.envs.decision import Decision
+from cervello.envs.episode_log import EpisodeLog
+from cervello.envs.info_columns import info_columns, infos_of_the_step, vector_info_columns
+from cervello.envs.named import is_envpool, is_game, makes_environments
+from cervello.envs.seeding import row_seeds
 from cervello.envs.sources.base import columns_of, put, stack, take
-from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
+from cervello.envs.sources.envpool import is_asynchronous
+from cervello.envs.sources.gymnasium_vector import last_observations
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -48,7 +50,7 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._log.check()
         found = self.env.step(action)
         observation, reward, terminated, truncated, info = found
-        with self._log.whole():
+        with self._log.no_gaps():
             self._log.step([0], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
                            np.array([truncated], np.bool_), info_columns([info]))
         return found
@@ -80,8 +82,7 @@ class VectorRecorder(VectorWrapper):
         mask = None if not options else options.get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.array(mask, np.bool_)
         observation, infos = self.env.reset(seed=seed, options=options)
-        seeds: list[Any] = [None] * self.num_envs if seed is None else list(seed) if not isinstance(seed, int) else [
-            seed + i for i in range(self.num_envs)]
+        seeds = row_seeds(None if is_envpool(self.env) else seed, self.num_envs)  # EnvPool was seeded when it was made
         rows = np.flatnonzero(chosen)
         first = take(columns_of(self.env.single_observation_space, observation), rows)
         self._log.begin(rows.tolist(), first, vector_info_columns(infos, rows, self.num_envs), [seeds[i] for i in rows])
@@ -91,7 +92,7 @@ class VectorRecorder(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         self._log.check()
         found = self.env.step(actions)
-        with self._log.whole():
+        with self._log.no_gaps():
             self._note(actions, found)
         return found
 
@@ -103,8 +104,7 @@ class VectorRecorder(VectorWrapper):
         if self._mode is AutoresetMode.NEXT_STEP:
             fresh, self._ended = self._ended, ended
         elif self._mode is AutoresetMode.SAME_STEP and ended.any():
-            last = stack([infos["final_obs"][i] for i in np.flatnonzero(ended)])
-            following = put(observation, ended, last)
+            following = put(observation, ended, last_observations(self.env.single_observation_space, infos, ended))
         stepped = np.flatnonzero(~fresh)
         if len(stepped):
             told = infos_of_the_step(infos, ended) if self._mode is AutoresetMode.SAME_STEP and ended.any() else infos
@@ -120,62 +120,11 @@ class VectorRecorder(VectorWrapper):
         self._log.close()
 
 
-class ParallelRecorder(GameRecorder):
-    """A parallel environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
-
-    What is not asked for here goes to the environment.
-    """
-
-    def __init__(self, env: Any, target: Target, durable: bool = False):
-        super().__init__(env, target, durable)
-        self._decisions: dict[str, tuple[Decision, int]] = {}
-
-    def tell_agents(self, agents: list[str], decision: Decision) -> None:
-        """Notes what a policy decided for agents, row i of the decision for agents[i]."""
-        self._decisions.update({agent: (decision, i) for i, agent in enumerate(agents)})
-
-    def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        observations, infos = self.env.reset(seed=seed, options=options)
-        self._match += 1
-        self._decisions.clear()
-        self._log.cut()
-        for agent in self.env.agents:
-            self._begin(agent, observations[agent], (infos or {}).get(agent), seed)
-        return observations, infos
-
-    def step(self, actions: Mapping[str, Any]) -> Any:
-        self._log.check()
-        found = self.env.step(actions)
-        with self._log.whole():
-            self._note(actions, *found)
-        return found
-
-    def _note(self, actions: Mapping[str, Any], observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
-        told, self._decisions = self._decisions, {}
-        for agent, action in actions.items():
-            if agent not in self._log or agent not in observations:
-                continue
-            if agent in told:
-                decision, row = told[agent]
-                self._log.tell(rows_of(decision, row, row + 1))
-            self._log.step([agent], stack([observations[agent]]), stack([action]), np.array([rewards.get(agent, 0.0)], np.float64),
-                           np.array([bool(terminated.get(agent))]), np.array([bool(truncated.get(agent))]),
-                           info_columns([(infos or {}).get(agent)]))
-        for agent in self.env.agents:
-            if agent not in self._log and not terminated.get(agent) and not truncated.get(agent):
-                self._begin(agent, observations[agent], (infos or {}).get(agent), None)
-
-    def _begin(self, agent: str, observation: Any, info: Any, seed: int | None) -> None:
-        self._log.begin([agent], stack([observation]), info_columns([info]), [seed], [agent], self._match)
-
-    def close(self) -> None:
-        """Closes the environment, and the recording when it was opened here."""
-        self.env.close()
-        self._log.close()
-
-
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
+
+    Of infos it records numbers, bools, strings, arrays and dicts of these, of one kind and shape for each key; a warning names a key whose
+    later values differ, which are left out.
 
     `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
     deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a
@@ -199,10 +148,19 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
         if not hasattr(env, "single_observation_space"):
             raise ConfigurationError(f"Recorder, env: expected a vector environment that tells the spaces of one row, got "
                                      f"{type(env).__name__}; record the PettingZoo environment within: Crowd(Recorder(game, path), …)")
+        if is_envpool(env) and is_asynchronous(env):
+            raise ConfigurationError(f"Recorder, env: expected a pool whose steps have all rows, got {type(env).__name__} with a "
+                                     "batch_size below num_envs; make it without batch_size")
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)
     if is_game(env) and not makes_environments(env):
-        return TurnRecorder(env, target, durable) if hasattr(env, "agent_iter") else ParallelRecorder(env, target, durable)
+        if hasattr(env, "agent_iter"):  # imported here: these import PettingZoo, where it is installed
+            from cervello.envs.turn_recorder import TurnRecorder
+
+            return TurnRecorder(env, target, durable)
+        from cervello.envs.parallel_recorder import ParallelRecorder
+
+        return ParallelRecorder(env, target, durable)
     raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or an environment of PettingZoo, "
                              f"got {type(env).__name__}")

@@ -12,9 +12,10 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.counts import checked_count
 from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
-from cervello.envs.sources import Arrived, Source, open_source
+from cervello.envs.sources import Source, TimeStep, open_source
 from cervello.envs.sources.base import put, stack, take
 from cervello.envs.spreading import spread
 from cervello.errors import ConfigurationError
@@ -71,7 +72,7 @@ class Rollout:
         self._source, self._seed, self._left = source, seed, steps
         self._actor = Actor(policy, "rollout", seed, source.seeds_rows, deterministic)
         self._episodes = np.zeros(source.n_envs, np.int64)  # begun in each row
-        self._arrived: Arrived | None = None
+        self._timestep: TimeStep | None = None
         self._sent: _Sent | None = None  # what every environment was given last, where only some answer at a time
         self._open = True
         self.seeds: list[int] | None = [] if source.seeds_rows else None
@@ -91,9 +92,7 @@ class Rollout:
         Raises:
           ConfigurationError: a number below 1, or no steps are left.
         """
-        if steps is not None:
-            _check_steps("rollout, columns, steps", steps)
-        found = list(islice(self, steps))
+        found = list(islice(self, None if steps is None else checked_count("rollout, columns, steps", steps)))
         if not found:
             raise ConfigurationError("rollout, columns: expected steps that are left, got none; call rollout again")
         return Step(*(stack([getattr(step, each.name) for step in found]) for each in fields(Step)))
@@ -116,25 +115,25 @@ class Rollout:
         self.close()
 
     def _step(self) -> Step:
-        before = self._arrived
+        before = self._timestep
         if before is None:
-            before = self._arrived = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
+            before = self._timestep = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
             self._begin(before)
         rows, decision = before.rows, self._actor.decide(before)
         self.empty_masks += decision.empty_masks
         actions = self._actor.actions(before, decision)
         self._source.tell(rows, decision)
-        after = self._arrived = self._source.step(rows, actions)
-        if not after.whole:
+        after = self._timestep = self._source.step(rows, actions)
+        if not after.mid_episode:
             self._begin(after)
         sent = _sent(before, decision, actions)
         if len(rows) != self._source.n_envs or (rows is not after.rows and not np.array_equal(rows, after.rows)):
             sent = self._remember(rows, sent, after)
         observation, sampled, action, log_prob, version, outputs = sent
-        return Step(observation, sampled, action, log_prob, after.reward, after.terminated, after.truncated, after.following, after.valid,
-                    version, outputs, after.rows)
+        return Step(observation, sampled, action, log_prob, after.reward, after.terminated, after.truncated, after.next_observation,
+                    after.valid, version, outputs, after.rows)
 
-    def _remember(self, rows: Array, sent: _Sent, after: Arrived) -> _Sent:
+    def _remember(self, rows: Array, sent: _Sent, after: TimeStep) -> _Sent:
         """Keeps what some environments were given, and finds what those were given that have answered."""
         if self._sent is None:
             self._sent = map_tree(lambda column: np.zeros((self._source.n_envs, *column.shape[1:]), column.dtype), sent)
@@ -153,10 +152,10 @@ class Rollout:
         """[m] int64: row i's episodes are i, i + N, i + 2 N, …, so that N does not matter."""
         return rows + self._source.n_envs * self._episodes[rows]
 
-    def _begin(self, arrived: Arrived) -> None:
+    def _begin(self, timestep: TimeStep) -> None:
         """Begins the agents of rows whose episode has just begun; those of the episodes before end."""
-        if np.count_nonzero(arrived.fresh):
-            rows = arrived.rows[arrived.fresh]
+        if np.count_nonzero(timestep.fresh):
+            rows = timestep.rows[timestep.fresh]
             self._actor.begin(rows, self._numbers(rows) if self._source.seeds_rows else self._episodes[rows])
             self._episodes[rows] += 1
 
@@ -180,7 +179,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     Raises:
       ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
     """
-    _check_steps("rollout, steps", steps)
+    n_steps = checked_count("rollout, steps", steps)
     number = checked_seed("rollout", seed)
     source = open_source(env, n_envs, autoreset)
     try:
@@ -188,22 +187,17 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     except ConfigurationError:
         source.close()
         raise
-    return Rollout(source, policy, int(steps), number, bool(deterministic))
+    return Rollout(source, policy, n_steps, number, bool(deterministic))
 
 
-def _check_steps(where: str, steps: Any) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
-
-
-def _sent(arrived: Arrived, decision: Decision, actions: Array) -> _Sent:
+def _sent(timestep: TimeStep, decision: Decision, actions: Array) -> _Sent:
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
-    n = len(arrived.rows)
+    n = len(timestep.rows)
     version = np.empty(n, np.int64)
     version.fill(decision.version)
     drawn, log_prob, outputs = decision.sampled, decision.log_prob, decision.outputs
     if len(decision.places) == n:
-        return arrived.observation, drawn, actions, log_prob, version, outputs
+        return timestep.observation, drawn, actions, log_prob, version, outputs
     spread_drawn, spread_log_prob = np.zeros((n, *drawn.shape[1:]), drawn.dtype), np.empty(n, np.float32)
     spread_log_prob.fill(np.nan)
     pairs, found = [drawn, spread_drawn, log_prob, spread_log_prob], dict(outputs)
@@ -213,5 +207,5 @@ def _sent(arrived: Arrived, decision: Decision, actions: Array) -> _Sent:
         else:
             found[name] = np.zeros((n, *column.shape[1:]), column.dtype)
             pairs += column, found[name]
-    spread(arrived.acts, *pairs)
-    return arrived.observation, spread_drawn, actions, spread_log_prob, version, found
+    spread(timestep.acts, *pairs)
+    return timestep.observation, spread_drawn, actions, spread_log_prob, version, found

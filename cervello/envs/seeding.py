@@ -14,9 +14,21 @@ def episode_seed(seed: int | Sequence[int], episode: int) -> int:
 
     It is the first 64-bit word of numpy's `SeedSequence([seed, episode])` less its last bit, so that no two of a reasonable number of
     episodes share one.
+
+    Raises:
+      ConfigurationError: a seed or episode that is no whole number of this range.
     """
-    numbers = seed if isinstance(seed, Sequence) else [seed]
-    return int(np.random.SeedSequence([*numbers, episode]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    numbers = checked_seeds("episode_seed", seed)
+    if isinstance(episode, bool) or not isinstance(episode, (int, np.integer)) or episode < 0:
+        raise ConfigurationError(f"episode_seed, episode: expected a whole number of at least 0, got {episode!r}")
+    return int(np.random.SeedSequence([*numbers, int(episode)]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def row_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
+    """Seeds of the n rows of a vector environment: seed + i for row i, or those that are given, as Gymnasium has it."""
+    if seed is None or isinstance(seed, (int, np.integer)):
+        return [None if seed is None else int(seed) + i for i in range(n)]
+    return list(seed)
 
 
 def checked_seeds(where: str, seed: object) -> tuple[int, ...]:

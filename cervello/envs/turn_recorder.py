@@ -1,4 +1,4 @@
-"""A turn-based environment of PettingZoo that records what is played in it, and what it shares with parallel ones."""
+"""A turn-based environment of PettingZoo that records what is played in it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from cervello.envs.decision import Decision, rows_of
-from cervello.envs.episode_log import EpisodeLog, info_columns
+from cervello.envs.decision import Decision, slice_decision
+from cervello.envs.game_recorder import GameRecorder, TurnWrapper
+from cervello.envs.info_columns import info_columns
 from cervello.envs.sources.base import stack
 from cervello.recording import Writer
 
 
-class GameRecorder:
-    """An environment of PettingZoo around which matches are recorded. What is not asked for here goes to the environment."""
-
-    def __init__(self, env: Any, target: str | os.PathLike[str] | Writer, durable: bool = False):
-        self.env = env
-        self._log = EpisodeLog(target, None, durable)
-        self._match = -1
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") and name != "_cumulative_rewards":
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
-    @property
-    def writer(self) -> Writer:
-        """What it writes to."""
-        return self._log.writer
-
-
-class TurnRecorder(GameRecorder):
+class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
     """A turn-based (AEC) environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
 
     An agent's step reaches from one of its turns to the next: its reward is what has been counted for it in between.
@@ -47,7 +29,7 @@ class TurnRecorder(GameRecorder):
 
     def tell_agents(self, agents: list[str], decision: Decision) -> None:
         """Notes what a policy decided for agents, row i of the decision for agents[i]."""
-        self._decisions.update({agent: rows_of(decision, i, i + 1) for i, agent in enumerate(agents)})
+        self._decisions.update({agent: slice_decision(decision, i, i + 1) for i, agent in enumerate(agents)})
 
     def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         self._finish(list(self._acted))
@@ -95,7 +77,7 @@ class TurnRecorder(GameRecorder):
         action, decision = self._acted.pop(agent)
         if decision is not None:
             self._log.tell(decision)
-        with self._log.whole():
+        with self._log.no_gaps():
             self._log.step([agent], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
                            np.array([truncated], np.bool_), info_columns([info]))
 

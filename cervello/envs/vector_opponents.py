@@ -11,14 +11,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from cervello.envs.autoreset import checked_mode
-from cervello.envs.multiagent.asking import run_together
-from cervello.envs.multiagent.casting import Library
-from cervello.envs.multiagent.making import made
+from cervello.envs.counts import checked_count
+from cervello.envs.multiagent.assignment import PolicyCache
+from cervello.envs.multiagent.inference import run_matches
+from cervello.envs.multiagent.making import make_game
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
 from cervello.envs.opponents import Opponents
-from cervello.envs.seeding import checked_seeds
-from cervello.errors import ConfigurationError
+from cervello.envs.seeding import checked_seeds, row_seeds
+from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
 
@@ -45,8 +46,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
 
     def __init__(self, make_env: Callable[[], Any], n: int, *, learner: str, policies: Any, seed: int | Sequence[int] = 0,
                  deterministic: bool = False, per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ConfigurationError(f"VectorOpponents, n: expected at least 1, got {n!r}")
+        n = checked_count("VectorOpponents, n", n)
         if not isinstance(learner, str):
             raise ConfigurationError(f"VectorOpponents, learner: expected an agent's name, got {learner!r}; Opponents takes several "
                                      "learners, as a parallel environment")
@@ -54,7 +54,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         if self._mode is AutoresetMode.DISABLED:
             raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")
         base = checked_seeds("VectorOpponents", seed)
-        library = Library(base[0])
+        library = PolicyCache(base[0])
         pools: Any = policies
         self.envs: list[Opponents] = []
         for i in range(n):
@@ -77,7 +77,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return self.envs[0].pool(pattern)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if not isinstance(seed, Sequence) else list(seed)
+        seeds = row_seeds(seed, self.num_envs)
         if len(seeds) != self.num_envs:
             raise ConfigurationError(f"VectorOpponents, reset: expected {self.num_envs} seeds, got {len(seeds)}")
         found = self._reset_rows(range(self.num_envs), seeds, options)
@@ -88,19 +88,22 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return self._joined([observation for observation, _ in found]), infos
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """One step of every game. Raises InputError for another number of actions, or one outside the space."""
         n = self.num_envs
-        given = [action for action, _ in zip(iterate(self.action_space, actions), range(n), strict=True)]
+        given = list(iterate(self.action_space, actions))
+        if len(given) != n:
+            raise InputError(f"VectorOpponents, step: expected {n} actions, one for each game, got {len(given)}")
         reward, terminated, truncated = np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         observations: list[Any] = [None] * n
         infos: dict[str, Any] = {}
         # Rows that only begin another episode ask together with those that step.
-        matches = [env.match.reset(None, None) if self._ended[i] else env.stepping(given[i]) for i, env in enumerate(self.envs)]
+        matches = [env.match.reset(None, None) if self._ended[i] else env.step_coroutine(given[i]) for i, env in enumerate(self.envs)]
         later: list[tuple[int, dict[str, Any]]] = []
-        for i, (env, seen) in enumerate(zip(self.envs, run_together(matches), strict=True)):
+        for i, (env, seen) in enumerate(zip(self.envs, run_matches(matches), strict=True)):
             if self._ended[i]:
-                observations[i], info = env.began(seen)
+                observations[i], info = env.reset_result(seen)
             else:
-                observations[i], reward[i], terminated[i], truncated[i], info = env.stepped(seen)
+                observations[i], reward[i], terminated[i], truncated[i], info = env.step_result(seen)
             later.append((i, info))
         self.innermost_rewards = reward.copy()
         ended = terminated | truncated
@@ -119,8 +122,8 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return np.stack([env.action_masks() for env in self.envs])
 
     def _reset_rows(self, rows: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any] | None) -> list[tuple[Any, Any]]:
-        seen = run_together([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
-        return [self.envs[row].began(each) for row, each in zip(rows, seen, strict=True)]
+        seen = run_matches([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
+        return [self.envs[row].reset_result(each) for row, each in zip(rows, seen, strict=True)]
 
     def _joined(self, observations: list[Any]) -> Any:
         out = create_empty_array(self.single_observation_space, self.num_envs)
@@ -155,4 +158,4 @@ def make_vector_opponents(num_envs: int = 1, *, env: Any, env_kwargs: Mapping[st
     if not isinstance(env, str) and not makes_environments(env):
         raise ConfigurationError(f"make_vector_opponents, env: expected a function that makes an environment, or its name, got "
                                  f"{env!r:.100}; every game needs one of its own")
-    return VectorOpponents(partial(made, env, env_kwargs, "VectorOpponents"), num_envs, **options)
+    return VectorOpponents(partial(make_game, env, env_kwargs, "VectorOpponents"), num_envs, **options)

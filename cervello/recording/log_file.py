@@ -22,6 +22,7 @@ class LogFile:
       path: of the file.
       n_bytes: of the file, which holds whole frames only.
       cut_bytes: length of the torn tail that was cut when the file was opened.
+      has_records: whether it held records then.
     """
 
     def __init__(self, path: Path):
@@ -37,6 +38,7 @@ class LogFile:
             self.n_bytes, self.cut_bytes = self._measure()
             if self.cut_bytes:
                 os.ftruncate(self._file, self.n_bytes)
+            self.has_records = self.n_bytes > len(frames.FILE_HEAD)
             if not self.n_bytes:
                 self._append(frames.FILE_HEADER)
         except BaseException:

@@ -43,7 +43,9 @@ class Writer:
     Attributes:
       path: the file.
       cut_bytes: bytes of a torn tail that were cut when the file was opened.
-      n_episodes, n_steps: begun and recorded by this writer. n_empty: episodes that ended without a step; readers leave them out.
+      continues: whether the file held records before.
+      n_episodes, n_steps: begun and recorded by this writer. n_recorded: episodes with a step, those that readers give. n_empty: episodes
+        that ended without a step.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, observation_space: Any = None, action_space: Any = None,
@@ -60,7 +62,8 @@ class Writer:
           durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose
             wait fails raises after it has recorded.
         Raises:
-          RecordingError: the file cannot be written, or another writer has it open. FormatError: the file is damaged or no log.
+          RecordingError: the file cannot be written, or another writer has it open. FormatError: the file is no log, or the head of a
+            record is damaged; the bodies are not read.
           InputError: a space or metadata that cannot be encoded.
         """
         session = {"metadata": dict(metadata or {}),
@@ -72,13 +75,13 @@ class Writer:
         except (TypeError, ValueError, OverflowError, msgpack.PackException) as error:
             raise InputError(f"recording {os.fspath(path)!r}, metadata: expected values that msgpack takes, got {error}") from error
         self.path = FilePath(path)
-        self.n_episodes = self.n_steps = self.n_empty = 0
+        self.n_episodes = self.n_recorded = self.n_steps = self.n_empty = 0
         self._durable = durable
         self._lock = threading.Lock()
         self._open_episodes = OpenEpisodes()
         self._schemas = Schemas(self._open_episodes, self._where)
         self._file: LogFile | None = LogFile(self.path)
-        self.cut_bytes = self._file.cut_bytes
+        self.cut_bytes, self.continues = self._file.cut_bytes, self._file.has_records
         try:
             self._file.write(body)
         except BaseException:
@@ -277,6 +280,7 @@ class Writer:
                 self._write(kind, handles, found)
             self._schemas.commit(slots, checked)
             if kind in (Kind.STEP, Kind.DECIDE):
+                self.n_recorded += int((self._open_episodes.n_steps[slots] == 0).sum())
                 self._open_episodes.n_steps[slots] += 1
                 self.n_steps += len(slots)
             if ends is not None and ends.any():

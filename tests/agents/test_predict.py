@@ -228,6 +228,15 @@ def test_other_rows_keep_their_bits_beside_one_that_is_not_finite() -> None:
     assert np.delete(broken, 2).tolist() == np.delete(clean, 2).tolist()
 
 
+def test_state_that_is_not_finite_stays_as_it_was_and_other_rows_go_on() -> None:
+    policy = cervello.load(small_models.counter(), wrappers=[Recurrent()], spaces=(spaces.Box(-np.inf, np.inf, (1,)),) * 2)
+    _, state = policy.predict(np.float32([[1], [2], [3]]))
+    with pytest.warns(RuntimeWarning, match="finite state"):
+        actions, state = policy.predict(np.float32([[1], [np.nan], [3]]), state)
+    assert np.array_equal(actions, [[2], [np.nan], [6]], equal_nan=True)
+    assert policy.predict([[1], [1], [1]], state)[0].tolist() == [[3], [3], [7]]
+
+
 def test_a_swap_is_followed() -> None:
     policy = drawing()
     first = policy.predict(np.ones(4), deterministic=True)[0]

@@ -53,11 +53,21 @@ def test_a_log_of_drawn_actions_gives_the_true_value_and_one_without_exploration
     assert "note: all 1,200 steps were taken deterministically" in cervello("evaluate", certain, *judged[:-1]).err
 
 
+def test_environments_that_have_played_their_share_are_not_recorded_further(
+        two: list[Path], tmp_path: Path, cervello: Callable[..., Any]) -> None:
+    from cervello import recording
+
+    log = tmp_path / "play.log"
+    said = cervello("play", "CartPole-v1", two[0], "--episodes", 4, "--n-envs", 3, "--max-steps", 8, "--record", log)
+    assert f"record: {log} (4 episodes)\n" in said.err
+    assert [len(episode) for episode in recording.read(log)] == [8] * 4
+
+
 def test_a_second_run_says_that_it_adds_to_the_log(two: list[Path], tmp_path: Path, cervello: Callable[..., Any]) -> None:
     log = tmp_path / "play.log"
     run = ("play", "CartPole-v1", two[0], "--max-steps", 8, "--record", log, "--episodes")
     assert f"record: {log} (3 episodes)\n" in cervello(*run, 3).err
-    assert f"record: {log} (2 episodes added to 3)\n" in cervello(*run, 2).err
+    assert f"record: {log} (2 episodes added to those that it held)\n" in cervello(*run, 2).err
     assert "after the episodes that it holds" in " ".join(cervello("play", "--help").out.split())
 
 

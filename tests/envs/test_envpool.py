@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cartpole
@@ -9,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from cervello import ConfigurationError, envs
+from cervello import ConfigurationError, envs, recording
 
 envpool = pytest.importorskip("envpool")
 pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered by casting")  # of EnvPool's own spaces
@@ -103,3 +104,15 @@ def test_play_says_that_rewards_are_the_environment_s_own() -> None:
 def test_a_pool_of_another_interface_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="make it with env_type='gymnasium'"):
         envs.rollout(pool(kind="dm"), weak(), steps=3)
+
+
+@pytest.mark.filterwarnings("ignore:EnvPool seeds are fixed")
+def test_steps_of_all_rows_are_recorded_and_those_of_some_are_refused(tmp_path: Path) -> None:
+    env = envs.Recorder(pool(), tmp_path / "pool.log")
+    steps = envs.rollout(env, weak(), steps=40).columns()
+    env.close()
+    episodes = list(recording.read(tmp_path / "pool.log"))
+    assert sum(map(len, episodes)) == steps.valid.sum()
+    assert {episode.seed for episode in episodes} == {None}  # the pool has ignored the seed of its reset
+    with pytest.raises(ConfigurationError, match="Recorder, env: expected a pool whose steps have all rows"):
+        envs.Recorder(pool(2), tmp_path / "other.log")

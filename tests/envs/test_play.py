@@ -240,6 +240,20 @@ def test_recorded_episodes_are_those_that_were_played(tmp_path: Path) -> None:
     assert [len(episode) for episode in ended] == found.lengths.tolist()
 
 
+def test_environments_that_have_played_their_share_rest() -> None:
+    made: list[CountingGame] = []
+
+    def make() -> CountingGame:
+        made.append(CountingGame(len(made), masks="info"))
+        return made[-1]
+
+    policy = drawing_policy(CountingGame(masks="info"))
+    found = envs.play(make, policy, episodes=4, n_envs=3)["model"]
+    assert sum(len(game.executed) for game in made) == found.lengths.sum()
+    assert len(envs.play(make, policy, episodes=1, n_envs=3)["model"].returns) == 1
+    assert [len(game.executed) for game in made[4:]] == [0, 0]
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"episodes": 0}, "play, episodes: expected at least 1, got 0"), ({"max_steps": 0}, "play, max_steps: expected at least 1, got 0"),
     ({"seed": 1 << 63}, "play, seed: expected a whole number"), ({"n_envs": 0}, "n_envs: expected at least 1, got 0")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,22 @@ def test_evaluate_policy_records_through_it(policy: cervello.Policy, tmp_path: P
 
 def tictactoe() -> Any:
     return pytest.importorskip("pettingzoo.classic.tictactoe_v3", reason="pettingzoo's classic games").env()
+
+
+def test_a_recorder_around_a_game_is_an_environment_of_pettingzoo_and_takes_its_wrappers(tmp_path: Path) -> None:
+    module = pytest.importorskip("pettingzoo")
+    utils = pytest.importorskip("pettingzoo.utils")
+    test = pytest.importorskip("pettingzoo.test", reason="pettingzoo's tests need its classic games")
+    turns = envs.Recorder(tictactoe(), tmp_path / "turns.log")
+    assert isinstance(turns, module.AECEnv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the test of PettingZoo warns of masks in observations
+        test.api_test(utils.OrderEnforcingWrapper(turns), num_cycles=30)
+    turns.close()
+    assert sum(1 for _ in recording.read(tmp_path / "turns.log")) > 2
+    from scripted_games import ScriptedGame
+
+    assert isinstance(envs.Recorder(ScriptedGame(), tmp_path / "parallel.log"), module.ParallelEnv)
 
 
 def test_turns_are_recorded_with_what_they_lead_to(tmp_path: Path) -> None:

@@ -94,6 +94,29 @@ def test_environments_made_here_are_closed_and_those_given_stay_open() -> None:
     assert len(closed) == 5
 
 
+@pytest.mark.parametrize(("actions", "error", "message"), [
+    ([4, 4, None], OSError, "no more"), ([4, 3], ConfigurationError, r"expected environments of equal spaces, got .*Discrete\(3\)"),
+    ([3, 3], ConfigurationError, "expected a policy loaded with spaces whose actions are")])
+def test_environments_made_here_are_closed_when_one_of_them_cannot_be_played(actions: Any, error: Any, message: str) -> None:
+    made: list[Any] = []
+    closed: list[Any] = []
+
+    class Closing(CountingGame):
+        def close(self) -> None:
+            closed.append(self)
+
+    def make() -> Any:
+        if actions[len(made)] is None:
+            raise OSError("no more")
+        made.append(Closing())
+        made[-1].action_space = spaces.Discrete(actions[len(made) - 1])
+        return made[-1]
+
+    with pytest.raises(error, match=message):
+        envs.rollout(make, drawing_policy(CountingGame()), steps=3, n_envs=len(actions))
+    assert closed == made
+
+
 def test_episode_k_of_a_seed_is_the_same_in_one_environment_or_many() -> None:
     policy = drawing_policy(CountingGame(drawn=True), seed=9)
 
@@ -132,6 +155,12 @@ def test_episode_k_of_a_seed_is_the_same_in_one_environment_or_many() -> None:
 def test_seeds_share_no_episode() -> None:
     assert len({envs.episode_seed(seed, k) for seed in range(40) for k in range(40)}) == 1600
     assert envs.episode_seed(0, 0) == int(np.random.SeedSequence([0, 0]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@pytest.mark.parametrize(("seed", "episode"), [(-1, 0), (2**63, 0), (1.5, 0), ([], 0), (0, -1), (0, 0.5), (0, True)])
+def test_a_seed_of_no_episode_is_refused(seed: Any, episode: Any) -> None:
+    with pytest.raises(ConfigurationError, match="episode_seed, "):
+        envs.episode_seed(seed, episode)
 
 
 def test_resetting_by_rows_seeds_every_episode() -> None:

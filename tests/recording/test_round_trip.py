@@ -191,6 +191,19 @@ def test_a_log_is_continued_and_what_was_open_stays_unfinished(path: Path) -> No
     assert min(each.id for each in found[len(first):]) >= n_begun
 
 
+def test_a_writer_knows_how_many_episodes_readers_get_from_it_and_whether_there_were_others(path: Path) -> None:
+    with recording.Writer(path) as log:
+        episodes = log.begin(observation=np.zeros((4, 1)))
+        log.step(episodes[:2], np.zeros((2, 1)), np.zeros(2), np.zeros(2), terminated=[True, False])
+        log.step(episodes[1:2], np.zeros((1, 1)), np.zeros(1), np.zeros(1))
+        decided = log.begin(1)
+        log.decide(decided, np.zeros((1, 1)), np.zeros(1))
+        assert (log.n_recorded, log.continues) == (3, False)
+    assert len(list(recording.read(path))) == 3
+    with recording.Writer(path) as log:
+        assert (log.n_recorded, log.continues) == (0, True)
+
+
 def test_threads_record_side_by_side(path: Path) -> None:
     with recording.Writer(path) as log:
 

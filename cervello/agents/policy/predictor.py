@@ -13,6 +13,7 @@ from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.array_like import as_numpy
 from cervello.errors import ConfigurationError, ExecutionError, InputError
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.noise import BoundKeys, agent_number, derive_keys
 from cervello.spec import Array, Wrapper
 from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
@@ -186,6 +187,9 @@ class Predictor:
         if engine.fast_path is not None:
             try:
                 results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            except NonFiniteState as found:
+                engine.report()
+                return found.outputs
             except ExecutionError:
                 results = None  # nothing has happened; it fails again below, where the error names the row
             if results is not None:

@@ -1,4 +1,4 @@
 """Games of several agents: a policy for each agent, and one batch per policy.
 
-A match yields what its policies are asked and is sent what they answer, so that many matches may ask at once.
+A match is a coroutine that yields inference requests and is sent the responses, so that one batch serves many matches.
 """

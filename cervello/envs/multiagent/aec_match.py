@@ -6,8 +6,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cervello.envs.multiagent.asking import Asking, Question
-from cervello.envs.multiagent.parallel_match import Outcome, Seen, agent_recorder, mask_of
+from cervello.envs.decision import find_game_recorder
+from cervello.envs.multiagent.inference import Coroutine, InferenceRequest
+from cervello.envs.multiagent.masks import masks_in
+from cervello.envs.multiagent.parallel_match import LearnerView, Outcome
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -44,15 +46,15 @@ class AecMatch:
         self.skipped_episodes = 0
         self.dropped_rewards = 0.0
         self.empty_masks = 0
-        self._mask: Any = None
-        self._recorder = agent_recorder(env)
+        self._masks: list[Any] = []
+        self._recorder = find_game_recorder(env)
         self.outcome: Outcome = ({}, {}, {})
 
     @property
     def agents(self) -> list[str]:
         return list(self.env.agents)
 
-    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
         """Begins an episode and goes on to the learner's first turn.
 
         An episode that another agent ends before the learner's first turn (a fold in poker) is counted, and the next one is begun: with
@@ -69,14 +71,14 @@ class AecMatch:
         raise ConfigurationError(f"{self._where}, learner: expected a turn of {self._learner!r} after reset, got {_ATTEMPTS} episodes that "
                                  "ended before its first one; choose another learner")
 
-    def _first_turn(self) -> Asking[Seen | None]:
+    def _first_turn(self) -> Coroutine[LearnerView | None]:
         """Goes on to the learner's first turn; None where the episode has ended before it. Without a learner there is nothing to go to."""
         if self._learner is not None and self._learner not in self.env.agents:
             raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
                                      f"environment has {list(self.env.agents)[:16]}")
         self._births()
         if self._learner is None:
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         yield from self._others()
         seen = self._seen()
         if self._learner not in seen.observations:
@@ -86,40 +88,40 @@ class AecMatch:
             return None
         return seen
 
-    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+    def step(self, actions: Mapping[str, Any]) -> Coroutine[LearnerView]:
         """The learner's action, and the turns of the others up to its next one; without a learner, one agent's turn."""
         if self._learner is None:
             yield from self._turn()
             flags = self.env.terminations, self.env.truncations
             self.outcome = dict(self.env.rewards), dict(flags[0]), dict(flags[1])
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         self.env.step(actions[self._learner])
         self._births()
         yield from self._others()
         return self._seen()
 
-    def _others(self) -> Asking[None]:
+    def _others(self) -> Coroutine[None]:
         """Turns until it is the learner's."""
         while self.env.agents and self.env.agent_selection != self._learner:
             yield from self._turn()
 
-    def _turn(self) -> Asking[None]:
+    def _turn(self) -> Coroutine[None]:
         env, agent = self.env, self.env.agent_selection
-        observation, _, terminated, truncated, info = env.last()
-        if terminated or truncated:
+        if env.terminations[agent] or env.truncations[agent]:
             self.roster.death([agent])
             env.step(None)
         else:
+            observation, _, _, _, info = env.last()
             if agent not in self.roster:
                 raise ConfigurationError(f"{self._where}: expected a turn of an agent that lives, got one of {agent!r}")
             policy, name = self.roster.player(agent)
             mask = info.get("action_mask") if info else None
-            [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
+            [response] = yield [InferenceRequest(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
                                        self._recorder is not None, self.roster.stream)]
-            self.empty_masks += answer.empty_masks
+            self.empty_masks += response.empty_masks
             if self._recorder is not None:
-                self._recorder.tell_agents([agent], answer.decision)
-            env.step(answer.actions[0])
+                self._recorder.tell_agents([agent], response.decision)
+            env.step(response.actions[0])
         self._births()
 
     def _births(self) -> None:
@@ -128,15 +130,15 @@ class AecMatch:
         if new:
             self.roster.birth(agent for agent in new if not env.terminations.get(agent) and not env.truncations.get(agent))
 
-    def _seen(self) -> Seen:
+    def _seen(self) -> LearnerView:
         """The learner's turn, or the end of its episode."""
         learner = self._learner
         assert learner is not None
         if learner not in self.env.agents:
-            return Seen({}, {}, {}, {}, {})
+            return LearnerView({}, {}, {}, {}, {})
         observation, reward, terminated, truncated, info = self.env.last()
-        self._mask = mask_of(info, observation)
-        return Seen({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
+        self._masks = masks_in(info, observation)
+        return LearnerView({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
                     {learner: copy.copy(info or {})})
 
     def close(self) -> None:
@@ -144,6 +146,6 @@ class AecMatch:
         self.roster.end_all()
         self.env.close()
 
-    def learner_mask(self, agent: str) -> Any:
-        """The learner's mask; None without one."""
-        return self._mask
+    def learner_masks(self, agent: str) -> list[Any]:
+        """The learner's masks, of its info and of its observation."""
+        return self._masks

@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 
 from cervello.envs.multiagent.aec_match import AecMatch
-from cervello.envs.multiagent.casting import Casting, Library
+from cervello.envs.multiagent.assignment import PolicyAssignment, PolicyCache
 from cervello.envs.multiagent.parallel_match import ParallelMatch
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.named import imported_maker, is_game, makes_environments
@@ -18,7 +18,7 @@ from cervello.errors import ConfigurationError, InputError
 Match = ParallelMatch | AecMatch
 
 
-def made(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
+def make_game(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
     """The environment that is given, or the one that a function or name makes.
 
     Raises:
@@ -40,20 +40,20 @@ def made(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
 
 
 def make_match(game: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
-               library: Library | None = None) -> tuple[Match, Casting]:
+               library: PolicyCache | None = None) -> tuple[Match, PolicyAssignment]:
     """A match of a PettingZoo environment, checked as far as its possible agents allow."""
     numbers = checked_seeds(where, seed)
     turn_based = hasattr(game, "agent_iter")
-    casting = Casting(policies, library or Library(numbers[0]), per, where)
+    assignment = PolicyAssignment(policies, library or PolicyCache(numbers[0]), per, where)
     possible = list(getattr(game, "possible_agents", None) or ())
     if possible:
         for learner in learners:
             if learner not in possible:
                 raise ConfigurationError(f"{where}, learner: expected an agent among {possible[:16]}, got {learner!r}")
-        casting.check([agent for agent in possible if agent not in learners])
-    roster = Roster(game, casting, numbers, deterministic, where)
+        assignment.check([agent for agent in possible if agent not in learners])
+    roster = Roster(game, assignment, numbers, deterministic, where)
     match: Match = AecMatch(game, roster, learners, where) if turn_based else ParallelMatch(game, roster, learners, where)
-    return match, casting
+    return match, assignment
 
 
 def spaces_of(env: Any, agent: str, where: str) -> tuple[Any, Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
-from cervello.envs.multiagent.asking import Answer, Asking, Question
+from cervello.envs.decision import find_game_recorder
+from cervello.envs.multiagent.inference import Coroutine, InferenceRequest, InferenceResponse
+from cervello.envs.multiagent.masks import masks_in
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
+V = TypeVar("V")
 Outcome = tuple[Mapping[str, float], Mapping[str, bool], Mapping[str, bool]]
 
 
-class Seen(NamedTuple):
+class LearnerView(NamedTuple):
     """What learners see after a reset or step, by agent; those that are not there are left out. Infos are copies."""
 
     observations: dict[str, Any]
@@ -38,7 +39,7 @@ class ParallelMatch:
       agents: the agents that are alive.
       dropped_rewards: of agents that were born and died in one step.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
-      outcome: rewards, terminated and truncated of the last step, by agent.
+      outcome: rewards, terminated and truncated of the last step, by agent, without those that were born and died in it.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -50,9 +51,9 @@ class ParallelMatch:
         self._observations: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self.outcome: Outcome = ({}, {}, {})
-        self._recorder = agent_recorder(env)
+        self._recorder = find_game_recorder(env)
 
-    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
         """Begins an episode: another one, whatever became of the last."""
         observations, infos = self.env.reset(seed=seed, options=None if options is None else dict(options))
         self.roster.begin_episode(seed)
@@ -64,21 +65,21 @@ class ParallelMatch:
                                      f"environment has {self.agents[:16]}")
         self.roster.birth(agent for agent in self.agents if agent not in self._learners)
         return self._seen({}, {}, {}, self._learners)
-        yield  # a generator, as `step` is, that asks nothing
+        yield  # a generator, as `step` is, that yields no request
 
-    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+    def step(self, actions: Mapping[str, Any]) -> Coroutine[LearnerView]:
         """One step of the environment; `actions` are the learners'."""
-        questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
+        requests = [InferenceRequest(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
                               self._recorder is not None, self.roster.stream)
                      for policy, agents, names in self.roster.groups]
         groups = [agents for _, agents, _ in self.roster.groups]
-        answers: list[Answer] = (yield questions) if questions else []
+        responses: list[InferenceResponse] = (yield requests) if requests else []
         given = dict(actions)
-        for agents, answer in zip(groups, answers, strict=True):
-            given.update(zip(agents, answer.actions, strict=True))
-            self.empty_masks += answer.empty_masks
+        for agents, response in zip(groups, responses, strict=True):
+            given.update(zip(agents, response.actions, strict=True))
+            self.empty_masks += response.empty_masks
             if self._recorder is not None:
-                self._recorder.tell_agents(agents, answer.decision)
+                self._recorder.tell_agents(agents, response.decision)
         there = [agent for agent in self._learners if agent in given]
         observations, rewards, terminated, truncated, infos = self.env.step(given)
         self._observations, self._infos = observations, infos or {}
@@ -93,16 +94,18 @@ class ParallelMatch:
         if after == self.agents and not over:
             return
         before, remaining = set(self.agents), set(after) - over
+        never_lived = {agent for agent in over - before - set(self._learners) if not self.roster.has_died(agent)}
         self.roster.death(agent for agent in self.agents if agent not in remaining)
-        for agent in (set(after) | set(rewards)) - before - remaining - set(self._learners):
-            self.roster.never_lived += 1
-            self.dropped_rewards += float(rewards.get(agent, 0.0))
+        if never_lived:
+            self.roster.never_lived += len(never_lived)
+            self.dropped_rewards += sum(float(rewards.get(agent, 0.0)) for agent in never_lived)
+            self.outcome = _without(rewards, never_lived), _without(terminated, never_lived), _without(truncated, never_lived)
         self.roster.birth(agent for agent in after if agent in remaining and agent not in before and agent not in self._learners)
         self.agents = [agent for agent in after if agent in remaining]
 
     def _seen(self, rewards: Mapping[str, float], terminated: Mapping[str, bool], truncated: Mapping[str, bool], there: Sequence[str],
-              ) -> Seen:
-        seen = Seen({}, {}, {}, {}, {})
+              ) -> LearnerView:
+        seen = LearnerView({}, {}, {}, {}, {})
         for agent in there:
             if agent not in self._observations:
                 raise ConfigurationError(f"{self._where}, learner {agent!r}: expected its observation from the environment, got none")
@@ -125,21 +128,10 @@ class ParallelMatch:
         self.roster.end_all()
         self.env.close()
 
-    def learner_mask(self, agent: str) -> Any:
-        """A learner's mask: of its info, else of its observation; None without one."""
-        return mask_of(self._infos.get(agent), self._observations.get(agent))
+    def learner_masks(self, agent: str) -> list[Any]:
+        """A learner's masks, of its info and of its observation."""
+        return masks_in(self._infos.get(agent), self._observations.get(agent))
 
 
-def agent_recorder(env: Any) -> Any:
-    """The recorder among an environment's wrappers that is told of agents' decisions; None without one."""
-    while env is not None and not hasattr(type(env), "tell_agents"):
-        env = vars(env).get("env") if hasattr(env, "__dict__") else None
-    return env
-
-
-def mask_of(info: Any, observation: Any) -> Any:
-    """The mask in an agent's info, else in its observation; None without one."""
-    for place in (info, observation):
-        if isinstance(place, Mapping) and place.get("action_mask") is not None:
-            return np.asarray(place["action_mask"])
-    return None
+def _without(column: Mapping[str, V], agents: set[str]) -> dict[str, V]:
+    return {agent: value for agent, value in column.items() if agent not in agents}

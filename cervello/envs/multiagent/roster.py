@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.envs.multiagent.casting import Casting
+from cervello.envs.multiagent.assignment import PolicyAssignment
 from cervello.errors import AgentError, ConfigurationError
 from cervello.spec import Array
 
@@ -20,7 +20,7 @@ class Roster:
 
     Args:
       env: of PettingZoo, whose spaces are asked for at a birth.
-      casting: the policy of each agent.
+      assignment: the policy of each agent.
       seed: of the match, one or more numbers.
       deterministic: no noise.
       where: what messages begin with.
@@ -32,8 +32,8 @@ class Roster:
       never_lived: agents that were born and died in one step; they have neither begun nor ended.
     """
 
-    def __init__(self, env: Any, casting: Casting, seed: tuple[int, ...], deterministic: bool, where: str):
-        self._env, self._casting, self._seed, self.deterministic, self._where = env, casting, seed, deterministic, where
+    def __init__(self, env: Any, assignment: PolicyAssignment, seed: tuple[int, ...], deterministic: bool, where: str):
+        self._env, self._assignment, self._seed, self.deterministic, self._where = env, assignment, seed, deterministic, where
         self._played: dict[str, tuple[Policy, str]] = {}
         self._dead: set[str] = set()
         self._reset_seed, self._resets = -1, 0
@@ -51,6 +51,10 @@ class Roster:
         """The policy that plays an agent, and the agent's name there."""
         return self._played[agent]
 
+    def has_died(self, agent: str) -> bool:
+        """Whether an agent has lived in this episode and ended."""
+        return agent in self._dead
+
     def begin_episode(self, seed: int | None) -> None:
         """Another episode: all agents end, draws begin anew.
 
@@ -66,7 +70,7 @@ class Roster:
         entropy = [*self._seed, self._reset_seed + 1, self._resets]
         words: Array = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
         self.stream = int(words[0] >> np.uint64(1))
-        self._casting.begin_episode(np.random.default_rng([*entropy, 1]))
+        self._assignment.begin_episode(np.random.default_rng([*entropy, 1]))
 
     def birth(self, agents: Iterable[str]) -> None:
         """Agents begin. All or, when one cannot, none.
@@ -79,7 +83,7 @@ class Roster:
             if agent in self._dead:
                 raise AgentError(f"{self._where}: expected agents that have not died in this episode, got {agent!r} again; give an "
                                  "agent that comes back another name")
-        cast = [(agent, self._casting.policy(agent, self._spaces(agent))) for agent in names]
+        cast = [(agent, self._assignment.policy(agent, self._spaces(agent))) for agent in names]
         for agent, policy in cast:
             name = f"{self._where} {self._seed} {self.stream} {agent}"
             while name in policy:  # another game with the same seeds plays it too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,12 +14,14 @@ from cervello.recording.trees import Tree, map_tree
 from cervello.spaces.kinds import kind
 from cervello.spec import Array
 
+_RAGGED = ("Graph", "Sequence", "OneOf")  # spaces whose elements differ in shape
+
 Masks = list[Any] | Array
 Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
 
 
 @dataclass(slots=True)
-class Arrived:
+class TimeStep:
     """What came of a reset or a step, a row per environment. n rows, of N environments.
 
     Attributes:
@@ -31,11 +34,10 @@ class Arrived:
       reward: [n] float64, as the environment gives it.
       innermost: [n] float64, the reward within all wrappers; None where it was not asked for or cannot be reached.
       terminated, truncated: [n] bool.
-      following: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None after a
-        reset.
+      next_observation: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None
+        after a reset.
       masks: one mask of actions for each row, [n, …], or a list with a mask or None for each; None when there are none.
-      missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
-      whole: True says that every row acts and is valid, and that no episode ends or begins; False says nothing.
+      mid_episode: True says that every row acts and is valid, and that no episode ends or begins; False says nothing.
     """
 
     rows: Array
@@ -46,11 +48,24 @@ class Arrived:
     reward: Array
     terminated: Array
     truncated: Array
-    following: Tree = None
+    next_observation: Tree = None
     masks: Masks | None = None
-    missing: Array | None = None
     innermost: Array | None = None
-    whole: bool = False
+    mid_episode: bool = False
+
+    @classmethod
+    def restart(cls, observation: Tree, n: int, masks: Masks | None = None) -> TimeStep:
+        """What came of a reset: episodes begin in all n rows."""
+        no = np.zeros(n, np.bool_)
+        return cls(np.arange(n), observation, ~no, ~no, no, np.zeros(n), no, no, masks=masks)
+
+    def some(self, places: Array) -> TimeStep:
+        """The rows at [m] int64 places, for a decision."""
+        masks = self.masks
+        if masks is not None:
+            masks = masks[places] if isinstance(masks, np.ndarray) else [masks[i] for i in places.tolist()]
+        return TimeStep(self.rows[places], take(self.observation, places), self.fresh[places], self.acts[places], self.valid[places],
+                       self.reward[places], self.terminated[places], self.truncated[places], masks=masks)
 
     @property
     def ended(self) -> Array:
@@ -65,6 +80,7 @@ class Source(Protocol):
       n_envs: N.
       observation_space, action_space: of one environment.
       seeds_rows: whether every episode begins with a seed of its own; else `reset` is seeded once and the environments go on from there.
+      steps_rows_apart: whether `step` takes any of the rows, and leaves the others as they are.
       innermost_missing: why the rewards within all wrappers cannot be reached; "" where they can.
     """
 
@@ -72,12 +88,13 @@ class Source(Protocol):
     observation_space: Any
     action_space: Any
     seeds_rows: bool
+    steps_rows_apart: bool
     innermost_missing: str
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         """Begins the first episodes: with a seed for each row where `seeds_rows`, else with one for all."""
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         """Steps environments; `actions` has a row for each of `rows`, those that act and those that do not."""
 
     def tell(self, rows: Array, decision: Decision) -> None:
@@ -117,6 +134,32 @@ def stack(rows: Sequence[Tree]) -> Tree:
     return np.stack([np.asarray(row) for row in rows])
 
 
+def is_ragged(space: Any) -> bool:
+    """Whether elements of a space, or of a part of it, differ in shape."""
+    name = kind(space)
+    if name in ("Dict", "Tuple"):
+        return any(map(is_ragged, space.spaces.values() if name == "Dict" else space.spaces))
+    return name in _RAGGED
+
+
+def stack_observations(space: Any, observations: Sequence[Any]) -> Tree:
+    """A tree of columns out of observations of a space, at least one; parts whose elements differ in shape become [N] objects."""
+    name, first = kind(space), observations[0]
+    if name == "Dict":
+        return {key: stack_observations(space.spaces.get(key), [each[key] for each in observations]) for key in first}
+    if name == "Tuple":
+        return tuple(stack_observations(part, [each[i] for each in observations]) for i, part in enumerate(space.spaces))
+    return _objects(observations) if name in _RAGGED else stack(observations)
+
+
+def _objects(rows: Sequence[Any]) -> Array:
+    """[N] objects; numpy itself would make a table of rows of one length."""
+    found: Array = np.empty(len(rows), np.object_)
+    for i, row in enumerate(rows):
+        found[i] = deepcopy(row)  # environments may write into theirs again
+    return found
+
+
 def copied(tree: Tree) -> Tree:
     """Arrays of one's own: environments write into theirs again."""
     if type(tree) is np.ndarray:
@@ -130,8 +173,11 @@ def columns_of(space: Any, batch: Tree) -> Tree:
         return batch.copy()  # row by row in memory, as policies take it in one compiled call
     if isinstance(batch, Mapping):
         return {key: columns_of(space[key], column) for key, column in batch.items()}
-    if isinstance(batch, tuple) and kind(space) == "Tuple":
+    name = kind(space)
+    if isinstance(batch, tuple) and name == "Tuple":
         return tuple(columns_of(part, column) for part, column in zip(space, batch, strict=True))
+    if name in _RAGGED:
+        return _objects(batch)
     return stack(batch) if isinstance(batch, tuple) else np.array(batch, order="C")
 
 

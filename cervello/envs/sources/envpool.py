@@ -8,11 +8,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cervello.envs.decision import Decision
-from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of
+from cervello.envs.sources.base import Seeds, TimeStep, copied, masks_of
 from cervello.spec import Array
 
 # Of asynchronous pools that have been used: the environments that answered last. All others still owe an answer.
 _answered: WeakKeyDictionary[Any, Array] = WeakKeyDictionary()
+
+
+def is_asynchronous(env: Any) -> bool:
+    """Whether a pool's steps have rows of some of its environments only."""
+    return 0 < int(env.config["batch_size"]) < int(env.config["num_envs"])
 
 
 class EnvPool:
@@ -28,19 +33,18 @@ class EnvPool:
       close: whether it is closed with this source.
     """
 
-    seeds_rows = False
+    seeds_rows = steps_rows_apart = False
     innermost_missing = "EnvPool's environments run outside Python"
 
     def __init__(self, env: Any, close: bool = False):
         self._env, self._close = env, close
         self.n_envs = int(env.config["num_envs"])
-        batch = int(env.config["batch_size"] or self.n_envs)
-        self._asynchronous = 0 < batch < self.n_envs
+        self._asynchronous = is_asynchronous(env)
         self.observation_space, self.action_space = env.observation_space, env.action_space
         self._ended, self._begun = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
         self._owed, self._late = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         for flags in (self._ended, self._begun, self._owed, self._late):
             flags[:] = False
         if self._asynchronous:
@@ -56,7 +60,7 @@ class EnvPool:
         n = self.n_envs
         return self._received((observation, np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_), info))
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         if not self._asynchronous:
             return self._received(self._env.step(actions, rows))
         late = self._late[rows]
@@ -72,7 +76,7 @@ class EnvPool:
         """Asks for resets without waiting for them; `reset` itself would wait."""
         self._env._reset(rows.astype(np.int32))
 
-    def _received(self, given: Any) -> Arrived:
+    def _received(self, given: Any) -> TimeStep:
         observation, reward, terminated, truncated, info = given
         rows = np.array(info["env_id"], np.int64)
         if self._asynchronous:
@@ -86,8 +90,8 @@ class EnvPool:
         self._begun[rows] |= ~late
         self._ended[rows] = ended
         reward = np.where(valid, np.array(reward, np.float64), 0.0)
-        return Arrived(rows, observation, fresh, ~ended & ~late, valid, reward, terminated, truncated, observation,
-                       masks_of(info, len(rows)))
+        return TimeStep(rows, observation, fresh, ~ended & ~late, valid, reward, terminated, truncated, observation,
+                        masks_of(info, len(rows)))
 
     def tell(self, rows: Array, decision: Decision) -> None:
         """There are no recorders around such an environment."""

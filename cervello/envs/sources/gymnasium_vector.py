@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from cervello.envs.decision import Decision, recorders_around
-from cervello.envs.sources.base import Arrived, Masks, Seeds, columns_of, masks_of, put, stack
-from cervello.envs.sources.innermost import Listener
+from cervello.envs.decision import Decision, find_recorders
+from cervello.envs.sources.base import Masks, Seeds, TimeStep, columns_of, masks_of, put, stack_observations
+from cervello.envs.sources.innermost import InnermostReward
 from cervello.spec import Array
 
 
@@ -23,6 +23,8 @@ class GymnasiumVector:
       close: whether it is closed with this source.
     """
 
+    steps_rows_apart = False
+
     def __init__(self, env: Any, mode: AutoresetMode, innermost: bool, close: bool = False):
         self._env, self._mode, self._close = env, mode, close
         self.n_envs = int(env.num_envs)
@@ -30,37 +32,35 @@ class GymnasiumVector:
         self.seeds_rows = mode is AutoresetMode.DISABLED
         self._told = innermost and hasattr(env.unwrapped, "innermost_rewards")
         inner = getattr(env.unwrapped, "envs", None) if innermost and not self._told else None
-        self._listeners = [Listener(each) for each in inner] if inner else []
+        self._innermost = [InnermostReward(each) for each in inner] if inner else []
         self.innermost_missing = "" if inner or self._told else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
-        self._recorders = recorders_around(env)
+        self._recorders = find_recorders(env)
         self._all = np.ones(self.n_envs, np.bool_)
         self._ended = np.zeros(self.n_envs, np.bool_)  # of the last step, where rows begin anew in a step of their own
         self._over = False  # whether there are such rows
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         self._seeds = seeds
-        rows = np.arange(self.n_envs)
-        given = list(map(int, seeds(rows))) if self.seeds_rows and seeds is not None else seed
+        given = list(map(int, seeds(np.arange(self.n_envs)))) if self.seeds_rows and seeds is not None else seed
         observation, infos = self._env.reset(seed=given)
         self._forget_rewards()
-        no, self._over = np.zeros(self.n_envs, np.bool_), False
-        self._ended = no
-        return Arrived(rows, self._columns(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
+        self._ended, self._over = np.zeros(self.n_envs, np.bool_), False
+        return TimeStep.restart(self._columns(observation), self.n_envs, masks_of(infos, self.n_envs))
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         n = self.n_envs
         observation, reward, terminated, truncated, infos = self._env.step(actions)
         observation = self._columns(observation)
         reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
-        innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
+        innermost = np.array([each.collect() for each in self._innermost]) if self._innermost else None
         if self._told:
             innermost = np.array(self._env.unwrapped.innermost_rewards)
         ended, fresh = terminated | truncated, self._ended
         following, acts = observation, self._all
         masks = masks_of(infos, n)
         over = bool(np.count_nonzero(ended))
-        whole = not (over or self._over)
+        mid_episode = not (over or self._over)
         valid = ~fresh if self._over else self._all.copy()
         if self._mode is AutoresetMode.NEXT_STEP:
             if over:
@@ -71,11 +71,11 @@ class GymnasiumVector:
         elif over:
             fresh = ended
             if self._mode is AutoresetMode.SAME_STEP:
-                following = put(observation, ended, _final(infos, ended))
+                following = put(observation, ended, last_observations(self.observation_space, infos, ended))
             else:
                 observation, masks = self._reset_rows(ended, masks)
-        return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost,
-                       whole=whole)
+        return TimeStep(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost,
+                        mid_episode=mid_episode)
 
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorder in self._recorders:
@@ -104,17 +104,16 @@ class GymnasiumVector:
         return columns_of(self.observation_space, observation)
 
     def _forget_rewards(self) -> None:
-        for listener in self._listeners:
-            listener.heard()
+        for each in self._innermost:
+            each.collect()
 
     def close(self) -> None:
-        for listener in self._listeners:
-            listener.close()
+        for each in self._innermost:
+            each.close()
         if self._close:
             self._env.close()
 
 
-def _final(infos: Any, ended: Array) -> Any:
+def last_observations(space: Any, infos: Any, ended: Array) -> Any:
     """Tree of [n ended, …], the true last observations out of SAME_STEP's infos."""
-    final = infos["final_obs"]
-    return stack([final[i] for i in np.flatnonzero(ended).tolist()])
+    return stack_observations(space, [infos["final_obs"][i] for i in np.flatnonzero(ended).tolist()])

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any
 
 
-class Listener:
+class InnermostReward:
     """Adds up what the innermost environment's `step` gives, until it is asked.
 
     Rewards of steps that a wrapper takes after a reset and before the next question belong to no action and are dropped.
@@ -37,7 +37,7 @@ class Listener:
 
         core.step, core.reset = listening, resetting
 
-    def heard(self) -> float:
+    def collect(self) -> float:
         """The rewards since the last call, up to a reset that came between."""
         found = self._sum if self._before_reset is None else self._before_reset
         self._sum, self._before_reset = 0.0, None

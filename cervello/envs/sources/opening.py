@@ -10,6 +10,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
 from cervello.envs.autoreset import autoreset_mode, checked_mode
+from cervello.envs.counts import checked_count
+from cervello.envs.named import is_envpool, is_game, is_vec_env
 from cervello.envs.sources.base import Source
 from cervello.envs.sources.env_list import EnvList
 from cervello.envs.sources.envpool import EnvPool
@@ -35,11 +37,11 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
     """
     if isinstance(env, (str, type)) or (callable(env) and not hasattr(env, "step")):
         make: Callable[[], Any] = env if callable(env) else lambda: _registered(env)
-        n = _count(1 if n_envs is None else n_envs)
+        n = 1 if n_envs is None else checked_count("n_envs", n_envs)
         first = make()
         vector = _vector(first, autoreset, innermost, max_steps, True)
         if vector is None:
-            return EnvList([_single(each, max_steps) for each in (first, *(make() for _ in range(n - 1)))], True, innermost)
+            return _env_list(first, make, n, innermost, max_steps)
         if n_envs is None:
             return vector
         vector.close()
@@ -49,12 +51,24 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
                              "function that makes a single one")
 
 
+def _env_list(first: Any, make: Callable[[], Any], n: int, innermost: bool, max_steps: int | None) -> EnvList:
+    """The source of n single environments, `first` and those that are made here. All are closed when one cannot be taken."""
+    made = [first]
+    try:
+        while len(made) < n:
+            made.append(make())
+        return EnvList([_single(each, max_steps) for each in made], True, innermost)
+    except BaseException:
+        for each in made:
+            if hasattr(each, "close"):
+                each.close()
+        raise
+
+
 def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
     """The source of a vector environment; None for a single one."""
-    modules = {kind.__module__.split(".")[0] for kind in type(env).__mro__}
     from_supersuit = type(env).__module__.startswith("supersuit.vector")
-    from_pool = "envpool" in modules or hasattr(env, "async_reset")
-    from_sb3 = "stable_baselines3" in modules and hasattr(env, "step_async")
+    from_pool, from_sb3 = is_envpool(env), is_vec_env(env)
     if not (from_pool or from_sb3 or from_supersuit or isinstance(env, gymnasium.vector.VectorEnv)):
         if autoreset is not None:
             raise ConfigurationError(f"autoreset: expected none for single environments, which are reset here, got {autoreset!r}")
@@ -90,12 +104,7 @@ def _registered(name: str) -> Any:
 
 def _single(env: Any, max_steps: int | None) -> Any:
     if not isinstance(env, gymnasium.Env):
+        remedy = "; envs.Opponents and envs.VectorOpponents make one of a game, envs.Crowd plays it" if is_game(env) else ""
         raise ConfigurationError(f"env: expected an id, a function that makes an environment, an environment or a vector environment of "
-                                 f"Gymnasium, Stable-Baselines3 or EnvPool, got {type(env).__name__}")
+                                 f"Gymnasium, Stable-Baselines3 or EnvPool, got {type(env).__name__}{remedy}")
     return env if max_steps is None else TimeLimit(env, max_steps)
-
-
-def _count(n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ConfigurationError(f"n_envs: expected at least 1, got {n!r}")
-    return n

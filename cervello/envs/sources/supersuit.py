@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.envs.decision import Decision
-from cervello.envs.sources.base import Arrived, Seeds, columns_of, masks_by_row, put, stack
+from cervello.envs.sources.base import Seeds, TimeStep, columns_of, masks_by_row, put, stack
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 
@@ -23,7 +23,7 @@ class SuperSuitVector:
       close: whether it is closed with this source.
     """
 
-    seeds_rows = False
+    seeds_rows = steps_rows_apart = False
     innermost_missing = "SuperSuit does not show the environments of its rows"
 
     def __init__(self, env: Any, close: bool = False):
@@ -32,13 +32,11 @@ class SuperSuitVector:
         self.n_envs = int(env.num_envs)
         self.observation_space, self.action_space = env.observation_space, env.action_space
 
-    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+    def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
         observation, infos = self._env.reset(seed=seed)
-        no = np.zeros(self.n_envs, np.bool_)
-        return Arrived(np.arange(self.n_envs), columns_of(self.observation_space, observation), ~no, ~no, no, np.zeros(self.n_envs), no, no,
-                       None, masks_by_row(infos))
+        return TimeStep.restart(columns_of(self.observation_space, observation), self.n_envs, masks_by_row(infos))
 
-    def step(self, rows: Array, actions: Array) -> Arrived:
+    def step(self, rows: Array, actions: Array) -> TimeStep:
         observation, reward, terminated, truncated, infos = self._env.step(actions)
         observation = following = columns_of(self.observation_space, observation)
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
@@ -50,8 +48,8 @@ class SuperSuitVector:
                                          "such games with envs.Opponents, envs.VectorOpponents or envs.Crowd")
             following = put(observation, ended, stack(last))
         yes = np.ones(self.n_envs, np.bool_)
-        return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), terminated, truncated, following,
-                       masks_by_row(infos))
+        return TimeStep(rows, observation, ended, yes, yes, np.array(reward, np.float64), terminated, truncated, following,
+                        masks_by_row(infos))
 
     def tell(self, rows: Array, decision: Decision) -> None:
         """There are no recorders around such an environment."""

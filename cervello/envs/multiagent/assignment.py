@@ -15,7 +15,7 @@ from cervello.errors import ConfigurationError
 from cervello.spaces import Spaces
 
 
-class Library:
+class PolicyCache:
     """Policies loaded from paths, once for each path and spaces. Mutable; matches of one game share it.
 
     Args:
@@ -38,7 +38,7 @@ class Library:
         return found
 
 
-class Casting:
+class PolicyAssignment:
     """The policies that may play an agent. Mutable: pools grow, and each episode draws anew.
 
     Args:
@@ -51,7 +51,7 @@ class Casting:
       ConfigurationError: something else.
     """
 
-    def __init__(self, policies: Any, library: Library, per: str, where: str):
+    def __init__(self, policies: Any, library: PolicyCache, per: str, where: str):
         self._where, self._library = where, library
         if per not in ("episode", "agent"):
             raise ConfigurationError(f"{where}, per: expected 'episode' or 'agent', got {per!r}")
