@@ -61,7 +61,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     if arguments.seat:
         raise ConfigurationError(f"play, --seat: expected none for an environment in which one policy plays, got {arguments.seat}")
     names = _names(arguments.policies)
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading"):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
     writer, before = _writer(arguments)
     total = arguments.episodes * len(policies)
@@ -150,7 +150,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
             if given != most:
                 raise ConfigurationError(f"play, {name}: expected none for an environment of PettingZoo, got {given}; leave it out")
         names = _names(arguments.policies)
-        with compiling.shown(terminal):
+        with compiling.shown(terminal), terminal.busy("loading"):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
         writer, before = _writer(arguments)
         if writer is not None:

@@ -86,6 +86,17 @@ def test_a_wrong_command_line_is_one_line_and_status_2(arguments: tuple[str, ...
     assert message in said.err
 
 
+@pytest.mark.parametrize(("words", "found"), [
+    ("evaluate play.log --seed 3 old.onnx new.onnx", ["play.log", ["old.onnx", "new.onnx"]]),
+    ("evaluate --seed 3 play.log old.onnx -q new.onnx", ["play.log", ["old.onnx", "new.onnx"]]),
+    ("compare old.onnx --seed 3 new.onnx", ["old.onnx", "new.onnx"]), ("compare --seed 3 old.onnx new.onnx", ["old.onnx", "new.onnx"])])
+def test_options_may_stand_between_the_files(words: str, found: list[object]) -> None:
+    options = cli._parser().parse_args(words.split())
+    given = (options.dataset, options.policies) if options.command == "evaluate" else (str(options.model), str(options.other))
+    assert [*given] == found
+    assert options.seed == 3
+
+
 def test_an_empty_file_and_a_folder_are_refused(scout: Path, cervello: Callable[..., Any]) -> None:
     empty = scout.with_name("empty.onnx")
     empty.touch()
