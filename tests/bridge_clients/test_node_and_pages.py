@@ -203,7 +203,7 @@ def test_a_page_plays_through_a_websocket_and_one_that_is_not_listed_is_told_why
 
 def test_what_node_cannot_send_is_a_bad_call_with_a_remedy(server: ServerProcess, tmp_path: Path) -> None:
     out = node(tmp_path, """
-const said = async (call) => { try { await call(); } catch (error) { console.log(error instanceof BridgeError, error.kind, error.message); } };
+const said = (call) => call().catch((error) => console.log(error instanceof BridgeError, error.kind, error.message));
 for (const address of ["nowhere", "tcp:/", "tcp://127.0.0.1:port", "http://127.0.0.1:1"]) await said(() => new Client(address).connect());
 const client = new Client(process.argv[2]);
 await client.connect();
