@@ -131,7 +131,7 @@ def _show(report: Report, terminal: Terminal) -> None:
 
     terminal.print(plain(report.headline), style=f"bold {_STYLES[report.verdict]}")
     terminal.print("")
-    table = terminal.table(["~policy", "estimator", ">value", f">{report.options.level:.0%} interval", "verdict"])
+    table = terminal.table(["~policy", "estimator", ">value", f"?>{report.options.level:.0%} interval", "verdict"])
     for name, estimator, value, bounds, verdict, _ in rows(report):
         table.add_row(plain(name), estimator, value, bounds, terminal.styled(verdict, _STYLES[verdict]))
     terminal.print(table)
