@@ -157,6 +157,20 @@ class _UsageError(Exception):
 class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting, so that every error is printed in one place and one form."""
 
+    _interleaving = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Takes options between arguments too, as in `evaluate play.log --seed 3 old.onnx`, where argparse of some versions of Python finds
+        that POLICY may be left out and has been."""
+        optional = any(each.nargs in ("?", "*") for each in self._get_positional_actions())
+        if self._interleaving or not optional or self._mutually_exclusive_groups:  # argparse does not interleave these groups
+            return super().parse_known_args(args, namespace)
+        self._interleaving = True  # for the calls that the next one makes
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._interleaving = False
+
     def error(self, message: str) -> NoReturn:
         raise _UsageError(f"{message}; see {self.prog} --help")
 

@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native import Model
     from cervello.wrappers import suggest_wrappers
 
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading"):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
     wrappers = [repr(wrapper) for wrapper in suggest_wrappers(model.spec)]
     reason = model.plan(1).one_row

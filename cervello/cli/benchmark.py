@@ -49,8 +49,9 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     sizes: list[int] = arguments.batch_sizes
     total = sum(max(1, arguments.count // n_rows) for n_rows in sizes)
     with compiling.shown(terminal):
-        model = Model.load(arguments.model, dims=dict(arguments.dims))
-        policy = Policy(model, wrappers=options.wrappers(arguments), seed=arguments.seed)
+        with terminal.busy("loading"):
+            model = Model.load(arguments.model, dims=dict(arguments.dims))
+            policy = Policy(model, wrappers=options.wrappers(arguments), seed=arguments.seed)
         with terminal.bar("timing", total) as bar:
             records: list[_Record] = []
             done = 0

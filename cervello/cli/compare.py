@@ -47,7 +47,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
                                  f"{'neither' if arguments.other is None else 'both'}; see cervello compare --help")
     from cervello.native.report.comparison import compare
 
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("comparing"):
         first, second = _runners(arguments)
         batches = _batches(first.inputs, arguments)
         found = compare(first, second, batches, arguments.tolerance)

@@ -27,9 +27,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="length of a match (default: 600)")
     options.add_seed(parser, "of the arena and of all noise")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--picture", metavar="FILE", type=Path, default=_PICTURE, help=f"PNG of the last tick (default: {_PICTURE})")
+    where.add_argument("--picture", metavar="FILE", type=_png, default=_PICTURE, help=f"PNG of the last tick (default: {_PICTURE})")
     where.add_argument("--no-picture", dest="picture", action="store_const", const=None, help="write no picture")
     options.add_json(parser)
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png" and not path.is_dir():  # a folder is refused by the check for writing
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .png, got {text!r}")
+    return path
 
 
 @dataclass(frozen=True, slots=True)

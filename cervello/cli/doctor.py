@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     findings = list(checks.of_machine(facts))
     policy: dict[str, Any] | None = None
     if arguments.model is not None:
-        with compiling.shown(terminal):
+        with compiling.shown(terminal), terminal.busy("loading"):
             policy, more = checks.of_policy(arguments.model, dict(arguments.dims))
         findings += more
     findings.sort(key=lambda finding: finding.level)  # attention comes before hints

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +23,15 @@ _HEADS = ("categorical:LOGITS, multidiscrete:LOGITS:SIZE,SIZE, bernoulli:LOGITS,
 _STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
 
 
-class _Estimators:
-    """Names of all estimators. `cervello.evaluation` is imported when they are read: up to Python 3.13, by this command only."""
+class _Names(tuple[str, ...]):
+    """Names of which several may be given: a list of them is a choice too."""
 
-    def __iter__(self) -> Iterator[str]:
-        from cervello.evaluation import ESTIMATORS
+    def __contains__(self, given: object) -> bool:
+        return set(given).issubset(self) if isinstance(given, list) else super().__contains__(given)
 
-        return iter(ESTIMATORS)
 
-    def __contains__(self, names: list[str]) -> bool:
-        return set(names).issubset(self)
+ESTIMATORS = _Names(("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement"))
+"""`cervello.evaluation.ESTIMATORS`, which a help text must not import: argparse of Python 3.14 expands all help at once."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--behavior", metavar="WHAT", default="logged",
                         help="where propensities come from: logged, fit (logistic regression, by scikit-learn), or the file of the policy "
                              "that logged the data (default: logged)")
-    parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"], choices=_Estimators(),
+    parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"], choices=ESTIMATORS,
                         help="by comma, of %(choices)s (default: pdis,wis,cwpdis)")
     parser.add_argument("--gamma", type=options.fraction, default=1.0, help="discount (default: 1)")
     parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
@@ -133,7 +131,7 @@ def _show(report: Report, terminal: Terminal) -> None:
 
     terminal.print(plain(report.headline), style=f"bold {_STYLES[report.verdict]}")
     terminal.print("")
-    table = terminal.table(["~policy", "estimator", ">value", f">{report.options.level:.0%} interval", "verdict"])
+    table = terminal.table(["~policy", "estimator", ">value", f"?>{report.options.level:.0%} interval", "verdict"])
     for name, estimator, value, bounds, verdict, _ in rows(report):
         table.add_row(plain(name), estimator, value, bounds, terminal.styled(verdict, _STYLES[verdict]))
     terminal.print(table)
@@ -170,10 +168,10 @@ def _classifier() -> Any:
 
 
 def _names(text: str) -> list[str]:
-    names, known = text.split(","), _Estimators()
+    names = text.split(",")
     for name in names:
-        if [name] not in known:
-            raise argparse.ArgumentTypeError(f"expected names among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
+        if name not in ESTIMATORS:
+            raise argparse.ArgumentTypeError(f"expected names among {', '.join(ESTIMATORS)}, got {name!r}{did_you_mean(name, ESTIMATORS)}")
     return names
 
 

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native import Model
 
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading"):
         plan = Model.load(arguments.model, dims=dict(arguments.dims)).plan(arguments.batch)
     for path, draw in ((arguments.picture, plan.to_svg), (arguments.graph, plan.to_graph_svg)):
         if path is not None:

@@ -23,6 +23,7 @@ SUMMARY = "play policies in an environment of Gymnasium or PettingZoo and compar
 EXAMPLES: tuple[str, ...] = ("cervello play CartPole-v1 old.onnx new.onnx --picture returns.svg",
                               "cervello play pettingzoo.classic.tictactoe_v3:env a.onnx b.onnx")
 _MOST_EPISODES = 1_000_000
+_MOST_ENVIRONMENTS = 10_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", metavar="E", type=_episodes, default=100, help="of each policy, on the same seeds (default: 100)")
     parser.add_argument("--seed", metavar="S", type=_seed, default=0, help="of episodes and noise (default: 0)")
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
-    parser.add_argument("--n-envs", metavar="N", type=options.rows, default=1, help="environments at once (default: 1)")
+    parser.add_argument("--n-envs", metavar="N", type=_environments, default=1, help="environments at once (default: 1)")
     parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps (default: never)")
     parser.add_argument("--seat", metavar="PATTERN", action="append", help="agents of a PettingZoo environment that one policy plays, as "
                         "in 'red_*'; once for each seat (default: each possible agent is one)")
@@ -61,7 +62,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     if arguments.seat:
         raise ConfigurationError(f"play, --seat: expected none for an environment in which one policy plays, got {arguments.seat}")
     names = _names(arguments.policies)
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading"):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
     writer = _writer(arguments)
     total = arguments.episodes * len(policies)
@@ -146,7 +147,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
             if given != most:
                 raise ConfigurationError(f"play, {name}: expected none for an environment of PettingZoo, got {given}; leave it out")
         names = _names(arguments.policies)
-        with compiling.shown(terminal):
+        with compiling.shown(terminal), terminal.busy("loading"):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
         writer = _writer(arguments)
         if writer is not None:
@@ -166,7 +167,6 @@ def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str,
     """The policy by seat, loaded once for equal spaces."""
     import gymnasium
 
-    from cervello import envs, load
     from cervello.envs.cross_play import seat_spaces
 
     loaded: dict[str, Policy] = {}
@@ -177,8 +177,7 @@ def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str,
         _, spaces = agents[0]
         box = arguments.box if isinstance(spaces[1], gymnasium.spaces.Box) or not boxes else None
         if repr(spaces) not in loaded:
-            loaded[repr(spaces)] = load(path, wrappers="auto", seed=arguments.seed, spaces=envs.Spaces(
-                spaces, box=box, action=arguments.action, greedy=arguments.greedy))
+            loaded[repr(spaces)] = _load(path, spaces, box, arguments)
         found[seat] = loaded[repr(spaces)]
     return found
 
@@ -197,14 +196,24 @@ def _writer(arguments: argparse.Namespace) -> Writer | None:
 
 def _loaded(path: Path, arguments: argparse.Namespace) -> Policy:
     """The policy, for the spaces of the environment."""
-    from cervello import envs, load
-
     env = _made(arguments.environment)
     try:
-        return load(path, wrappers="auto", seed=arguments.seed, spaces=envs.Spaces(
-            env, box=arguments.box, action=arguments.action, greedy=arguments.greedy))
+        return _load(path, env, arguments.box, arguments)
     finally:
         env.close()
+
+
+def _load(path: Path, spaces: Any, box: Any, arguments: argparse.Namespace) -> Policy:
+    """The policy; errors that say how to make its `Spaces` name the options that do so here."""
+    from cervello import envs, load
+
+    try:
+        return load(path, wrappers="auto", seed=arguments.seed, spaces=envs.Spaces(
+            spaces, box=box, action=arguments.action, greedy=arguments.greedy))
+    except CervelloError as error:
+        if "Spaces(" not in str(error):
+            raise
+        raise type(error)(f"{error} (on the command line: --box, --action, --greedy)") from error
 
 
 def _maker(arguments: argparse.Namespace, name: str, writer: Writer | None) -> Callable[[], Any]:
@@ -257,6 +266,10 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _episodes(text: str) -> int:
     return options.whole(text, 1, _MOST_EPISODES)
+
+
+def _environments(text: str) -> int:
+    return options.whole(text, 1, _MOST_ENVIRONMENTS)
 
 
 def _seed(text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, observations, options, pictures
@@ -29,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", metavar="ROUNDS", type=options.rounds, default=9,
                         help="measurements per step, of which the median counts (default: 9)")
     options.add_seed(parser, "of the observations and of all noise")
-    parser.add_argument("--trace", metavar="FILE", type=Path, help="also write a trace for chrome://tracing or Perfetto")
+    parser.add_argument("--trace", metavar="FILE", type=options.new_file, help="also write a trace for chrome://tracing or Perfetto")
     parser.add_argument("--leaks", metavar="CALLS", type=options.calls,
                         help="also run the policy CALLS times and say what memory the calls kept; from 100 on a leak in every call shows")
     pictures.add(parser, "the time of each step")
@@ -42,7 +41,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from cervello.native.report import roofline
     from cervello.native.report.profile import profile
 
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading"):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
         linker.link(roofline.REFERENCES)
         n_rows = arguments.batch if model.batched else 1

@@ -43,7 +43,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native import Model
 
     n_rows = arguments.batch
-    with compiling.shown(terminal):
+    with compiling.shown(terminal), terminal.busy("loading, and the first call"):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
         policy = Policy(model, wrappers=_wrappers(model, arguments), inferer=arguments.inferer, seed=arguments.seed)
         batches = observations.batches(policy.inputs, n_rows, arguments.calls + 1, arguments.seed)

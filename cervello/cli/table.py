@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LEAST_NAME = 20  # columns that a name keeps beside others
+_SHORTEST_NAME = 6  # in a terminal that holds no more
 _GAP = 2
 _ELLIPSIS = "…"
 
@@ -42,7 +43,7 @@ class Table:
 
     Args:
       headings: `>` in front aligns to the right; `~` is a name, which is shortened in the middle where the width does not suffice; `?` is
-        left out then, the last one first.
+        left out then, the last one first. Where that is not enough, the last columns are left out.
     """
 
     def __init__(self, headings: Sequence[str]):
@@ -72,9 +73,14 @@ class Table:
         shown = list(range(len(self.headings)))
         widths = dict(enumerate(natural))
         if width is not None:
-            least = [min(n, _LEAST_NAME) if "~" in mark else n for n, mark in zip(natural, self._marks, strict=True)]
-            while sum(least[i] + _GAP for i in shown) - _GAP > width and (spare := [i for i in shown if "?" in self._marks[i]]):
+            def is_too_wide(name: int) -> bool:
+                """Whether columns do not fit although names have only `name` columns."""
+                return sum((min(natural[i], name) if "~" in self._marks[i] else natural[i]) + _GAP for i in shown) - _GAP > width
+
+            while is_too_wide(_LEAST_NAME) and (spare := [i for i in shown if "?" in self._marks[i]]):
                 shown.remove(spare[-1])
+            while is_too_wide(_SHORTEST_NAME) and len(shown) > 1:  # a number is never cut
+                shown.pop()
             names = sorted((i for i in shown if "~" in self._marks[i]), key=lambda i: natural[i])
             room = width - sum(natural[i] for i in shown if i not in names) - _GAP * (len(shown) - 1)
             for done, i in enumerate(names):

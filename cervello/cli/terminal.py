@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WIDE = 100_000  # columns where no terminal sets a width: files and pipes lose nothing, and no line is broken
 _REFRESH_S = 0.1
+_PATIENCE_S = 1.0
 
 
 class Bar:
@@ -145,12 +146,41 @@ class Terminal:
                 if not self._open_bars:
                     self._stop()
 
+    @contextmanager
+    def busy(self, what: str, patience_s: float | None = None) -> Iterator[None]:
+        """A bar without a count, in a block that takes longer than `patience_s` seconds (default: 1)."""
+        if not self.draws_bars:
+            yield
+            return
+        over, patience_s = threading.Event(), _PATIENCE_S if patience_s is None else patience_s
+        thread = threading.Thread(target=self._draw_until, args=(over, what, patience_s), name="cervello-busy", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _draw_until(self, over: threading.Event, what: str, patience_s: float) -> None:
+        if over.wait(patience_s):
+            return
+        with self.bar(what) as bar:
+            while not over.wait(2 * _REFRESH_S):
+                bar.show(0)
+
     def _start(self) -> Progress:
         if self._progress is None:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
+            from rich.text import Text
+
+            class Count(MofNCompleteColumn):
+                """Blank where nothing is counted."""
+
+                def render(self, task: Task) -> Text:
+                    return Text() if task.total is None else super().render(task)
 
             self._progress = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(), Count(), TimeElapsedColumn(),
                 TextColumn("{task.fields[detail]}", style="dim", markup=False),
                 console=self._console(error=True), transient=True, auto_refresh=False)
             self._progress.start()

@@ -74,7 +74,8 @@ export function encode(value) {
       if (entries.length < 16) put([0x80 + entries.length]);
       else head(entries.length, 0, 0xde, 0xdf);
       for (const [key, item] of entries) { visit(key); visit(item); }
-    } else throw new TypeError(`expected a number, string, Uint8Array, array or object, got ${Object.prototype.toString.call(value)}`);
+    } else if (ArrayBuffer.isView(value)) throw new TypeError(`expected rows as a Uint8Array, got a ${value.constructor.name}; give bytesOf(rows)`);
+    else throw new TypeError(`expected a number, string, Uint8Array, array or object, got a ${typeof value}`);
   };
   visit(value);
   const bytes = new Uint8Array(n_bytes);
@@ -301,13 +302,15 @@ export class Client {
   /** Connects and says hello; after an end it connects anew, and agents begun before are lost. Resolves to hello's result. */
   async connect({ timeoutMs = this.timeoutMs } = {}) {
     if (this.#transport) throw this.#error("bad_call", "connect", "already connected");
+    const tcp = this.address.startsWith("tcp://"), web = this.address.replace(/^tcp:/, "http:");
+    if (!(tcp || /^wss?:\/\//.test(this.address)) || !URL.canParse(web)) {
+      throw this.#error("bad_call", "connect", "expected tcp://host:port or ws://host:port");
+    }
+    const url = new URL(web);
     this.#end = null;
     this.server = null;
     for (const policy of this.#mayHaveAgents) this.#lost.add(policy);
     this.#mayHaveAgents.clear();
-    const url = new URL(this.address.replace(/^tcp:/, "http:"));
-    const tcp = this.address.startsWith("tcp://");
-    if (!tcp && !/^wss?:\/\//.test(this.address)) throw this.#error("bad_call", "connect", "expected tcp://host:port or ws://host:port");
     const from = performance.now();
     const opened = new Promise((settle, fail) => {
       const timer = setTimeout(() => this.#finish("timeout", `no connection within ${timeoutMs} ms`), timeoutMs);
@@ -347,7 +350,8 @@ export class Client {
 
   #send(step, message) {
     if (!this.#transport) throw this.#error(...(this.#end ? [this.#end[0], step, this.#end[1]] : ["bad_call", step, "connect() comes first"]));
-    const body = encode(message);
+    let body;
+    try { body = encode(message); } catch (error) { throw this.#error("bad_call", step, error.message); }
     const limit = this.server?.limits?.frame_bytes ?? DEFAULT_FRAME_BYTES;
     if (body.length > limit) throw this.#error("bad_call", step, `a frame of ${body.length} bytes; the server takes ${limit}`);
     this.#transport.send(body);

@@ -640,10 +640,15 @@ Policy.__index = Policy
 --- The policy of a name. Its methods return pending replies.
 function Client:policy(name) return setmetatable({ client = self, name = name }, Policy) end
 
-local function rows(named)
+local function rows(key, named)
   if named == nil then return nil end
   local out = M.map({})
-  for name, bytes in pairs(named) do out[name] = M.bin(bytes) end
+  for name, bytes in pairs(named) do
+    if type(bytes) ~= "string" then
+      error(("cervello: %s.%s: expected bytes, got a %s; give cervello.pack(dtype, numbers)"):format(key, tostring(name), type(bytes)), 0)
+    end
+    out[name] = M.bin(bytes)
+  end
   return out
 end
 
@@ -668,14 +673,14 @@ end
 -- deadline_us, outputs, tick.
 function Policy:infer(agents, inputs, options)
   options = options or {}
-  return self.client:request("infer", { policy = self.name, agents = agents, inputs = rows(inputs), begin = options.begin,
+  return self.client:request("infer", { policy = self.name, agents = agents, inputs = rows("inputs", inputs), begin = options.begin,
     deterministic = flag(options.deterministic), deadline_us = options.deadline_us, outputs = options.outputs, tick = options.tick },
     function() self:_agents(true, agents) end) -- those of a restored state too: the client cannot see them otherwise
 end
 
 local function ended(self, agents, options)
   return { policy = self.name, agents = agents, terminated = flag(options.terminated), truncated = flag(options.truncated),
-    inputs = rows(options.inputs) }
+    inputs = rows("inputs", options.inputs) }
 end
 
 --- Ends agents. Options: terminated and truncated (a flag or a byte for each), inputs (the final observations).
@@ -684,7 +689,7 @@ function Policy:finish(agents, options)
 end
 
 local function rewarded(self, agents, rewards, options)
-  return { policy = self.name, agents = agents, reward = M.bin(M.pack("float32", rewards)), actions = rows(options.actions),
+  return { policy = self.name, agents = agents, reward = M.bin(M.pack("float32", rewards)), actions = rows("actions", options.actions),
     tick = options.tick }
 end
 

@@ -199,3 +199,38 @@ def test_a_page_plays_through_a_websocket_and_one_that_is_not_listed_is_told_why
     finally:
         web.shutdown()
         web.server_close()
+
+
+def test_what_node_cannot_send_is_a_bad_call_with_a_remedy(server: ServerProcess, tmp_path: Path) -> None:
+    out = node(tmp_path, """
+const said = (call) => call().catch((error) => console.log(error instanceof BridgeError, error.kind, error.message));
+for (const address of ["nowhere", "tcp:/", "tcp://127.0.0.1:port", "http://127.0.0.1:1"]) await said(() => new Client(address).connect());
+const client = new Client(process.argv[2]);
+await client.connect();
+await said(() => client.infer("cartpole", [1], { obs: new Float32Array(4) }, { begin: true }));
+const answer = await client.infer("cartpole", [1], { obs: bytesOf(new Float32Array(4)) }, { begin: true });
+console.log(answer.agents);
+client.close();
+""", server.address)
+    asked = "expected tcp://host:port or ws://host:port"
+    assert out.splitlines() == [
+        *(f"true bad_call {address}, connect: {asked}" for address in ("nowhere", "tcp:/", "tcp://127.0.0.1:port", "http://127.0.0.1:1")),
+        f"true bad_call {server.address}, infer: expected rows as a Uint8Array, got a Float32Array; give bytesOf(rows)", "[ 1 ]"]
+
+
+@pytest.mark.parametrize("lua", ["lua5.1", "luajit"])
+def test_rows_that_are_no_bytes_are_a_lua_error_with_a_remedy(lua: str, server: ServerProcess, tmp_path: Path) -> None:
+    script = tmp_path / "script.lua"
+    script.write_text(f"""
+package.path = "{(CLIENTS / "lua").as_posix()}/?.lua;" .. package.path
+local cervello = require("cervello")
+local client = cervello.open(arg[1])
+client:ready()
+local policy = client:policy("cartpole")
+print(select(2, pcall(policy.infer, policy, {{ 1 }}, {{ obs = {{ 0, 0, 0, 0 }} }}, {{ begin = true }})))
+print(#policy:infer({{ 1 }}, {{ obs = cervello.pack("float32", {{ 0, 0, 0, 0 }}) }}, {{ begin = true }}):wait(5).agents)
+client:close()
+""")
+    found = subprocess.run([tool(lua), str(script), server.address], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == ["cervello: inputs.obs: expected bytes, got a table; give cervello.pack(dtype, numbers)", "1"]

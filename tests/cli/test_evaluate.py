@@ -13,7 +13,8 @@ import numpy as np
 import offline_logs as logs
 import pytest
 
-from cervello import recording
+from cervello import evaluation, recording
+from cervello.cli.evaluate import ESTIMATORS
 
 
 @pytest.fixture
@@ -42,6 +43,10 @@ def test_the_verdict_comes_first_and_every_estimate_has_an_interval(played: tupl
     assert sum("…" in line for line in said.out.splitlines()) == 4
     assert "note:" in said.err
     assert cervello("evaluate", log, old, "-q").err == ""  # logits are found by their name
+
+
+def test_its_estimators_are_those_of_the_package() -> None:
+    assert (*ESTIMATORS,) == (*evaluation.ESTIMATORS,)
 
 
 def test_json_and_a_page(played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:

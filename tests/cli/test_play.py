@@ -71,6 +71,17 @@ def test_a_second_run_says_that_it_adds_to_the_log(two: list[Path], tmp_path: Pa
     assert "after the episodes that it holds" in " ".join(cervello("play", "--help").out.split())
 
 
+def test_an_output_that_needs_an_option_names_those_of_the_command_line(cervello: Callable[..., Any]) -> None:
+    said = cervello("play", "CartPole-v1", Path(__file__).parents[1] / "data" / "sb3" / "dqn.onnx")
+    assert said.status == 2
+    assert said.err.endswith("greedy=0.0) (on the command line: --box, --action, --greedy)\n")
+
+
+def test_a_crowd_of_environments_is_bounded(two: list[Path], cervello: Callable[..., Any]) -> None:
+    said = cervello("play", "CartPole-v1", two[0], "--n-envs", 10_001)
+    assert said.err.startswith("cervello: argument --n-envs: expected a whole number from 1 to 10,000, got '10001'")
+
+
 def test_a_box_option_without_a_box_is_refused(two: list[Path], cervello: Callable[..., Any]) -> None:
     said = cervello("play", "CartPole-v1", two[0], "--box", "clip")
     assert (said.status, said.out) == (2, "")

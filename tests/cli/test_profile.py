@@ -82,11 +82,11 @@ def test_the_trace_is_written(scout: Path, tmp_path: Path, cervello: Callable[..
     assert {"name", "ts", "dur", "pid", "tid"} <= set(events[0])
 
 
-def test_a_trace_that_cannot_be_written_is_an_error(scout: Path, tmp_path: Path, cervello: Callable[..., Any]) -> None:
+def test_a_trace_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, cervello: Callable[..., Any]) -> None:
     path = tmp_path / "nowhere" / "scout.json"
-    assert cervello("profile", scout, "--rounds", 1, "--trace", path) == (
-        2, "", f"cervello: {str(path)!r}: expected a path that is there, found none; "
-        "check its spelling, and make its folder first where it is to be written\n")
+    assert cervello("profile", tmp_path / "no such policy", "--trace", path) == (
+        2, "", f"cervello: argument --trace: expected a file that can be written, got {str(path)!r}: no such folder; "
+        "see cervello profile --help\n")
 
 
 def test_the_leak_check_gives_a_verdict(scout: Path, cervello: Callable[..., Any]) -> None:

@@ -48,6 +48,19 @@ def test_optional_columns_go_first_and_are_named(capfd: pytest.CaptureFixture[st
     assert narrow[-1].split()[1].endswith("/Sub")
 
 
+@pytest.mark.parametrize(("width", "expected"), [
+    (40, ["policy", "value", "verdict"]), (24, ["policy", "value", "verdict"]), (20, ["policy", "value"])])
+def test_a_number_is_never_cut(width: int, expected: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(["~policy", ">value", "?>95% interval", "verdict"])
+    table.add_row("a_policy.onnx", "10.094", "7.353 … 14.111", "weak")
+    found, err = lines(table, width, capfd, monkeypatch)
+    assert found[0].split() == expected
+    assert "10.094" in found[-1]
+    assert found[-1].startswith("a")
+    assert max(map(cell_len, found)) <= width
+    assert "95% interval" in " ".join(err.split())
+
+
 def test_without_a_terminal_nothing_is_lost(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     table = Table(["~node", "?written"])
