@@ -29,6 +29,8 @@ class _Choices(Head):
         self.empty_mask = empty_mask
         self.name = tensor_name(kind, "logits", logits)
         self.mask = None if mask is None else tensor_name(kind, "mask", mask)
+        if self.mask == self.name:
+            raise ConfigurationError(f"{kind}({logits!r}): expected a mask beside {logits!r}, got the same tensor; name another")
         self.tensors = (self.name,)
 
     def _sizes(self, width: int) -> tuple[int, ...]:
@@ -119,6 +121,8 @@ class Categorical(_Choices):
       logits: name of a tensor [N, K] (or with further axes, which are flattened).
       mask: name of a mask [N, K].
       empty_mask: treatment of a row whose mask allows nothing. "refuse": InputError, with the row. "ignore": everything is allowed.
+    Raises:
+      ConfigurationError: invalid names, or an unknown `empty_mask`.
     """
 
     def __init__(self, logits: str, mask: str | None = None, empty_mask: str = "refuse"):

@@ -55,3 +55,10 @@ def test_results_are_those_that_are_asked_for(head: Head) -> None:
     for wanted in (5, object(), "action", np.zeros((2, 2))):
         with pytest.raises(ConfigurationError, match="wanted: expected a tuple of names, got "):
             head.act(COLUMNS, rng=0, wanted=wanted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [lambda: Categorical("x", mask="x"), lambda: MultiDiscrete("x", [2, 2], mask="x"),
+                                  lambda: EpsilonGreedy("x", mask="x")])
+def test_a_tensor_that_is_its_own_mask_is_refused(make: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected a mask beside 'x', got the same tensor"):
+        make()
