@@ -169,9 +169,11 @@ def restore(served: ServedPolicy, job: Job) -> dict[str, Any]:
         if isinstance(error, SnapshotError):
             raise bad_request("state", str(error)) from None
         raise
-    end_agents(served, client, ending)
-    _add(served, client, ids, keys, saved.streams, client_agents.earlier_begins(ids))
-    begin_episodes(served, client, ids)
+    try:
+        end_agents(served, client, ending)
+    finally:  # a wrapper may fail at an end, but the others have begun
+        _add(served, client, ids, keys, saved.streams, client_agents.earlier_begins(ids))
+        begin_episodes(served, client, ids)
     return {"restored": len(ids)}
 
 

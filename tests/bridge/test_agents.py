@@ -185,3 +185,17 @@ def test_agents_of_a_restored_state_are_lost_with_their_connection(tmp_path: Pat
         remote.restore(state)
         assert remote.restore(remote.snapshot([1])) == 1  # 2 and 3 end
         assert "where 1 are lost" in lost(client, running)
+
+
+def test_a_wrapper_that_fails_at_an_end_leaves_the_counts_of_a_restore_right(tmp_path: Path) -> None:
+    class Stubborn(cervello.Clip):
+        def end(self, slots: Any) -> None:
+            if len(slots):
+                raise RuntimeError("an end that fails")
+
+    brain = cervello.load(small_models.counter(), wrappers=[Stubborn("action", low=-1e9), cervello.Recurrent()])
+    with served({"sum": brain}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": [1, 2]})
+        state = wire.result("snapshot", {"policy": "sum", "agents": [1]})["state"]
+        assert wire.code("restore", {"policy": "sum", "state": state})[0] == 8
+        assert wire.result("stats", {})["agents"] == len(brain) == running.server.state.policies["sum"].n_agents
