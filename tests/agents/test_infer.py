@@ -249,6 +249,8 @@ def test_inputs_that_do_not_fit_are_refused_by_name(policy: Policy, inputs: Any,
     ({"action": np.zeros((2, 3))}, "out 'action': expected (2, 3) float32, got (2, 3) float64"),
     ({"action": [[0] * 3] * 2}, "out 'action': expected (2, 3) float32, got list"),
     ({"action": read_only(np.zeros((2, 3), np.float32))}, "out 'action': expected an array that can be written, got a read-only one"),
+    ({"action": np.lib.stride_tricks.as_strided(np.zeros(3, np.float32), (2, 3), (0, 4))},
+     "out 'action': expected memory for every element, got an array that repeats its own (strides (0, 4)); give a copy of it"),
 ])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_out_that_does_not_fit_is_refused_and_changes_nothing(out: Any, message: str, wrapped: bool) -> None:

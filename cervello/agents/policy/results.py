@@ -25,7 +25,7 @@ def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -
     for name, array in out.items():
         spec = specs.get(name)
         plain = spec is not None and type(array) is np.ndarray and array.shape == spec.batched(n_rows) and array.dtype == spec.dtype
-        if not plain or not array.flags.writeable:
+        if not plain or not array.flags.writeable or 0 in array.strides:
             bind_outputs(where, specs, n_rows, out)  # raises the error, or finds that a subclass of an array is valid
             break
     for (first, a), (second, b) in combinations(out.items(), 2):

@@ -101,7 +101,7 @@ def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]
     """Result arrays by name: the caller's where given, else new ones.
 
     Raises:
-      InputError: an unknown name, a wrong shape or dtype, or a read-only array.
+      InputError: an unknown name, a wrong shape or dtype, a read-only array, or one whose rows share memory.
     """
     results: dict[str, Array] = {}
     if out is None:
@@ -121,5 +121,8 @@ def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]
             raise InputError(f"policy {where!r}, out {spec.name!r}: expected {spec.batched(n_rows)} {spec.dtype}, got {got}")
         elif not array.flags.writeable:
             raise InputError(f"policy {where!r}, out {spec.name!r}: expected an array that can be written, got a read-only one")
+        elif array.size and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)):
+            raise InputError(f"policy {where!r}, out {spec.name!r}: expected memory for every element, got an array that repeats its own "
+                             f"(strides {array.strides}); give a copy of it")
         results[spec.name] = array
     return results

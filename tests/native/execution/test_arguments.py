@@ -138,7 +138,8 @@ def test_smaller_integers_become_larger_ones() -> None:
     (np.zeros((N, 3), np.float32), r"out 'action': expected \(9, 2\) float32, got \(9, 3\) float32"),
     (np.zeros((N + 1, 2), np.float32), r"expected \(9, 2\) float32, got \(10, 2\)"),
     (np.zeros((N, 2)), r"expected \(9, 2\) float32, got \(9, 2\) float64"), ([[0.0, 0.0]] * N, "expected .* float32, got list"),
-    (_read_only(np.zeros((N, 2), np.float32)), "out 'action': expected an array that can be written, got a read-only one")])
+    (_read_only(np.zeros((N, 2), np.float32)), "out 'action': expected an array that can be written, got a read-only one"),
+    (np.lib.stride_tricks.as_strided(np.zeros(2, np.float32), (N, 2), (0, 4)), "out 'action': expected memory for every element, got")])
 def test_outputs_that_do_not_fit_are_refused_by_name(model: Model, obs: Array, out: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         model.run({"obs": obs}, out={"action": out})
