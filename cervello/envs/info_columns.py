@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.recording.arguments import rough_kind
-from cervello.recording.trees import KINDS, Path, Tree, named
+from cervello.recording.arguments import info_kind
+from cervello.recording.trees import KINDS, Path, Tree, format_path
 from cervello.spec import Array
 
 _OF_THE_EPISODE_BEFORE = ("final_obs", "final_info")  # SAME_STEP's, beside the infos of the next episode
@@ -66,7 +66,7 @@ class InfoLayout:
                 continue  # the mask of a key, which comes with it
             place = (*path, key)
             is_dict = isinstance(column, Mapping)
-            layout = "dict" if is_dict else (rough_kind(column), column.shape[1:])
+            layout = "dict" if is_dict else (info_kind(column), column.shape[1:])
             if self._first.setdefault(place, layout) != layout:
                 self._tell(place, layout)
                 continue
@@ -79,8 +79,8 @@ class InfoLayout:
         if place not in self._told:
             self._told.add(place)
             first, now = (each if each == "dict" else f"{each[1]} {each[0]}" for each in (self._first[place], layout))
-            warnings.warn(f"Recorder, infos {named(place)!r}: expected rows of one kind and shape, {first} as at first, got {now}; such "
-                          "rows are left out", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"Recorder, infos {format_path(place)!r}: expected rows of one kind and shape, {first} as at first, got {now}; "
+                          "such rows are left out", RuntimeWarning, stacklevel=2)
 
 
 def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[str, Tree]:

@@ -38,7 +38,7 @@ class LogFile:
             self.n_bytes, self.cut_bytes = self._measure()
             if self.cut_bytes:
                 os.ftruncate(self._file, self.n_bytes)
-            self.has_records = self.n_bytes > len(frames.FILE_HEAD)
+            self.has_records = self.n_bytes > len(frames.FILE_HEADER)
             if not self.n_bytes:
                 self._append(frames.FILE_HEADER)
         except BaseException:
