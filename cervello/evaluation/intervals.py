@@ -13,8 +13,8 @@ from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
+from cervello.statistics.arguments import FEWEST
 from cervello.statistics.bootstrap import bca_levels, interval_of
-from cervello.statistics.samples import FEWEST
 
 Interval = tuple[float, float]
 KINDS = ("default", *EVERY_KIND)

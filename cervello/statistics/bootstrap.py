@@ -13,9 +13,9 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
+from cervello.statistics.arguments import FEWEST, Interval, check_level, check_resampling, finite_values
 from cervello.statistics.quantiles import normal_cdf, normal_quantile
 from cervello.statistics.resampling import Statistic, evaluate, leave_one_out, replicates, resamples_of
-from cervello.statistics.samples import FEWEST, Interval, check_level, sample
 
 Kind = Literal["bca", "percentile", "calibrated"]
 RowStatistic = Callable[[Array], Array]  # [B, m] values ▸ [B]
@@ -40,6 +40,11 @@ def bootstrap(statistic: Statistic, n: int, kind: Kind = "bca", *, level: float 
       ConfigurationError: an option out of range. InputError: the statistic returns another shape.
     """
     check_level(level)
+    check_resampling(resamples, seed)
+    if not callable(statistic):
+        raise ConfigurationError(f"statistics, statistic: expected a function of indices, got {statistic!r}")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ConfigurationError(f"statistics, n: expected a number of units, got {n!r}")
     if kind not in ("bca", "percentile", "calibrated"):
         raise ConfigurationError(f"statistics, kind: expected 'bca', 'percentile' or 'calibrated', got {kind!r}")
     if n < FEWEST:
@@ -110,7 +115,9 @@ def _mean(rows: Array) -> Array:
 
 
 def _of_values(values: Any, statistic: RowStatistic, kind: Kind, level: float, resamples: int, seed: int) -> Interval | None:
-    array = sample(values)
+    array = finite_values(values)
+    if not callable(statistic):
+        raise ConfigurationError(f"statistics, statistic: expected a function of rows of values, got {statistic!r}")
     return bootstrap(lambda indices: statistic(array[indices]), len(array), kind, level=level, resamples=resamples, seed=seed)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.spec import Array
-from cervello.statistics.samples import FEWEST, Interval, check_level, sample
+from cervello.statistics.arguments import FEWEST, Interval, check_level, finite_values, is_number
 
 
 def _in_range(values: Any, low: float, high: float) -> tuple[Array, float]:
     """Values within [low, high], and the length of that range."""
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    if not (is_number(low) and is_number(high) and np.isfinite(low) and np.isfinite(high) and low < high):
         raise InputError(f"statistics, range: expected finite low < high, got {low!r} and {high!r}; give the bounds of what is averaged")
-    array = sample(values)
+    array = finite_values(values)
     rounding = 1e-9 * (high - low)
     wrong = (array < low - rounding) | (array > high + rounding)
     if wrong.any():

@@ -8,6 +8,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.spec import Array
+from cervello.statistics.arguments import as_numbers
 
 
 def effective_sample_size(log_weights: Any) -> Any:
@@ -21,7 +22,7 @@ def effective_sample_size(log_weights: Any) -> Any:
       InputError: NaN or +∞.
     Source: A. Kong, "A note on importance sampling using standardized weights", 1992.
     """
-    logs = np.asarray(log_weights, np.float64)
+    logs = as_numbers(log_weights, "log_weights")
     if logs.ndim < 1 or np.isnan(logs).any() or np.isposinf(logs).any():
         raise InputError(f"statistics, log_weights: expected [n, …] numbers or −∞, got {logs.shape} with NaN or +∞, or no axis")
     if not len(logs):

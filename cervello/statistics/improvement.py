@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
+from cervello.statistics.arguments import Interval, finite_values
 from cervello.statistics.bootstrap import bca
-from cervello.statistics.samples import Interval, sample
 
 
 def probability_of_improvement(x: Any, y: Any) -> float:
@@ -21,7 +21,7 @@ def probability_of_improvement(x: Any, y: Any) -> float:
       InputError: no values, or values that are not finite.
     Source: R. Agarwal et al., NeurIPS 2021, section 4.3; ties count one half.
     """
-    a, b = sample(x, "x"), np.sort(sample(y, "y"))
+    a, b = finite_values(x, "x"), np.sort(finite_values(y, "y"))
     if not len(a) or not len(b):
         raise InputError(f"statistics, probability_of_improvement: expected values of both, got {len(a)} and {len(b)}")
     below, up_to = np.searchsorted(b, a, "left"), np.searchsorted(b, a, "right")
@@ -53,7 +53,7 @@ def paired_difference(x: Any, y: Any, *, level: float = 0.95, resamples: int = 1
     Raises:
       InputError: no pairs, different lengths, or values that are not finite. ConfigurationError: an option that is out of range.
     """
-    a, b = sample(x, "x"), sample(y, "y")
+    a, b = finite_values(x, "x"), finite_values(y, "y")
     if len(a) != len(b) or not len(a):
         raise InputError(f"statistics, paired_difference: expected pairs, got {len(a)} and {len(b)} values; play the same seeds with both")
     differences = a - b

@@ -8,6 +8,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.spec import Array
+from cervello.statistics.arguments import as_numbers
 
 
 def interquartile_mean(values: Any) -> Any:
@@ -18,10 +19,10 @@ def interquartile_mean(values: Any) -> Any:
     Returns:
       […] float64, a float for [n].
     Raises:
-      InputError: no values.
+      InputError: no values, or no numbers.
     Source: R. Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021.
     """
-    array = np.asarray(values, np.float64)
+    array = as_numbers(values, "values")
     n = array.shape[-1] if array.ndim else 0
     if not n:
         raise InputError(f"statistics, interquartile_mean: expected at least one value, got shape {array.shape}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import InputError
 from cervello.spec import Array
 
 Statistic = Callable[[Array], Array]  # [B, m] int64 indices in the data ▸ [B] float64
@@ -16,8 +16,6 @@ _CHUNK = 1 << 19  # indices at a time
 
 def resamples_of(n: int, resamples: int, seed: int) -> Iterator[Array]:
     """The rows of `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`, in chunks: [b, n] int64."""
-    if resamples < 1:
-        raise ConfigurationError(f"statistics, resamples: expected at least 1, got {resamples}; 1999 is usual")
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // n)
     for start in range(0, resamples, rows):

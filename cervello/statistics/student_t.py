@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cervello.errors import ConfigurationError
+from cervello.statistics.arguments import FEWEST, Interval, check_level, finite_values, is_number
 from cervello.statistics.quantiles import student_t_quantile
-from cervello.statistics.samples import FEWEST, Interval, check_level, sample
 
 
 def student_t(values: Any, *, center: float | None = None, level: float = 0.95) -> Interval | None:
@@ -24,7 +25,9 @@ def student_t(values: Any, *, center: float | None = None, level: float = 0.95) 
     Source: Student, "The probable error of a mean", Biometrika 6 (1908).
     """
     check_level(level)
-    array = sample(values)
+    if center is not None and not is_number(center):
+        raise ConfigurationError(f"statistics, center: expected a number or None, got {center!r}")
+    array = finite_values(values)
     n = len(array)
     if n < FEWEST:
         return None

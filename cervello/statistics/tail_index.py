@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.spec import Array
+from cervello.statistics.arguments import as_numbers
 
 _FEWEST = 5  # excesses; fewer have no tail index
 
@@ -29,7 +30,7 @@ def pareto_tail_index(log_weights: Any) -> float:
     Source: J. Zhang, M. Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 51 (2009),
       with 30 + ⌊√M⌋ grid points and the weak prior (M k̂ + 5) / (M + 10) of A. Vehtari et al., "Pareto smoothed importance sampling" (2024).
     """
-    logs = np.asarray(log_weights, np.float64)
+    logs = as_numbers(log_weights, "log_weights")
     if logs.ndim != 1 or np.isnan(logs).any() or np.isposinf(logs).any():
         raise InputError(f"statistics, log_weights: expected [n] numbers or −∞, got {logs.shape} with NaN or +∞, or other axes")
     n = len(logs)

@@ -9,8 +9,8 @@ from cervello.evaluation.estimators.wdr import parts, step_sums, wdr
 from cervello.evaluation.moments import Moments, blocks_of, sum_of
 from cervello.evaluation.table import AnyTable
 from cervello.spec import Array
+from cervello.statistics.arguments import FEWEST
 from cervello.statistics.bootstrap import interval_of
-from cervello.statistics.samples import FEWEST
 
 _MOST_LENGTHS = 50
 

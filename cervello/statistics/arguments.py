@@ -1,0 +1,73 @@
+"""Checks the arguments of the statistics."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.spec import Array
+
+FEWEST = 3  # values; fewer have no interval
+
+Interval = tuple[float, float]
+
+
+def as_numbers(values: Any, name: str) -> Array:
+    """An array of float64.
+
+    Raises:
+      InputError: no numbers, or not in rows of one length.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"statistics, {name}: expected an array of numbers, got a ragged sequence") from error
+    if array.dtype.kind not in "fiub" and array.size:
+        raise InputError(f"statistics, {name}: expected numbers, got {array.shape} {array.dtype}")
+    return array.astype(np.float64)
+
+
+def finite_values(values: Any, name: str = "values") -> Array:
+    """[n] float64.
+
+    Raises:
+      InputError: not one axis of finite numbers.
+    """
+    array = as_numbers(values, name)
+    if array.ndim != 1:
+        raise InputError(f"statistics, {name}: expected [n] numbers, got {array.shape}; give one number per episode")
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise InputError(f"statistics, {name}: expected finite numbers, got {array[i]} at {i}; leave it out or mend it")
+    return array
+
+
+def is_number(value: Any) -> bool:
+    """Whether an argument is a real number, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_resampling(resamples: Any, seed: Any) -> None:
+    """Checks the number of resamples, and their seed.
+
+    Raises:
+      ConfigurationError: they are no integers from 1, or from 0.
+    """
+    for name, value, least, usual in (("resamples", resamples, 1, 1999), ("seed", seed, 0, 0)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ConfigurationError(f"statistics, {name}: expected an integer of at least {least}, got {value!r}; {usual} is usual")
+
+
+def check_level(level: float) -> float:
+    """Checks a confidence level.
+
+    Raises:
+      ConfigurationError: the level is not between 0 and 1.
+    """
+    if not is_number(level) or not 0 < level < 1:
+        raise ConfigurationError(f"statistics, level: expected a number between 0 and 1, got {level!r}; 0.95 is usual")
+    return level
