@@ -28,11 +28,20 @@ from cervello.spec import Array, FusedOp
 _empty = np.empty
 _MAX_CACHED_PLANS = 256  # number of cached plans of chunked batches
 _UNLIMITED = 1 << 62  # repeat count without limit
-# The function behind `time.perf_counter_ns`: newer interpreters have one that writes to an address, older ones one that returns.
-_CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
-                              if hasattr(ctypes.pythonapi, name)), (0, 0))
 _MAX_S, _MAX_ROW_S = 9e9, 1e3  # larger values do not fit into 64 bits of nanoseconds
 _CTX, _PLAN, _ARENA = abi.CTX, abi.PLAN.index, abi.SPACES + abi.ARENA
+
+
+def _find_clock() -> tuple[int, int]:
+    """The C function behind `time.perf_counter_ns`: its address, and 1 if it writes the time to an address, as that of newer interpreters
+    does, or 0 if it returns it. Zeros if there is none."""
+    for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0)):
+        if hasattr(ctypes.pythonapi, name):
+            return api(name), writes
+    return 0, 0
+
+
+_CLOCK, _CLOCK_WRITES = _find_clock()
 
 
 @dataclass(slots=True)

@@ -157,7 +157,8 @@ class Recurrent(Passive):
             self.nonfinite_rows += n_rows
             if n_rows and self._description is not None:
                 self._description.nonfinite_rows += n_rows
-            warns, self._warned = n_rows > 0 and not self._warned, self._warned or n_rows > 0
+            warns = n_rows > 0 and not self._warned
+            self._warned |= warns
         if warns:
             instead = "initial one" if self.on_nonfinite == "reset" else "last finite one"
             message = (f"{where}, wrapper {self!r}: expected finite state, got NaN or an infinity for {n_rows} agent(s), which go on with "

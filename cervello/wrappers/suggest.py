@@ -58,16 +58,24 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
             found.append(PreviousAction(item.name, output))
     if pairs:
         found.append(Recurrent(pairs))
+    sample = _sample(spec)
+    return found if sample is None else [sample, *found]
+
+
+def _sample(spec: PolicySpec) -> Sample | None:
+    """A draw from the only output called logits; None if another output is the action, or if the logits are no vector of floats."""
     logits = [item for item in spec.outputs.values() if is_named_logits(item.name)]
-    if len(logits) == 1 and not any(_ACTION_OUTPUTS.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
-        item = logits[0]
-        if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
-            sizes = _branches(spec)
-            if sizes is None:
-                found.insert(0, Sample(Categorical(item.name)))
-            elif sum(sizes) == item.shape[0]:
-                found.insert(0, Sample(Categorical(item.name) if len(sizes) == 1 else MultiDiscrete(item.name, sizes)))
-    return found
+    if len(logits) != 1 or any(_ACTION_OUTPUTS.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
+        return None
+    [item] = logits
+    if len(item.shape) != 1 or item.shape[0] < 2 or item.dtype.kind != "f" or item.batch_axis != 0:
+        return None
+    sizes = _branches(spec)
+    if sizes is None:
+        return Sample(Categorical(item.name))
+    if sum(sizes) != item.shape[0]:
+        return None
+    return Sample(Categorical(item.name) if len(sizes) == 1 else MultiDiscrete(item.name, sizes))
 
 
 def _branches(spec: PolicySpec) -> list[int] | None:
