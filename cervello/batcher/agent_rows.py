@@ -59,8 +59,9 @@ class AgentRows:
         """
         reader = self.pad.reader
         if reader is not None and self._plain and not self._has_tombstones:
-            rows = self._rows if enqueued_frames is None else self._row_by_agent()
-            reader.open(self.generations, rows, enqueued_frames, self._first, self.pad.capacity)
+            if enqueued_frames is not None and self._rows is None:
+                self._row_by_agent()
+            reader.open(self.generations, self._rows, enqueued_frames, self._first, self.pad.capacity)
             self._is_open = True
 
     def shut(self) -> None:

@@ -104,6 +104,14 @@ def _set_item(reader, names, agent, number):
     return status == 0
 
 
+@inline
+def _record_row(reader, agent, row):
+    """Records the row of an agent; False if out of memory. Nearly always it is recorded already: a crowd comes in the same order again."""
+    r = Reader(reader)
+    found = call_c_2(r.dict_get, r.rows, agent)
+    return (found != 0 and call_c_1(r.int_to_word, found) == row) or _set_item(reader, r.rows, agent, row)
+
+
 def push_row(reader, unused, unused_2, objects, n_objects):
     """Appends an agent with its observation to the waiting agents; the agent must have begun. If frames are counted and there is one input,
     the observation of an agent that already waits is replaced in its row.
@@ -141,7 +149,7 @@ def push_row(reader, unused, unused_2, objects, n_objects):
     if row >= r.capacity or not _read(reader, observation, row):
         return 0
     if not waits:
-        if r.rows != 0 and not _set_item(reader, r.rows, agent, row):
+        if r.rows != 0 and not _record_row(reader, agent, row):
             return 0
         if counted and call_c_3(r.dict_set, r.enqueued_frames, agent, word(objects, 2)) != 0:
             call_c_0(r.err_clear)
