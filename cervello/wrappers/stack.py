@@ -183,9 +183,9 @@ class Stack:
         mine_all, theirs_all = self._stateful(), old._stateful()
         pairs = list(zip(mine_all, theirs_all, strict=False))
         if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
-            now, was = ([type(wrapper).__name__ for wrapper in reversed(stateful)] for stateful in (mine_all, theirs_all))
-            raise WrapperError(f"wrappers: expected the same ones with state, {was}, in the same order, got {now}; others may be added "
-                               "or removed")
+            got, expected = ([type(wrapper).__name__ for wrapper in reversed(stateful)] for stateful in (mine_all, theirs_all))
+            raise WrapperError(f"wrappers: expected the same ones with state, {expected}, in the same order, got {got}; others may be "
+                               "added or removed")
         for new, was in pairs:
             mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
             same = mine.keys() == theirs.keys() and all(
