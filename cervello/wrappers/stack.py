@@ -186,9 +186,9 @@ class Stack:
         """Raises WrapperError if wrappers with state differ from those in `old`, so that this stack cannot take over its state."""
         new_wrappers, old_wrappers = self._stateful(), old._stateful()
         if list(map(type, new_wrappers)) != list(map(type, old_wrappers)):
-            now, was = ([type(wrapper).__name__ for wrapper in reversed(stateful)] for stateful in (new_wrappers, old_wrappers))
-            raise WrapperError(f"wrappers: expected the same ones with state, {was}, in the same order, got {now}; others may be added "
-                               "or removed")
+            got, expected = ([type(wrapper).__name__ for wrapper in reversed(stateful)] for stateful in (new_wrappers, old_wrappers))
+            raise WrapperError(f"wrappers: expected the same ones with state, {expected}, in the same order, got {got}; others may be "
+                               "added or removed")
         for new_wrapper, old_wrapper in zip(new_wrappers, old_wrappers, strict=True):
             is_kept = new_wrapper is old_wrapper or not _has_own_state(new_wrapper)
             if not is_kept or _slab_layouts(new_wrapper) != _slab_layouts(old_wrapper):

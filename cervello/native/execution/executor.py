@@ -64,7 +64,11 @@ class Executable:
         return compose(self.program, parts, threads if self.divisible else 1)
 
     def failure(self, status: int) -> ExecutionError:
-        """`Program.failure` of the model, which the message names."""
+        """The error of a compiled call that has failed, with the names of model and node.
+
+        Args:
+          status: what it returned, above 0, as in `Program.failure`.
+        """
         error = self.program.failure(status)
         error.name_policy(self.name)
         return error
