@@ -55,7 +55,7 @@ class AecMatch:
         return list(self.env.agents)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
-        """Begins an episode and goes on to the learner's first turn.
+        """Begins an episode and plays up to the learner's first turn.
 
         An episode that another agent ends before the learner's first turn (a fold in poker) is counted, and the next one is begun: with
         a seed that follows from this one, where there is one.
@@ -72,7 +72,7 @@ class AecMatch:
                                  "ended before its first one; choose another learner")
 
     def _first_turn(self) -> Coroutine[LearnerView | None]:
-        """Goes on to the learner's first turn; None where the episode has ended before it. Without a learner there is nothing to go to."""
+        """Plays up to the learner's first turn; None where the episode has ended before it. Without a learner nothing is played."""
         if self._learner is not None and self._learner not in self.env.agents:
             raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
                                      f"environment has {list(self.env.agents)[:16]}")
@@ -101,7 +101,7 @@ class AecMatch:
         return self._seen()
 
     def _others(self) -> Coroutine[None]:
-        """Turns until it is the learner's."""
+        """Plays the others' turns until it is the learner's."""
         while self.env.agents and self.env.agent_selection != self._learner:
             yield from self._turn()
 
