@@ -62,6 +62,15 @@ def test_the_reward_of_an_agent_that_is_born_and_dies_in_one_step_is_dropped_and
     assert (crowd.begun, crowd.ended) == (2, 2)
 
 
+def test_such_an_agent_has_a_turn_without_a_decision_in_a_turn_based_game() -> None:
+    crowd = envs.Crowd(ScriptedTurns(6, flash=3), {"*": policy()}, seed=0)
+    steps = list(crowd)
+    assert len(steps) == 6 + 3
+    assert not any("f" in step.rewards or "f" in step.terminated for step in steps)
+    assert (crowd.begun, crowd.ended, crowd.dropped_rewards) == (2, 2, 2.0)
+    assert set(crowd.returns) == {"a", "b"}
+
+
 def test_rewards_that_a_game_pays_the_dead_are_theirs() -> None:
     class Paying(ScriptedGame):
         def step(self, actions: Any) -> Any:
