@@ -111,12 +111,13 @@ def test_a_crowd_is_reset_before_it_steps_and_after_its_end(game: Any) -> None:
 
 def test_many_games_take_an_action_and_a_seed_for_each() -> None:
     env = envs.VectorOpponents(partial(ScriptedGame), 2, learner="a", policies={"b": policy()})
-    env.reset(seed=np.int64(3))
+    numpys: tuple[Any, Any] = np.int64(3), np.array([3, 4])
+    env.reset(seed=numpys[0])
     for wrong in ([0], [0, 1, 2]):
         with pytest.raises(InputError, match=f"expected 2 actions, one for each game, got {len(wrong)}"):
             env.step(np.array(wrong))
     env.step(np.array([0, 1]))
-    env.reset(seed=np.array([3, 4]))
+    env.reset(seed=numpys[1])
     with pytest.raises(ConfigurationError, match="expected 2 seeds, got 3"):
         env.reset(seed=[1, 2, 3])
 
