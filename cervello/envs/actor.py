@@ -50,7 +50,7 @@ class Actor:
                                        space.dtype)
 
     def begin(self, rows: Array, episodes: Array) -> None:
-        """Episodes begin in rows; those that were going on there end.
+        """Begins episodes in rows, and ends those that are open there.
 
         Args:
           rows, episodes: [m] int64 numbers of environments, and of their episodes.
@@ -127,7 +127,7 @@ class Actor:
         return self._all_places
 
     def _masks(self, timestep: TimeStep, places: Array) -> Any:
-        """[m, width] of an arrival with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
+        """[m, width] of a time step with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
         if isinstance(timestep.masks, np.ndarray):
             return self.binding.flat_mask(timestep.masks[places], len(places))
         assert timestep.masks is not None

@@ -185,7 +185,7 @@ class _Matchup:
         return Game(episode, seed, dict(self.lineup), means, seat_returns, length, not truncated)
 
     def _run(self, coroutine: Coroutine[LearnerView], own: Sequence[_Tally], tallies: Mapping[str, _Tally]) -> int:
-        """Runs a reset or step; returns 1 if anybody decided, else 0."""
+        """Runs a reset or step; returns 1 if an agent decided, else 0."""
         decided = 0
         before = time.perf_counter()
         try:
@@ -201,7 +201,7 @@ class _Matchup:
         return decided
 
     def _responses(self, requests: list[InferenceRequest], tallies: Mapping[str, _Tally]) -> list[InferenceResponse]:
-        """Answers, policy by policy; the time of a policy that several names stand for is shared among them."""
+        """Responses, policy by policy; the time of a policy that several names stand for is shared among them."""
         responses: list[InferenceResponse | None] = [None] * len(requests)
         for key in dict.fromkeys(id(request.policy) for request in requests):
             places = [i for i, request in enumerate(requests) if id(request.policy) == key]

@@ -84,7 +84,7 @@ class CrossPlay:
         """(a, b, margin) for ratings, in the order of the games.
 
         A game is judged together with its mirror, the game of the same seed in which both have changed seats: the margin is a's
-        sum over all seats less b's, so that neither seats that pay more nor the first move count for anybody. A game whose mirror
+        sum over all seats less b's, so that neither seats that pay more nor the first move favour a policy. A game whose mirror
         cannot be played is judged by the returns in it.
         """
         found: list[tuple[str, str, float]] = []

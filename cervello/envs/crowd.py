@@ -17,7 +17,7 @@ from cervello.errors import AgentError
 
 @dataclass(slots=True)
 class CrowdStep:
-    """What stands after one step of the environment: of all agents in a parallel one, of one agent's turn in a turn-based one.
+    """The result of one step of the environment: of all agents in a parallel one, of one agent's turn in a turn-based one.
 
     Attributes:
       agents: the agents that are alive now.

@@ -45,7 +45,7 @@ class Decision:
 
 
 def slice_decision(decision: Decision, first: int, end: int) -> Decision:
-    """Rows first to end - 1 of a decision, as a decision for so many."""
+    """Rows first to end - 1 of a decision."""
     def cut(column: Any) -> Any:
         return None if column is None else column[first:end]
 
@@ -92,7 +92,7 @@ def draws_actions(policy: Policy) -> bool:
 
 def decision_of(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0, stream: int | None = None,
                 ) -> Decision:
-    """The decision that a policy's outputs are.
+    """A policy's outputs as a decision.
 
     Args:
       outputs: the policy's `Actions`, [m, …] by name.

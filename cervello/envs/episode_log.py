@@ -71,7 +71,7 @@ class EpisodeLog:
 
     @contextmanager
     def no_gaps(self) -> Iterator[None]:
-        """What is recorded within is recorded, or no open episode goes on."""
+        """Ends all open episodes when recording fails within it, so that no episode has a gap."""
         try:
             yield
         except BaseException:
@@ -129,7 +129,7 @@ class EpisodeLog:
 
 
 def _decision_columns(decision: Decision, places: Array, actions: Tree) -> dict[str, Any]:
-    """Columns of a decision for rows at places; rows it says nothing of are of unknown source."""
+    """Columns of a decision for rows at places; the source of rows that it does not cover is unknown."""
     index = {place: i for i, place in enumerate(decision.places.tolist())}
     found = np.array([index.get(place, -1) for place in places.tolist()])
     known = found >= 0

@@ -19,7 +19,7 @@ else:
 
 
 class GameRecorder:
-    """An environment of PettingZoo around which matches are recorded. What is not asked for here goes to the environment."""
+    """An environment of PettingZoo around which matches are recorded. Other attributes are the environment's."""
 
     def __init__(self, env: Any, target: str | os.PathLike[str] | Writer, durable: bool = False):
         self.env = env

@@ -33,7 +33,7 @@ def info_columns(infos: Sequence[Any]) -> dict[str, Tree]:
 
 
 def _column(values: Sequence[Any], there: Array) -> Tree:
-    """The rows that are there, of one kind and shape, among zeros; None where they differ or cannot be recorded."""
+    """The rows that are there, with zeros elsewhere; None where their kinds or shapes differ, or cannot be recorded."""
     given = [value for value, has in zip(values, there, strict=True) if has]
     if all(isinstance(value, Mapping) for value in given):
         return info_columns(values) or None
@@ -52,14 +52,14 @@ def _column(values: Sequence[Any], there: Array) -> Tree:
 
 
 class InfoLayout:
-    """The kind and shape of each key's rows, as they were first. Mutable. Rows that differ later have no place in one tree of infos."""
+    """The kind and shape of each key's rows, as they were first. Mutable. Later rows that differ do not fit into one tree of infos."""
 
     def __init__(self) -> None:
         self._first: dict[Path, Any] = {}
         self._told: set[Path] = set()
 
     def fitting(self, infos: Mapping[str, Tree], path: Path = ()) -> dict[str, Tree]:
-        """The columns that fit the first ones. A key of which some do not is named in a warning, once."""
+        """The columns that fit the first ones. A warning names a key with others, once."""
         found: dict[str, Tree] = {}
         for key, column in infos.items():
             if key.startswith("_"):

@@ -18,7 +18,7 @@ from cervello.recording import Writer
 class ParallelRecorder(GameRecorder, ParallelWrapper):  # type: ignore[misc]
     """A parallel environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
 
-    What is not asked for here goes to the environment.
+    Other attributes are the environment's.
     """
 
     def __init__(self, env: Any, target: str | os.PathLike[str] | Writer, durable: bool = False):

@@ -100,7 +100,7 @@ def _games(title: str, env: Any, close: bool, named: dict[str, Any], seats: Sequ
 
 
 def _peeked(env: Any) -> tuple[Any, Any]:
-    """The environment, or the first that a function makes, and what stands for `env`: it gives that first one first."""
+    """(environment, env): of a function the first environment that it makes, and a function that returns this one first."""
     if not makes_environments(env):
         return env, env
     made = [first := env()]
@@ -161,7 +161,7 @@ class _Play:
                        self._empty_masks, self._drawn, self._not_finite)
 
     def _unfinished(self, timestep: TimeStep) -> TimeStep:
-        """The rows that have episodes left to play, where the others can be left as they are: nobody counts what is played there."""
+        """The rows that have episodes left to play, where the others need not be stepped."""
         if not self._source.steps_rows_apart:
             return timestep
         left = np.flatnonzero(self._begun[timestep.rows] <= self._quota[timestep.rows])

@@ -1,4 +1,4 @@
-"""What came of playing: returns by policy, their intervals, their differences, a table and a picture."""
+"""Results of playing: returns by policy, their intervals, their differences, a table and a picture."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class PlayResult(Mapping[str, Returns]):
         return found
 
     def remarks(self) -> list[str]:
-        """What stands below the tables: differences to the first policy, or ratings; before them observations that are not finite."""
+        """Lines below the tables: observations that are not finite, then differences to the first policy, or ratings."""
         lines = [f"{name}: {each.not_finite:,} observation{'s' * (each.not_finite > 1)} not finite"
                  for name, each in self.policies.items() if each.not_finite]
         if self.cross_play is not None:
@@ -220,7 +220,7 @@ class PlayResult(Mapping[str, Returns]):
         return cross_table(f"Cross-play in {self.title}", self.notes(), list(self.policies), cells, sides)
 
     def notes(self) -> str:
-        """What the numbers are."""
+        """How the numbers were obtained, in one line."""
         notes = [self._drawing(), f"seed {self.seed}"]
         if self.cross_play is not None:
             notes.append(f"{len(self.cross_play.games)} games in the seats {' and '.join(self.cross_play.seats)}")

@@ -60,7 +60,7 @@ class Step:
 class Rollout:
     """An iterator over steps; iterating again goes on where it stopped. Made by `rollout`.
 
-    What was yielded has happened, and nothing more: after a break, environments and agents stand behind the last step. The last of all
+    What was yielded has happened, and nothing more: after a break, environments and agents are as the last step left them. The last of all
     steps closes it, as do `close`, the end of a `with` block, and the end of its life.
 
     Attributes:
@@ -73,7 +73,7 @@ class Rollout:
         self._actor = Actor(policy, "rollout", seed, source.seeds_rows, deterministic)
         self._episodes = np.zeros(source.n_envs, np.int64)  # begun in each row
         self._timestep: TimeStep | None = None
-        self._sent: _Sent | None = None  # what every environment was given last, where only some answer at a time
+        self._sent: _Sent | None = None  # what was sent to every environment last, where only some answer at a time
         self._open = True
         self.seeds: list[int] | None = [] if source.seeds_rows else None
         self.empty_masks = 0
@@ -134,7 +134,7 @@ class Rollout:
                     after.valid, version, outputs, after.rows)
 
     def _remember(self, rows: Array, sent: _Sent, after: TimeStep) -> _Sent:
-        """Keeps what some environments were given, and finds what those were given that have answered."""
+        """Keeps what was sent to some environments, and returns what was sent last to those that have answered."""
         if self._sent is None:
             self._sent = map_tree(lambda column: np.zeros((self._source.n_envs, *column.shape[1:]), column.dtype), sent)
         self._sent = put(self._sent, rows, sent)
@@ -191,7 +191,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
 
 
 def _sent(timestep: TimeStep, decision: Decision, actions: Array) -> _Sent:
-    """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
+    """What is sent to rows and the decision behind it, [n, …]; rows that do not act have zeros and NaN."""
     n = len(timestep.rows)
     version = np.empty(n, np.int64)
     version.fill(decision.version)

@@ -38,7 +38,7 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
         self.env.reset(seed=seed, options=options)
         self._match += 1
         self._seed = seed
-        self._see()
+        self._record_turn()
 
     def step(self, action: Any) -> None:
         env, agent = self.env, self.env.agent_selection
@@ -48,11 +48,11 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
         env.step(action)
         if acts:
             self._acted[agent] = action, decision
-        self._see()
+        self._record_turn()
         self._finish([each for each in self._acted if each not in env.agents])
 
-    def _see(self) -> None:
-        """The agent whose turn it is sees what its last action has led to, or begins."""
+    def _record_turn(self) -> None:
+        """Records what the last action of the agent in turn has led to, or begins its episode."""
         env = self.env
         if not env.agents:
             return
@@ -64,7 +64,7 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
             self._log.begin([agent], stack([observation]), info_columns([info]), [self._seed], [agent], self._match)
 
     def _finish(self, agents: list[str]) -> None:
-        """Writes the last actions of agents that will have no turn any more, with what stands now."""
+        """Writes the last actions of agents that will have no turn any more, with the current state."""
         env = self.env
         for agent in agents:
             if agent not in self._log:  # a step of the match could not be recorded

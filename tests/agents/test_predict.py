@@ -230,10 +230,10 @@ def test_other_rows_keep_their_bits_beside_one_that_is_not_finite() -> None:
 
 def test_state_that_is_not_finite_stays_as_it_was_and_other_rows_go_on() -> None:
     policy = cervello.load(small_models.counter(), wrappers=[Recurrent()], spaces=(spaces.Box(-np.inf, np.inf, (1,)),) * 2)
-    _, state = policy.predict(np.float32([[1], [2], [3]]))
+    _, state = policy.predict(np.array([[1], [2], [3]], np.float32))
     with pytest.warns(RuntimeWarning, match="finite state"):
-        actions, state = policy.predict(np.float32([[1], [np.nan], [3]]), state)
-    assert np.array_equal(actions, [[2], [np.nan], [6]], equal_nan=True)
+        actions, state = policy.predict(np.array([[1], [np.nan], [3]], np.float32), state)
+    assert np.array_equal(actions, np.array([[2], [np.nan], [6]]), equal_nan=True)
     assert policy.predict([[1], [1], [1]], state)[0].tolist() == [[3], [3], [7]]
 
 

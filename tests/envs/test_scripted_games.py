@@ -62,6 +62,15 @@ def test_the_reward_of_an_agent_that_is_born_and_dies_in_one_step_is_dropped_and
     assert (crowd.begun, crowd.ended) == (2, 2)
 
 
+def test_such_an_agent_has_a_turn_without_a_decision_in_a_turn_based_game() -> None:
+    crowd = envs.Crowd(ScriptedTurns(6, flash=3), {"*": policy()}, seed=0)
+    steps = list(crowd)
+    assert len(steps) == 6 + 3
+    assert not any("f" in step.rewards or "f" in step.terminated for step in steps)
+    assert (crowd.begun, crowd.ended, crowd.dropped_rewards) == (2, 2, 2.0)
+    assert set(crowd.returns) == {"a", "b"}
+
+
 def test_rewards_that_a_game_pays_the_dead_are_theirs() -> None:
     class Paying(ScriptedGame):
         def step(self, actions: Any) -> Any:
@@ -102,12 +111,13 @@ def test_a_crowd_is_reset_before_it_steps_and_after_its_end(game: Any) -> None:
 
 def test_many_games_take_an_action_and_a_seed_for_each() -> None:
     env = envs.VectorOpponents(partial(ScriptedGame), 2, learner="a", policies={"b": policy()})
-    env.reset(seed=np.int64(3))
+    numpys: tuple[Any, Any] = np.int64(3), np.array([3, 4])
+    env.reset(seed=numpys[0])
     for wrong in ([0], [0, 1, 2]):
         with pytest.raises(InputError, match=f"expected 2 actions, one for each game, got {len(wrong)}"):
             env.step(np.array(wrong))
     env.step(np.array([0, 1]))
-    env.reset(seed=np.array([3, 4]))
+    env.reset(seed=numpys[1])
     with pytest.raises(ConfigurationError, match="expected 2 seeds, got 3"):
         env.reset(seed=[1, 2, 3])
 

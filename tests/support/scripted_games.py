@@ -66,15 +66,19 @@ class ScriptedGame(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
 class ScriptedTurns(AECEnv):  # type: ignore[misc]
     """Two agents in turn; after so many moves both have lost.
 
+    Args:
+      length: moves of an episode.
+      flash: a move after which "f" is born and dead, with a reward of 2; None for never.
+
     Attributes:
       observed: how often an observation was asked for.
     """
 
     metadata: dict[str, Any] = {"name": "turns_v0", "render_modes": []}  # noqa: RUF012
 
-    def __init__(self, length: int = 6):
+    def __init__(self, length: int = 6, flash: int | None = None):
         super().__init__()
-        self.possible_agents, self._length, self.observed = ["a", "b"], length, 0
+        self.possible_agents, self._length, self._flash, self.observed = ["a", "b", "f"], length, flash, 0
         self._action = spaces.Discrete(ACTIONS)
 
     def observation_space(self, agent: str) -> Any:
@@ -84,7 +88,7 @@ class ScriptedTurns(AECEnv):  # type: ignore[misc]
         return self._action
 
     def reset(self, seed: int | None = None, options: Any = None) -> None:
-        self.agents, self._moves = list(self.possible_agents), 0
+        self.agents, self._moves = ["a", "b"], 0
         self.rewards, self._cumulative_rewards = dict.fromkeys(self.agents, 0.0), dict.fromkeys(self.agents, 0.0)
         self.terminations, self.truncations = dict.fromkeys(self.agents, False), dict.fromkeys(self.agents, False)
         self.infos: dict[str, Any] = {agent: {} for agent in self.agents}
@@ -104,4 +108,9 @@ class ScriptedTurns(AECEnv):  # type: ignore[misc]
         self.agent_selection = "b" if agent == "a" else "a"
         if self._moves == self._length:
             self.terminations, self.rewards = dict.fromkeys(self.agents, True), dict.fromkeys(self.agents, -1.0)
+        if self._moves == self._flash:
+            self.agents.append("f")
+            self.rewards["f"], self._cumulative_rewards["f"], self.infos["f"] = 2.0, 0.0, {}
+            self.terminations["f"], self.truncations["f"] = True, False
         self._accumulate_rewards()
+        self._deads_step_first()

@@ -32,9 +32,10 @@ class AecMatch:
     Attributes:
       agents: the agents that are alive.
       skipped_episodes: those that ended before the learner's first turn.
-      dropped_rewards: the learner's in skipped episodes.
+      dropped_rewards: the learner's in skipped episodes, and those of agents that were born and died in one step.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
-      outcome: rewards, terminated and truncated of the last turn, by agent, where policies play all agents.
+      outcome: rewards, terminated and truncated of the last turn, by agent, where policies play all agents; without agents that were born
+        and died in one step.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -55,7 +56,7 @@ class AecMatch:
         return list(self.env.agents)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
-        """Begins an episode and goes on to the learner's first turn.
+        """Begins an episode and plays up to the learner's first turn.
 
         An episode that another agent ends before the learner's first turn (a fold in poker) is counted, and the next one is begun: with
         a seed that follows from this one, where there is one.
@@ -72,7 +73,7 @@ class AecMatch:
                                  "ended before its first one; choose another learner")
 
     def _first_turn(self) -> Coroutine[LearnerView | None]:
-        """Goes on to the learner's first turn; None where the episode has ended before it. Without a learner there is nothing to go to."""
+        """Plays up to the learner's first turn; None where the episode has ended before it. Without a learner nothing is played."""
         if self._learner is not None and self._learner not in self.env.agents:
             raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
                                      f"environment has {list(self.env.agents)[:16]}")
@@ -92,8 +93,10 @@ class AecMatch:
         """The learner's action, and the turns of the others up to its next one; without a learner, one agent's turn."""
         if self._learner is None:
             yield from self._turn()
-            flags = self.env.terminations, self.env.truncations
-            self.outcome = dict(self.env.rewards), dict(flags[0]), dict(flags[1])
+            env, lived = self.env, {agent for agent in self.env.agents if agent in self.roster or self.roster.has_died(agent)}
+            rewards, terminated, truncated = ({agent: column[agent] for agent in column if agent in lived}
+                                              for column in (env.rewards, env.terminations, env.truncations))
+            self.outcome = rewards, terminated, truncated
             return LearnerView({}, {}, {}, {}, {})
         self.env.step(actions[self._learner])
         self._births()
@@ -101,13 +104,16 @@ class AecMatch:
         return self._seen()
 
     def _others(self) -> Coroutine[None]:
-        """Turns until it is the learner's."""
+        """Plays the others' turns until it is the learner's."""
         while self.env.agents and self.env.agent_selection != self._learner:
             yield from self._turn()
 
     def _turn(self) -> Coroutine[None]:
         env, agent = self.env, self.env.agent_selection
         if env.terminations[agent] or env.truncations[agent]:
+            if agent not in self.roster:  # born and dead in one step
+                self.roster.never_lived += 1
+                self.dropped_rewards += float(env.last(observe=False)[1])
             self.roster.death([agent])
             env.step(None)
         else:

@@ -69,7 +69,7 @@ class PolicyAssignment:
         self._drawn: dict[str, Entry] = {}
 
     def check(self, agents: Sequence[str]) -> None:
-        """Looks at all agents that are possible.
+        """Checks the patterns against all possible agents.
 
         Raises:
           ConfigurationError: one that no pattern matches, or two do; a pattern that matches no agent.
@@ -98,7 +98,7 @@ class PolicyAssignment:
         return self.pools[pattern]
 
     def begin_episode(self, rng: np.random.Generator) -> None:
-        """Another episode draws with numbers of its own."""
+        """Begins an episode, which draws from its pools anew."""
         self._rng, self._drawn = rng, {}
 
     def policy(self, agent: str, spaces: tuple[Any, Any]) -> Policy:

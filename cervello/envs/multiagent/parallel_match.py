@@ -54,7 +54,7 @@ class ParallelMatch:
         self._recorder = find_game_recorder(env)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Coroutine[LearnerView]:
-        """Begins an episode: another one, whatever became of the last."""
+        """Begins an episode, also in the midst of another one."""
         observations, infos = self.env.reset(seed=seed, options=None if options is None else dict(options))
         self.roster.begin_episode(seed)
         self._observations, self._infos = observations, infos or {}

@@ -56,7 +56,7 @@ class Roster:
         return agent in self._dead
 
     def begin_episode(self, seed: int | None) -> None:
-        """Another episode: all agents end, draws begin anew.
+        """Begins an episode: ends all agents, and draws anew.
 
         Args:
           seed: of the reset; None goes on counting from the last one.
@@ -73,7 +73,7 @@ class Roster:
         self._assignment.begin_episode(np.random.default_rng([*entropy, 1]))
 
     def birth(self, agents: Iterable[str]) -> None:
-        """Agents begin. All or, when one cannot, none.
+        """Begins agents, or none if one cannot begin.
 
         Raises:
           ConfigurationError: one of them has no policy. AgentError: one of them has died in this episode.
@@ -95,7 +95,7 @@ class Roster:
             self._regroup()
 
     def death(self, agents: Iterable[str]) -> None:
-        """Agents end, and may not come back in this episode."""
+        """Ends agents; they may not come back in this episode."""
         changed = False
         for agent in agents:
             self._dead.add(agent)
@@ -108,7 +108,7 @@ class Roster:
             self._regroup()
 
     def end_all(self) -> None:
-        """All agents end."""
+        """Ends all agents."""
         self.death(list(self._played))
 
     def _spaces(self, agent: str) -> tuple[Any, Any]:

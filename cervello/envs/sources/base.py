@@ -22,7 +22,7 @@ Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begi
 
 @dataclass(slots=True)
 class TimeStep:
-    """What came of a reset or a step, a row per environment. n rows, of N environments.
+    """The result of a reset or a step, a row per environment. n rows, of N environments.
 
     Attributes:
       rows: [n] int64, environments by number.
@@ -55,7 +55,7 @@ class TimeStep:
 
     @classmethod
     def restart(cls, observation: Tree, n: int, masks: Masks | None = None) -> TimeStep:
-        """What came of a reset: episodes begin in all n rows."""
+        """The result of a reset: episodes begin in all n rows."""
         no = np.zeros(n, np.bool_)
         return cls(np.arange(n), observation, ~no, ~no, no, np.zeros(n), no, no, masks=masks)
 
@@ -161,14 +161,14 @@ def _objects(rows: Sequence[Any]) -> Array:
 
 
 def copied(tree: Tree) -> Tree:
-    """Arrays of one's own: environments write into theirs again."""
+    """A copy of a tree, since environments reuse their arrays."""
     if type(tree) is np.ndarray:
         return tree.copy()
     return map_tree(lambda column: np.array(column), tree)
 
 
 def columns_of(space: Any, batch: Tree) -> Tree:
-    """A vector environment's observations as columns of one's own; strings come as a tuple of N, which becomes an array."""
+    """A vector environment's observations, copied to columns; strings come as a tuple of N, which becomes an array."""
     if type(batch) is np.ndarray:
         return batch.copy()  # row by row in memory, as policies take it in one compiled call
     if isinstance(batch, Mapping):

@@ -17,7 +17,7 @@ from cervello.spec import Array
 
 
 class EnvList:
-    """Gymnasium environments that are reset here, at the very step in which their episodes end.
+    """Gymnasium environments that are reset here, in the step in which their episodes end.
 
     Args:
       envs: one or more, of equal spaces.

@@ -11,7 +11,7 @@ from cervello.envs.decision import Decision
 from cervello.envs.sources.base import Seeds, TimeStep, copied, masks_of
 from cervello.spec import Array
 
-# Of asynchronous pools that have been used: the environments that answered last. All others still owe an answer.
+# Of asynchronous pools that have been used: the environments of the last batch. The results of all others are outstanding.
 _answered: WeakKeyDictionary[Any, Array] = WeakKeyDictionary()
 
 
@@ -24,7 +24,7 @@ class EnvPool:
     """An EnvPool of Gymnasium's interface. Its seed was given to `envpool.make`.
 
     In its asynchronous form (batch_size below num_envs) a step sends the actions of the environments that arrived last and receives
-    those that are ready next; rows belong to `info["env_id"]`. A pool that is reset again still owes answers to actions sent before:
+    those that are ready next; rows belong to `info["env_id"]`. A pool that is reset again still returns results of actions sent before:
     these rows arrive as ones that do not act, and their environments are reset then. A pool that other code has stepped
     asynchronously cannot be told apart from a new one.
 
@@ -42,18 +42,18 @@ class EnvPool:
         self._asynchronous = is_asynchronous(env)
         self.observation_space, self.action_space = env.observation_space, env.action_space
         self._ended, self._begun = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
-        self._owed, self._late = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
+        self._outstanding, self._late = np.zeros(self.n_envs, np.bool_), np.zeros(self.n_envs, np.bool_)
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> TimeStep:
-        for flags in (self._ended, self._begun, self._owed, self._late):
+        for flags in (self._ended, self._begun, self._outstanding, self._late):
             flags[:] = False
         if self._asynchronous:
             answered = _answered.get(self._env)
             if answered is None:
                 self._env.async_reset()
             else:
-                self._owed[:] = True
-                self._owed[answered] = False
+                self._outstanding[:] = True
+                self._outstanding[answered] = False
                 self._reset_rows(answered)
             return self._received(self._env.recv())
         observation, info = self._env.reset()
@@ -82,8 +82,8 @@ class EnvPool:
         if self._asynchronous:
             _answered[self._env] = rows
         observation = copied(observation)
-        late = self._owed[rows]  # answers to actions from before the reset
-        self._owed[rows], self._late[rows] = False, late
+        late = self._outstanding[rows]  # answers to actions from before the reset
+        self._outstanding[rows], self._late[rows] = False, late
         terminated, truncated = np.array(terminated, np.bool_) & ~late, np.array(truncated, np.bool_) & ~late
         fresh = (~self._begun[rows] | self._ended[rows]) & ~late  # what arrives first of an environment is its reset
         ended, valid = terminated | truncated, ~fresh & ~late
