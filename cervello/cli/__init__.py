@@ -89,6 +89,9 @@ _STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status; `argv` is without the program's name, sys.argv's when None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as for a daemon: what is written is lost
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the process ends)
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not raise
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -211,6 +211,17 @@ def test_a_closed_pipe_ends_the_command_quietly(scout: Path) -> None:
     assert (found.returncode, found.stderr) == (141, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell is that of Unix")
+@pytest.mark.parametrize(("closing", "file", "status", "message"), [
+    (">&-", "scout.onnx", 0, ""), ("2>&-", "nobody.onnx", 2, ""), (">&-", "nobody.onnx", 2, "cervello: model 'nobody.onnx': ")])
+def test_a_stream_that_the_caller_closed_is_left_alone(closing: str, file: str, status: int, message: str, scout: Path) -> None:
+    command = f'"{sys.executable}" -m cervello -q api {file} {closing}'
+    found = subprocess.run(["sh", "-c", command], cwd=scout.parent, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert (found.returncode, found.stdout) == (status, "")
+    assert found.stderr.startswith(message)
+    assert message or not found.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals on Windows")
 def test_ctrl_c_ends_a_running_command(scout: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "cervello", "-q", "run", str(scout), "-n", "1000000000"], stdout=subprocess.PIPE,
