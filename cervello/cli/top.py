@@ -47,8 +47,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def _table(terminal: Terminal, policies: dict[str, Any], before: dict[str, Any] | None, seconds: float) -> Any:
-    table = terminal.table(["~policy", "?>version", ">agents", "?>queued", "?>requests/s", ">rows/s", "?>rows/batch", "?>skipped",
-                            "?>errors", ">p50 µs", ">p99 µs"])
+    table = terminal.table(["~policy", "?>version", ">agents", "?>queued", "?>requests/s", ">rows/s", "?>rows/batch", ">skipped", ">errors",
+                            ">p50 µs", ">p99 µs"])
     for name, now in policies.items():
         was = now if before is None else before.get(name, now)
         requests, rows, batches = (now[key] - was[key] for key in ("requests", "rows", "batches"))
