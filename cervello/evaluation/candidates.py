@@ -29,7 +29,7 @@ class Decided:
     """What a policy's tensors say at all observations of some episodes, T + 1 rows each.
 
     Attributes:
-      columns: [rows, …] by tensor of the head and its mask.
+      columns: [rows, …] by tensor of the head and its mask; a constant of the graph is repeated.
       n_rows: rows.
     """
 
@@ -37,8 +37,8 @@ class Decided:
     n_rows: int
 
     def rows(self, chosen: Any) -> dict[str, Array]:
-        """The columns at some rows; what all rows share stays as it is."""
-        return {name: column[chosen] if len(column) == self.n_rows else column for name, column in self.columns.items()}
+        """The columns at some rows."""
+        return {name: column[chosen] for name, column in self.columns.items()}
 
 
 class Candidate:
@@ -145,13 +145,13 @@ class Candidate:
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
                              f"{episode.actions.shape[1:]}; the data are of another action space")
         if self.n_actions is not None or isinstance(self.head, MultiDiscrete):
-            top = self._sizes
-            rows = episode.actions.reshape(episode.length, -1)
-            wrong = ((rows < 0) | (rows >= top)).any(1)
-            if wrong.any():
-                t = int(np.argmax(wrong))
-                raise InputError(f"{episode.where}, step {t}, actions: expected 0 ≤ action < {top.tolist()} for policy {self.name!r}, got "
-                                 f"{rows[t].tolist()}; the data are of another action space")
+            for column, actions in (("actions", episode.actions), ("pre_clip", episode.sampled)):
+                rows = actions.reshape(episode.length, -1)
+                wrong = ((rows < 0) | (rows >= self._sizes)).any(1)
+                if wrong.any():
+                    t = int(np.argmax(wrong))
+                    raise InputError(f"{episode.where}, step {t}, {column}: expected 0 ≤ action < {self._sizes.tolist()} for policy "
+                                     f"{self.name!r}, got {rows[t].tolist()}; the data are of another action space")
 
     def fits(self, some: Sequence[Logged]) -> bool:
         """Whether `check` would let all of some episodes pass; asked for all at once."""
@@ -163,7 +163,8 @@ class Candidate:
             return False
         if self.n_actions is None and not isinstance(self.head, MultiDiscrete):
             return True
-        rows = np.concatenate([each.actions for each in some]).reshape(-1, int(np.prod(shape, dtype=np.int64)))
+        parts = [each.actions for each in some] + [each.sampled for each in some if each.sampled is not each.actions]
+        rows = np.concatenate(parts).reshape(-1, int(np.prod(shape, dtype=np.int64)))
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
     def decide(self, some: Sequence[Logged], tree: Tree) -> Decided:
@@ -177,7 +178,7 @@ class Candidate:
         columns, masks = self._encode(tree, some)
         n_rows = sum(each.length + 1 for each in some)
         outputs = self._in_order(columns, [each.length + 1 for each in some]) if self.remembers else self._at_once(columns, n_rows)
-        found = {name: outputs[name] if name in outputs else np.asarray(self._policy.constants[name]) for name in self.head.tensors}
+        found = {name: outputs[name] if name in outputs else _repeated(self._policy.constants[name], n_rows) for name in self.head.tensors}
         return Decided({**found, **masks}, n_rows)
 
     def _encode(self, tree: Tree, some: Sequence[Logged]) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -300,6 +301,12 @@ class Candidate:
     def draw(self, columns: Mapping[str, Array], seed: int) -> Array:
         """[N, …] actions drawn with the noise of a seed."""
         return self.head.sample(columns, rng=seed) if self.head.noise is not None else self.modes(columns)
+
+
+def _repeated(constant: Any, n_rows: int) -> Array:
+    """[n_rows, …] views of one tensor."""
+    array = np.asarray(constant)
+    return np.broadcast_to(array, (n_rows, *array.shape))
 
 
 def _delayed(actions: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from cervello.evaluation.chunk import Needs
 from cervello.evaluation.diagnostics import Diagnostics, diagnose
 from cervello.evaluation.estimators import check_ends
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
+from cervello.evaluation.estimators.kis import check_kernel
 from cervello.evaluation.intervals import IntervalOptions, check_kind, prepare, value_bounds
 from cervello.evaluation.layout import alike
 from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.make_estimate import make_estimate
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.options import is_integer, is_real
 from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, names_where
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
@@ -77,6 +79,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     wanted = _names(estimators)
     options = IntervalOptions(interval, level, resamples, seed, reward_range, max_weight)
     _check(gamma, horizon, weights, wanted, options, ragged)
+    check_kernel(kernel, bandwidth)
+    _check_resources(memory_bytes, progress)
     if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     threads = thread_count("evaluation, threads", threads)
@@ -196,6 +200,8 @@ def _notes(scored: Scored, infos: Sequence[EstimatorInfo], by: Behavior | Candid
 
 
 def _names(estimators: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(estimators, Iterable):
+        raise ConfigurationError(f"evaluation, estimators: expected names among {list(INFOS)}, got {estimators!r}")
     names = (estimators,) if isinstance(estimators, str) else tuple(dict.fromkeys(estimators))
     for name in names:
         if name not in INFOS:
@@ -206,7 +212,7 @@ def _names(estimators: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, ...], options: IntervalOptions, ragged: str) -> None:
-    if not 0 <= gamma <= 1:
+    if not is_real(gamma) or not 0 <= gamma <= 1:
         raise ConfigurationError(f"evaluation, gamma: expected 0 ≤ gamma ≤ 1, got {gamma!r}")
     if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
         raise ConfigurationError(f"evaluation, horizon: expected a number of steps from 1, got {horizon!r}")
@@ -222,6 +228,13 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
     if options.kind in ("hoeffding", "empirical-bernstein") and weights == JOINT:
         raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected weights='agent', got 'joint': reward_range= is of one "
                                  "agent, and a match may have any number; take interval='bca'")
+
+
+def _check_resources(memory_bytes: Any, progress: Any) -> None:
+    if not is_integer(memory_bytes) or memory_bytes < 1:
+        raise ConfigurationError(f"evaluation, memory_bytes: expected a number of bytes from 1, got {memory_bytes!r}; 4 << 30 is usual")
+    if progress is not None and not callable(progress):
+        raise ConfigurationError(f"evaluation, progress: expected a function of the number of episodes, or None, got {progress!r}")
 
 
 def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: int) -> list[Candidate]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.evaluation.moments import Moments, resample
+from cervello.evaluation.options import is_integer, is_range, is_real
 from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
@@ -42,19 +43,24 @@ class IntervalOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigurationError(f"evaluation, interval: expected one of {list(KINDS)}, got {self.kind!r}")
-        if not 0 < self.level < 1:
+        if not is_real(self.level) or not 0 < self.level < 1:
             raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
-        if self.resamples < 1:
-            raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+        if not is_integer(self.resamples) or self.resamples < 1:
+            raise ConfigurationError(f"evaluation, resamples: expected an integer from 1, got {self.resamples!r}; 1999 is usual")
+        if not is_integer(self.seed) or self.seed < 0:
             raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
-        if self.reward_range is not None and not self.reward_range[0] <= self.reward_range[1]:
+        if self.reward_range is not None and not is_range(self.reward_range):
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
+        if self.max_weight is not None and not (is_real(self.max_weight) and self.max_weight > 0):
+            raise ConfigurationError(f"evaluation, max_weight: expected a positive number, got {self.max_weight!r}")
         if self.kind in CONCENTRATION:
             for name in ("reward_range", "max_weight"):
                 if getattr(self, name) is None:
                     raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected {name}=, got none; give the bounds that hold "
                                              "for every episode that could be logged, or take interval='bca'")
+                if not np.isfinite(getattr(self, name)).all():
+                    raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected a finite {name}=, got "
+                                             f"{getattr(self, name)!r}; give the bounds that hold, or take interval='bca'")
 
 
 def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds: Interval | None = None,

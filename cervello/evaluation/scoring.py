@@ -17,6 +17,7 @@ from cervello.evaluation.logged import Logged, checked
 from cervello.evaluation.logged_columns import logged_distribution, ticks
 from cervello.evaluation.recorded import check_recorded
 from cervello.evaluation.registry import alternatives, names_where
+from cervello.evaluation.support import is_never, without_impossible
 from cervello.recording import Episode
 from cervello.spec import Array
 
@@ -160,8 +161,11 @@ def _behavior_everywhere(together: Joined, behavior: Behavior | Candidate | None
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
-        if not np.isfinite(logs).all():
-            t = int(np.argmin(np.isfinite(logs)))
+        possible = np.isfinite(logs)
+        if behavior.discrete:
+            possible &= ~is_never(logs, each.sampled[0].size)
+        if not possible.all():
+            t = int(np.argmin(possible))
             raise InputError(f"{each.where}, step {t}, behavior: expected a probability above 0, since the action was taken, got "
                              f"{np.exp(logs[t]):g}; this policy did not log these data, or squashed actions lack pre_tanh")
         data.logp.append(logs)
@@ -196,6 +200,8 @@ def _score(candidate: Candidate, decided: Decided, some: Joined, logp: Array | N
         assert logp is not None
         logs = chosen if chosen is not None else candidate.log_prob(columns, some.sampled, some.pre_tanh)
         _check_target(logs, some.episodes, candidate, some.stops[:-1])
+        if candidate.discrete:
+            logs = without_impossible(logs, some.sampled[0].size)
         check_recorded(candidate, logs, some.episodes)
         its.log_ratio.append(logs - logp)
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
@@ -208,7 +214,7 @@ def _score(candidate: Candidate, decided: Decided, some: Joined, logp: Array | N
         matched = (chosen == top) / ties if needs.matches else None
         for theirs, stop, T in zip(every_logged, some.stops.tolist(), some.lengths.tolist(), strict=True):
             if theirs is not None and theirs.shape == (T, every.shape[1]):
-                never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
+                never = (is_never(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
     else:
         its.deterministic &= candidate.deterministic

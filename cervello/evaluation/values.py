@@ -252,8 +252,7 @@ def _draws(candidate: Candidate, scores: Scores, n_rows: int) -> list[Array]:
     """Actions at all rows of which V̂ is a mean: every one of K, else 16 drawn ones, or the only one."""
     if candidate.n_actions is not None:
         return [np.full(n_rows, a, np.int64) for a in range(candidate.n_actions)]
-    columns = {name: np.concatenate([each[name] for each in scores.columns]) if len(scores.columns[0][name]) > 1 or n_rows == 1
-               else scores.columns[0][name] for name in scores.columns[0]}
+    columns = {name: np.concatenate([each[name] for each in scores.columns]) for name in scores.columns[0]}
     times = 1 if candidate.deterministic else _DRAWS
     rng = np.random.default_rng(0)
     if times == 1:

@@ -55,6 +55,7 @@ class Assembler:
         self._layouts: dict[Any, _Layout] = {}
         self._n_begun = 0
         self._policies: dict[int, Any] | None = None  # of the session
+        self._session = -1
         self.n_empty = 0
 
     def take(self, record: Record) -> Iterator[Episode]:
@@ -65,6 +66,7 @@ class Assembler:
         """
         if record.kind is Kind.SESSION:
             yield from self.rest()
+            self._session += 1
             policies = record.metadata.get("policies")
             self._policies = None if policies is None else {int(version): about for version, about in policies.items()}
             return
@@ -108,7 +110,8 @@ class Assembler:
     def _given(self, life: _Life) -> Iterator[Episode]:
         if life.n_steps:
             episode = _episode(life)
-            yield episode if self._policies is None else replace(episode, policies=self._policies)
+            plain = self._policies is None and self._session < 1
+            yield episode if plain else replace(episode, policies=self._policies, session=self._session)
         else:
             self.n_empty += 1
 

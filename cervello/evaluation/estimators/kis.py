@@ -9,6 +9,7 @@ import numpy as np
 from cervello.errors import ConfigurationError
 from cervello.evaluation.estimators.cwpdis import cwpdis
 from cervello.evaluation.moments import Moments
+from cervello.evaluation.options import is_real
 from cervello.evaluation.table import Table
 from cervello.spec import Array
 
@@ -36,7 +37,7 @@ def check_kernel(kernel: str, bandwidth: float | None) -> None:
     """Raises ConfigurationError where one of them makes no sense."""
     if kernel != "gaussian":
         raise ConfigurationError(f"evaluation, kernel: expected 'gaussian', got {kernel!r}")
-    if bandwidth is not None and not bandwidth > 0:
+    if bandwidth is not None and not (is_real(bandwidth) and 0 < bandwidth < np.inf):
         raise ConfigurationError(f"evaluation, bandwidth: expected a positive number, got {bandwidth!r}")
 
 

@@ -39,12 +39,17 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     weights = sums[2 * L + 1:3 * L + 1]
     each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), discount,
                                       lengths) for block in blocks_of(columns)])
-    omega = np.zeros((len(g), len(g))) if n < 2 else n / (n - 1) * (each - each.mean(0)).T @ (each - each.mean(0))
     top = wdr(table)
     interval = None if n < FEWEST or top.value is None else interval_of(top.replicates(200, seed), top.value, 0.9, lambda tails: tails)
     low, high = interval or (g[-1], g[-1])
     low, high = min(low, g[-1]), max(high, g[-1])
     bias = np.where(g < low, g - low, np.where(g > high, g - high, 0.0))
+    off = each - each.mean(0)
+    if not (np.isfinite(off).all() and np.isfinite(bias).all()):
+        return Moments(columns, lambda sums: partial(sums)[:, -1], None, "returns are larger than a float64 holds; scale the rewards")
+    unit = max(float(np.abs(off).max()), float(np.abs(bias).max())) or 1.0  # of rewards: their squares may be no float64
+    off, bias = off / unit, bias / unit
+    omega = n / (n - 1) * off.T @ off if n > 1 else np.zeros((len(g), len(g)))
     x = simplex_minimum(omega + np.outer(bias, bias))
     return Moments(columns, lambda sums: np.asarray(partial(sums) @ x), None, None,
                    ("the mixture of lengths is kept in resamples; intervals are by the bootstrap",))
