@@ -44,8 +44,9 @@ def blocks_of(columns: Array | Columns) -> Iterator[Array]:
 
 
 def sum_of(columns: Array | Columns) -> Array:
-    """[k] sums over rows."""
-    return reduce(np.add, (block.sum(0) for block in blocks_of(columns)))
+    """[k] sums over rows; infinite where a float64 holds no more."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reduce(np.add, (block.sum(0) for block in blocks_of(columns)))
 
 
 def width_of(columns: Array | Columns) -> int:

@@ -11,6 +11,7 @@ from cervello.errors import InputError
 from cervello.spec import Array
 
 _FEWEST = 5  # excesses; fewer have no tail index
+_LEAST = 1e-300
 
 
 def pareto_tail_index(log_weights: Any) -> float:
@@ -23,7 +24,7 @@ def pareto_tail_index(log_weights: Any) -> float:
     Args:
       log_weights: [n], natural logarithms; −∞ is a weight of 0.
     Returns:
-      k̂; −∞ where all positive weights are equal; +∞ for fewer than 5 positive excesses.
+      k̂; −∞ where all positive weights are equal; +∞ for fewer than 5 excesses above 1e-300 of the largest weight.
     Raises:
       InputError: not one axis, or NaN or +∞ among them.
     Source: J. Zhang, M. Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 51 (2009),
@@ -44,7 +45,7 @@ def pareto_tail_index(log_weights: Any) -> float:
     weights = np.exp(spread - spread[-1])
     next_one = weights[-M - 1] if len(weights) > M else 0.0
     excesses = weights[-M:] - next_one
-    excesses = excesses[excesses > 0]
+    excesses = excesses[excesses > _LEAST]  # of the largest weight; the reciprocal of what is less is no float64
     return _shape(excesses) if len(excesses) >= _FEWEST else inf
 
 

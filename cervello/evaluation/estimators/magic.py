@@ -36,6 +36,8 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     n = len(columns)
     sums = sum_of(columns)
     g = partial(sums[None])[0]
+    if not np.isfinite(g).all():
+        return Moments(columns, lambda sums: partial(sums)[:, -1], None, "returns are larger than a float64 holds; scale the rewards")
     weights = sums[2 * L + 1:3 * L + 1]
     each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), discount,
                                       lengths) for block in blocks_of(columns)])
@@ -44,13 +46,7 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     low, high = interval or (g[-1], g[-1])
     low, high = min(low, g[-1]), max(high, g[-1])
     bias = np.where(g < low, g - low, np.where(g > high, g - high, 0.0))
-    off = each - each.mean(0)
-    if not (np.isfinite(off).all() and np.isfinite(bias).all()):
-        return Moments(columns, lambda sums: partial(sums)[:, -1], None, "returns are larger than a float64 holds; scale the rewards")
-    unit = max(float(np.abs(off).max()), float(np.abs(bias).max())) or 1.0  # of rewards: their squares may be no float64
-    off, bias = off / unit, bias / unit
-    omega = n / (n - 1) * off.T @ off if n > 1 else np.zeros((len(g), len(g)))
-    x = simplex_minimum(omega + np.outer(bias, bias))
+    x = _mixture(each, bias)
     return Moments(columns, lambda sums: np.asarray(partial(sums) @ x), None, None,
                    ("the mixture of lengths is kept in resamples; intervals are by the bootstrap",))
 
@@ -60,6 +56,20 @@ def _by_length(corrections: Array, baselines: Array, discount: Array, lengths: A
     steps = discount[:-1] * (corrections + baselines[:, :-1])
     upto = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, 1)], 1)
     return np.asarray((upto + discount * baselines)[:, lengths + 1])
+
+
+def _mixture(each: Array, bias: Array) -> Array:
+    """[J] the mixture x of least estimated mean squared error xᵀ (Ω + b bᵀ) x.
+
+    Args:
+      each: [n, J] what each unit adds to the J estimates. bias: [J].
+    """
+    n, J = each.shape
+    unit = max(float(np.abs(each).max()), float(np.abs(bias).max())) or 1.0  # of rewards, whose squares may be no float64
+    each, bias = each / unit, bias / unit
+    off = each - each.mean(0)
+    omega = n / (n - 1) * off.T @ off if n > 1 else np.zeros((J, J))
+    return simplex_minimum(omega + np.outer(bias, bias))
 
 
 def simplex_minimum(M: Array) -> Array:
