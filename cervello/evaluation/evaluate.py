@@ -25,7 +25,6 @@ from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.make_estimate import make_estimate
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
-from cervello.evaluation.options import is_integer, is_real
 from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, names_where
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
@@ -35,6 +34,7 @@ from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values
 from cervello.heads import Head
 from cervello.native.execution.counts import thread_count
 from cervello.spec import Array
+from cervello.statistics.samples import is_integer, is_real
 
 ESTIMATORS = tuple(INFOS)
 """Names of all estimators, as `evaluate` takes them; docs/evaluation.md says what each is."""

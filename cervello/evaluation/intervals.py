@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.evaluation.moments import Moments, resample
-from cervello.evaluation.options import is_integer, is_range, is_real
 from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
 from cervello.statistics.bootstrap import bca_levels, interval_of
-from cervello.statistics.samples import FEWEST
+from cervello.statistics.samples import FEWEST, is_integer, is_real
 
 Interval = tuple[float, float]
 KINDS = ("default", *EVERY_KIND)
@@ -46,10 +46,10 @@ class IntervalOptions:
         if not is_real(self.level) or not 0 < self.level < 1:
             raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
         if not is_integer(self.resamples) or self.resamples < 1:
-            raise ConfigurationError(f"evaluation, resamples: expected an integer from 1, got {self.resamples!r}; 1999 is usual")
+            raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
         if not is_integer(self.seed) or self.seed < 0:
             raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
-        if self.reward_range is not None and not is_range(self.reward_range):
+        if self.reward_range is not None and not _is_range(self.reward_range):
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
         if self.max_weight is not None and not (is_real(self.max_weight) and self.max_weight > 0):
             raise ConfigurationError(f"evaluation, max_weight: expected a positive number, got {self.max_weight!r}")
@@ -61,6 +61,11 @@ class IntervalOptions:
                 if not np.isfinite(getattr(self, name)).all():
                     raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected a finite {name}=, got "
                                              f"{getattr(self, name)!r}; give the bounds that hold, or take interval='bca'")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is a pair (low, high) of real numbers, low ≤ high."""
+    return isinstance(value, tuple | list | np.ndarray) and len(value) == 2 and all(map(is_real, value)) and bool(value[0] <= value[1])
 
 
 def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds: Interval | None = None,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import InputError
 from cervello.spec import Array
-from cervello.statistics.samples import FEWEST, Interval, check_level, sample
+from cervello.statistics.samples import FEWEST, Interval, check_level, is_real, sample
 
 
 def _in_range(values: Any, low: float, high: float) -> tuple[Array, float]:
     """Values within [low, high], and the length of that range."""
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    if not (is_real(low) and is_real(high) and -inf < low < high < inf):
         raise InputError(f"statistics, range: expected finite low < high, got {low!r} and {high!r}; give the bounds of what is averaged")
     array = sample(values)
     rounding = 1e-9 * (high - low)

@@ -18,10 +18,13 @@ def interquartile_mean(values: Any) -> Any:
     Returns:
       […] float64, a float for [n].
     Raises:
-      InputError: no values.
+      InputError: no values, or no numbers.
     Source: R. Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021.
     """
-    array = np.asarray(values, np.float64)
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiub" and given.size:
+        raise InputError(f"statistics, interquartile_mean: expected numbers, got {given.dtype}")
+    array = given.astype(np.float64)
     n = array.shape[-1] if array.ndim else 0
     if not n:
         raise InputError(f"statistics, interquartile_mean: expected at least one value, got shape {array.shape}")

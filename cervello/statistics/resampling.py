@@ -8,6 +8,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
+from cervello.statistics.samples import is_integer
 
 Statistic = Callable[[Array], Array]  # [B, m] int64 indices in the data ▸ [B] float64
 
@@ -16,8 +17,10 @@ _CHUNK = 1 << 19  # indices at a time
 
 def resamples_of(n: int, resamples: int, seed: int) -> Iterator[Array]:
     """The rows of `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`, in chunks: [b, n] int64."""
-    if resamples < 1:
-        raise ConfigurationError(f"statistics, resamples: expected at least 1, got {resamples}; 1999 is usual")
+    if not is_integer(resamples) or resamples < 1:
+        raise ConfigurationError(f"statistics, resamples: expected at least 1, got {resamples!r}; 1999 is usual")
+    if not is_integer(seed) or seed < 0:
+        raise ConfigurationError(f"statistics, seed: expected an integer from 0, got {seed!r}; 0 is usual")
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // n)
     for start in range(0, resamples, rows):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import InputError
 from cervello.spec import Array
+from cervello.statistics.samples import log_weights_of
 
 _FEWEST = 5  # excesses; fewer have no tail index
 _LEAST = 1e-300
@@ -30,9 +30,7 @@ def pareto_tail_index(log_weights: Any) -> float:
     Source: J. Zhang, M. Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 51 (2009),
       with 30 + ⌊√M⌋ grid points and the weak prior (M k̂ + 5) / (M + 10) of A. Vehtari et al., "Pareto smoothed importance sampling" (2024).
     """
-    logs = np.asarray(log_weights, np.float64)
-    if logs.ndim != 1 or np.isnan(logs).any() or np.isposinf(logs).any():
-        raise InputError(f"statistics, log_weights: expected [n] numbers or −∞, got {logs.shape} with NaN or +∞, or other axes")
+    logs = log_weights_of(log_weights, "[n]")
     n = len(logs)
     positive = np.sort(logs[logs > -inf])
     distinct = len(positive) and positive[0] != positive[-1]

@@ -53,5 +53,5 @@ def test_numbers_of_numpy_are_numbers() -> None:
 def test_regret_takes_a_number_of_policies(k: Any) -> None:
     report = evaluation.evaluate(logs.walks(40), {"a": policy(), "b": policy()}, head=HEAD, estimators="wis")
     assert report.regret_at(np.int64(2)).value == 0.0
-    with pytest.raises(InputError, match="evaluation, regret: expected an integer 1 ≤ k ≤ 2, got "):
+    with pytest.raises(InputError, match="evaluation, regret: expected 1 ≤ k ≤ 2, got "):
         report.regret_at(k)

@@ -9,9 +9,9 @@ import numpy as np
 from cervello.errors import ConfigurationError
 from cervello.evaluation.estimators.cwpdis import cwpdis
 from cervello.evaluation.moments import Moments
-from cervello.evaluation.options import is_real
 from cervello.evaluation.table import Table
 from cervello.spec import Array
+from cervello.statistics.samples import is_real
 
 
 def kis(table: Table, actions: Array, targets: Array, behavior_logp: Array, bandwidth: float | None = None,
