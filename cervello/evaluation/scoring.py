@@ -196,6 +196,7 @@ def _score(candidate: Candidate, decided: Decided, some: Joined, logp: Array | N
     if needs.modes:
         assert modes is not None
         its.modes.append(modes)
+    matched: Array | None
     if every is not None:
         assert chosen is not None
         matched = _choices(its, every, chosen, some, every_logged)
