@@ -13,7 +13,8 @@ from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.description import load
-from cervello.errors import ConfigurationError, GraphError, InputError
+from cervello.errors import ConfigurationError, InputError
+from cervello.evaluation.candidate_model import check_draws_nothing, model_with_tensors
 from cervello.evaluation.logged import Logged
 from cervello.evaluation.registry import alternatives, names_where
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
@@ -70,27 +71,8 @@ class Candidate:
         actions = {each.names.get("action") for each in own} | set(self.head.tensors if isinstance(self.head, Deterministic) else ())
         self._previous = [w.key for w in without_heads if type(w).__name__ == "PreviousAction" and w.output in actions]  # type: ignore[attr-defined]
         without_heads = [w for w in without_heads if getattr(w, "key", None) not in self._previous or type(w).__name__ != "PreviousAction"]
-        for wrapper in without_heads:
-            kind = type(wrapper).__name__
-            if kind == "Epsilon":
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
-                                         "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…) (--head "
-                                         "gaussian:MEAN:LOG_STD on the command line)")
-            if kind == "PreviousAction" and wrapper.output not in self.head.tensors:  # type: ignore[attr-defined]
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, whose output is not the action that "
-                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
-        if policy.model.random_nodes:
-            raise ConfigurationError(f"evaluation, policy {name!r}: expected a graph that draws nothing, got random nodes; export the "
-                                     "distribution, and give head= (--head on the command line)")
-        known = {*policy.outputs, *policy.constants, *policy.model.outputs}
-        missing = [tensor for tensor in self.head.tensors if tensor not in known]
-        model = policy.model
-        if missing and self.path is not None:
-            try:
-                model = load(self.path, outputs=[*model.outputs, *missing]).model
-            except GraphError as error:
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensors {missing} in the file, got outputs "
-                                         f"{list(model.outputs)}; name one of them in head= (--head on the command line)") from error
+        check_draws_nothing(name, policy, without_heads, self.head)
+        model = model_with_tensors(name, policy, self.path, self.head)
         self._policy = Policy(model, wrappers=without_heads, inferer="memoizing", threads=threads)
         self._binding = core_of(policy).binding if policy.spaces is not None else None
         for tensor in self.head.tensors:
