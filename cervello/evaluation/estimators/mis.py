@@ -172,9 +172,10 @@ def _paid(tables: Sequence[Table], ratios_of_visits: Iterable[Array]) -> Iterato
     episode, step = np.nonzero(table.alive)
     rows, discount, reward = _rows(episode), table.discount[step], table.reward[table.alive]
     for each, ratio_of_visits in zip(tables, ratios_of_visits, strict=True):
-        paid = discount * ratio_of_visits[rows]
-        paid *= each.step_ratio
-        paid *= reward
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no estimate
+            paid = discount * ratio_of_visits[rows]
+            paid *= each.step_ratio
+            paid *= reward
         yield table.by_unit(np.bincount(episode, paid, table.n))
 
 
