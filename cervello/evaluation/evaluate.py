@@ -137,7 +137,8 @@ def _judged(scored: Scored, blocks: Blocks, infos: Sequence[EstimatorInfo], inpu
         diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if scored.needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         its = inputs(table, k)
-        return {info.name: info.function(its) for info in infos if info.function is not None}, diagnostics, bounds
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no estimate
+            return {info.name: info.function(its) for info in infos if info.function is not None}, diagnostics, bounds
 
     with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
         tables = list(pool.map(blocks.table, range(len(scored.ties))))

@@ -35,6 +35,7 @@ def test_the_mixture_of_lengths_scales_with_rewards_whose_squares_are_no_numbers
 @pytest.mark.parametrize("name", ["is", "pdis", "wis", "cwpdis", "dr", "wdr", "magic", "mis"])
 def test_returns_that_are_no_numbers_leave_no_estimate(name: str) -> None:
     episodes = [replace(e, rewards=np.full(len(e), 1.7e308)) for e in logs.walks(20)]
+    episodes += [replace(e, rewards=-e.rewards) for e in episodes[::3]]
     found = evaluation.evaluate(episodes, {"a": policy()}, head=HEAD, estimators=name, q=lambda obs, a: 0.0 * obs[:, 0])["a"][name]
     assert (found.verdict, found.value, found.interval) == ("unsupported", None, None)
 
