@@ -70,6 +70,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if arguments.certify:
         return _certify(arguments.json, terminal)
     dataset = _dataset(arguments)
+    _check_outputs(arguments)
     with compiling.shown(terminal), terminal.bar("episodes") as bar:
         behavior: Any = arguments.behavior
         if behavior == "fit":
@@ -124,6 +125,14 @@ def _dataset(arguments: argparse.Namespace) -> Any:
         raise ConfigurationError(f"evaluate, --until-damage: expected a recording in one file, got {given!r}; leave it out")
     found: Any = recording.read(given, until_damage=True) if arguments.until_damage else given
     return FiniteEpisodes(open_dataset(found), arguments.horizon) if arguments.skip_nonfinite else found
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Raises ConfigurationError where a file to be written is one of those that are read."""
+    given = [path for path in map(Path, (arguments.dataset, *arguments.policies, arguments.behavior)) if path.is_file()]
+    for option, path in (("--report", arguments.report), ("--picture", arguments.picture)):
+        if path is not None and path.exists() and any(path.samefile(each) for each in given):
+            raise ConfigurationError(f"evaluate, {option}: expected a file of its own, got {str(path)!r}, which is read; name another one")
 
 
 def _show(report: Report, terminal: Terminal) -> None:

@@ -31,7 +31,7 @@ class ParallelRecorder(GameRecorder, ParallelWrapper):  # type: ignore[misc]
 
     def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         observations, infos = self.env.reset(seed=seed, options=options)
-        self._match += 1
+        self._match = next(self.writer.match_numbers)
         self._decisions.clear()
         self._log.cut()
         for agent in self.env.agents:

@@ -36,7 +36,7 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
         self._log.cut()
         self._decisions.clear()
         self.env.reset(seed=seed, options=options)
-        self._match += 1
+        self._match = next(self.writer.match_numbers)
         self._seed = seed
         self._record_turn()
 

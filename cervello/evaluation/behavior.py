@@ -11,6 +11,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.features import features
 from cervello.evaluation.logged import Logged, checked, episodes
 from cervello.spec import Array
+from cervello.statistics.arguments import is_integer, is_number
 
 
 class Behavior:
@@ -64,9 +65,9 @@ def fit_behavior(dataset: Any, estimator: Any, folds: int = 5, floor: float = 1e
     Raises:
       InputError: fewer episodes than folds, or episodes that do not fit. ConfigurationError: an estimator without these methods.
     """
-    if folds < 2:
+    if not is_integer(folds) or folds < 2:
         raise ConfigurationError(f"fit_behavior, folds: expected at least 2, got {folds!r}; 5 is usual")
-    if not 0 < floor < 1:
+    if not is_number(floor) or not 0 < floor < 1:
         raise ConfigurationError(f"fit_behavior, floor: expected a probability, got {floor!r}; 1e-3 is usual")
     states, actions, units = [], [], []
     known: dict[Any, int] = {}

@@ -12,12 +12,12 @@ import numpy as np
 from cervello.agents import Policy
 from cervello.agents.policy.core import core_of
 from cervello.description import load
-from cervello.errors import ConfigurationError, GraphError, InputError
+from cervello.errors import ConfigurationError, InputError
+from cervello.evaluation.candidate_model import check_draws_nothing, model_with_tensors
 from cervello.evaluation.logged import Logged
 from cervello.evaluation.policy_runner import PolicyOutputs, PolicyRunner
 from cervello.evaluation.registry import alternatives, names_where
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
-from cervello.native import Model
 from cervello.recording.trees import Tree
 from cervello.spec import Array, Specs, TensorSpec
 
@@ -44,8 +44,9 @@ class Candidate:
             self.head.tensors if isinstance(self.head, Deterministic) else ())
         previous = [wrapper.key for wrapper in others if _is(wrapper, "PreviousAction") and wrapper.output in actions]
         wrappers = [wrapper for wrapper in others if not (_is(wrapper, "PreviousAction") and wrapper.key in previous)]
-        self._check_graph(policy, wrappers)
-        stripped = Policy(self._model_with_tensors(policy), wrappers=wrappers, inferer="memoizing", threads=threads)
+        check_draws_nothing(name, policy, wrappers, self.head)
+        model = model_with_tensors(name, policy, self.path, self.head)
+        stripped = Policy(model, wrappers=wrappers, inferer="memoizing", threads=threads)
         binding = core_of(policy).binding if policy.spaces is not None else None
         self._runner = PolicyRunner(name, stripped, self.head, binding, previous, threads)
         specs = Specs([self._spec(stripped, tensor) for tensor in self.head.tensors])
@@ -64,32 +65,6 @@ class Candidate:
             raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
         # A description names its wrappers.
         return load(given) if self.path.lower().endswith(".toml") else load(given, wrappers="auto")
-
-    def _check_graph(self, policy: Policy, wrappers: Sequence[Any]) -> None:
-        """Raises ConfigurationError if a policy draws otherwise than its head says, or an input depends on such a draw."""
-        for wrapper in wrappers:
-            if _is(wrapper, "Epsilon"):
-                raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution that a head describes, got "
-                                         f"{wrapper!r}, which draws within the graph; export mean and deviation, and give "
-                                         "head=heads.Gaussian(…) (--head gaussian:MEAN:LOG_STD on the command line)")
-            if _is(wrapper, "PreviousAction") and wrapper.output not in self.head.tensors:
-                raise ConfigurationError(f"evaluation, policy {self.name!r}: expected no {wrapper!r}, whose output is not the action that "
-                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
-        if policy.model.random_nodes:
-            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a graph that draws nothing, got random nodes; export the "
-                                     "distribution, and give head= (--head on the command line)")
-
-    def _model_with_tensors(self, policy: Policy) -> Model:
-        """The policy's model, loaded anew where the file has tensors of the head that are no outputs."""
-        known = {*policy.outputs, *policy.constants, *policy.model.outputs}
-        missing = [tensor for tensor in self.head.tensors if tensor not in known]
-        if not missing or self.path is None:
-            return policy.model
-        try:
-            return load(self.path, outputs=[*policy.model.outputs, *missing]).model
-        except GraphError as error:
-            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected the head's tensors {missing} in the file, got outputs "
-                                     f"{list(policy.model.outputs)}; name one of them in head= (--head on the command line)") from error
 
     def _spec(self, policy: Policy, tensor: str) -> TensorSpec:
         """The spec of a tensor of the head."""
@@ -129,13 +104,13 @@ class Candidate:
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
                              f"{episode.actions.shape[1:]}; the data are of another action space")
         if self.n_actions is not None or isinstance(self.head, MultiDiscrete):
-            top = self._sizes
-            rows = episode.actions.reshape(episode.length, -1)
-            wrong = ((rows < 0) | (rows >= top)).any(1)
-            if wrong.any():
-                t = int(np.argmax(wrong))
-                raise InputError(f"{episode.where}, step {t}, actions: expected 0 ≤ action < {top.tolist()} for policy {self.name!r}, got "
-                                 f"{rows[t].tolist()}; the data are of another action space")
+            for column, actions in (("actions", episode.actions), ("pre_clip", episode.sampled)):
+                rows = actions.reshape(episode.length, -1)
+                wrong = ((rows < 0) | (rows >= self._sizes)).any(1)
+                if wrong.any():
+                    t = int(np.argmax(wrong))
+                    raise InputError(f"{episode.where}, step {t}, {column}: expected 0 ≤ action < {self._sizes.tolist()} for policy "
+                                     f"{self.name!r}, got {rows[t].tolist()}; the data are of another action space")
 
     def fits(self, some: Sequence[Logged]) -> bool:
         """Whether `check` would let all of some episodes pass; asked for all at once."""
@@ -147,7 +122,8 @@ class Candidate:
             return False
         if self.n_actions is None and not isinstance(self.head, MultiDiscrete):
             return True
-        rows = np.concatenate([each.actions for each in some]).reshape(-1, self.action.size)
+        parts = [each.actions for each in some] + [each.sampled for each in some if each.sampled is not each.actions]
+        rows = np.concatenate(parts).reshape(-1, self.action.size)
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
     def run(self, episodes: Sequence[Logged], tree: Tree) -> PolicyOutputs:

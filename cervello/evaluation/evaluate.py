@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cervello.evaluation.chunk import Needs
 from cervello.evaluation.diagnostics import Diagnostics, diagnose
 from cervello.evaluation.estimators import check_ends
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
+from cervello.evaluation.estimators.kis import check_kernel
 from cervello.evaluation.intervals import IntervalOptions, check_kind, prepare, value_bounds
 from cervello.evaluation.layout import alike
 from cervello.evaluation.logged import enumerated, open_dataset
@@ -29,10 +30,12 @@ from cervello.evaluation.registry import INFOS, EstimatorInfo, EstimatorInputs, 
 from cervello.evaluation.report import PolicyReport, Report
 from cervello.evaluation.scored import Scored
 from cervello.evaluation.scoring import Progress, score
+from cervello.evaluation.table import AnyTable
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
 from cervello.native.execution.counts import thread_count
 from cervello.spec import Array
+from cervello.statistics.arguments import is_integer, is_number
 
 ESTIMATORS = tuple(INFOS)
 """Names of all estimators, as `evaluate` takes them; docs/evaluation.md says what each is."""
@@ -77,6 +80,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     wanted = _names(estimators)
     options = IntervalOptions(interval, level, resamples, seed, reward_range, max_weight)
     _check(gamma, horizon, weights, wanted, options, ragged)
+    check_kernel(kernel, bandwidth)
+    _check_resources(memory_bytes, progress)
     if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     threads = thread_count("evaluation, threads", threads)
@@ -85,52 +90,63 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     by = _behavior(behavior, head)
     infos = [INFOS[name] for name in wanted]
     needs = _needs(infos, _is_function(q), candidates, weights)
+    scored = Scored(len(candidates), needs)
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
-    scored = Scored(len(candidates), needs)
     for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
-        values = list(given_values(asked, candidates, scores, data)) if asked is not None else []
-        scored.add(data, scores, values)
+        scored.add(data, scores, list(given_values(asked, candidates, scores, data)) if asked is not None else [])
         if needs.held:
             _check_room(scored, candidates, q, memory_bytes)
     scored.check(by)
     for info in infos:
         if info.continues:
             scored.check_final_observations(info.name)
-    fits: list[Fit | None] = [None] * len(candidates)
-    if needs.held:
-        fits = _fit(q, candidates, scored, gamma, horizon)
+    fits: list[Fit | None] = _fit(q, candidates, scored, gamma, horizon) if needs.held else [None] * len(candidates)
     blocks = Blocks(scored, gamma, weights)
     if any("features" in info.needs for info in infos):
         check_ends(gamma, scored.truncated)
-    fitted = isinstance(by, Behavior)
 
-    def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
-        table = tables[k]
-        diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if needs.ratios else None
-        bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
-        inputs = EstimatorInputs(table, blocks, k, blocks.by_unit(scored.closeness(k)) if needs.matches else np.zeros(0), scored.n,
-                                 scored.discrete, ragged, seed, bandwidth, kernel)
-        return {info.name: info.function(inputs) for info in infos if info.function is not None}, diagnostics, bounds
+    def inputs(table: AnyTable, k: int) -> EstimatorInputs:
+        closeness = blocks.by_unit(scored.closeness(k)) if needs.matches else np.zeros(0)
+        return EstimatorInputs(table, blocks, k, closeness, scored.n, scored.discrete, ragged, seed, bandwidth, kernel)
 
-    with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
-        tables = list(pool.map(blocks.table, range(len(candidates))))
-        running = [pool.submit(judged_by, k) for k in range(len(candidates))]
-        together = {info.name: info.function_of_all(tables, blocks, threads, pool) for info in infos if info.function_of_all is not None}
-        judged = [each.result() for each in running]
-    for k, (moments, *_) in enumerate(judged):
-        moments.update({name: found[k] for name, found in together.items()})
-    prepare([each for moments, *_ in judged for each in moments.values()], options)
-    reports = {}
-    for candidate, fit, (moments, diagnostics, bounds) in zip(candidates, fits, judged, strict=True):
-        estimates = {info.name: make_estimate(info, moments[info.name], diagnostics, fit, fitted, options, bounds, ragged)
+    moments, diagnostics, bounds = _judged(scored, blocks, infos, inputs, options, horizon, threads)
+    prepare([each for own in moments for each in own.values()], options)
+    reports, fitted = {}, isinstance(by, Behavior)
+    for k, (candidate, fit) in enumerate(zip(candidates, fits, strict=True)):
+        estimates = {info.name: make_estimate(info, moments[k][info.name], diagnostics[k], fit, fitted, options, bounds[k], ragged)
                      for info in infos}
-        reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
+        reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics[k], None if fit is None else {
             "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
     propensities = "fitted" if fitted else "of a policy" if by is not None else "logged" if needs.propensities else "not used"
-    return Report(reports, wanted, scored.n, int(scored.length.sum()), tables[0].n_units, gamma, horizon, options, propensities,
+    return Report(reports, wanted, scored.n, int(scored.length.sum()), scored.n_units, gamma, horizon, options, propensities,
                   _notes(scored, infos, by, weights, len(candidates)))
+
+
+def _judged(scored: Scored, blocks: Blocks, infos: Sequence[EstimatorInfo], inputs: Callable[[AnyTable, int], EstimatorInputs],
+            options: IntervalOptions, horizon: int | None, threads: int,
+            ) -> tuple[list[dict[str, Moments]], list[Diagnostics | None], list[tuple[float, float] | None]]:
+    """Of each candidate: its estimates by name, what its weights say, and the bounds of a unit's value for concentration bounds.
+
+    Args:
+      inputs: (table, number of the candidate) ▸ what estimators take of it.
+    """
+    def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
+        table = tables[k]
+        diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if scored.needs.ratios else None
+        bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
+        its = inputs(table, k)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no estimate
+            return {info.name: info.function(its) for info in infos if info.function is not None}, diagnostics, bounds
+
+    with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
+        tables = list(pool.map(blocks.table, range(len(scored.ties))))
+        running = [pool.submit(judged_by, k) for k in range(len(tables))]
+        together = {info.name: info.function_of_all(tables, blocks, threads, pool) for info in infos if info.function_of_all is not None}
+        judged = [each.result() for each in running]
+    moments = [{**own, **{name: found[k] for name, found in together.items()}} for k, (own, *_) in enumerate(judged)]
+    return moments, [diagnostics for _, diagnostics, _ in judged], [bounds for *_, bounds in judged]
 
 
 def _needs(infos: Sequence[EstimatorInfo], given: bool, candidates: Sequence[Candidate], weights: str) -> Needs:
@@ -196,6 +212,8 @@ def _notes(scored: Scored, infos: Sequence[EstimatorInfo], by: Behavior | Candid
 
 
 def _names(estimators: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(estimators, Iterable):
+        raise ConfigurationError(f"evaluation, estimators: expected names among {list(INFOS)}, got {estimators!r}")
     names = (estimators,) if isinstance(estimators, str) else tuple(dict.fromkeys(estimators))
     for name in names:
         if name not in INFOS:
@@ -206,7 +224,7 @@ def _names(estimators: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, ...], options: IntervalOptions, ragged: str) -> None:
-    if not 0 <= gamma <= 1:
+    if not is_number(gamma) or not 0 <= gamma <= 1:
         raise ConfigurationError(f"evaluation, gamma: expected 0 ≤ gamma ≤ 1, got {gamma!r}")
     if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
         raise ConfigurationError(f"evaluation, horizon: expected a number of steps from 1, got {horizon!r}")
@@ -222,6 +240,13 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
     if options.kind in ("hoeffding", "empirical-bernstein") and weights == JOINT:
         raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected weights='agent', got 'joint': reward_range= is of one "
                                  "agent, and a match may have any number; take interval='bca'")
+
+
+def _check_resources(memory_bytes: Any, progress: Any) -> None:
+    if not is_integer(memory_bytes) or memory_bytes < 1:
+        raise ConfigurationError(f"evaluation, memory_bytes: expected a number of bytes from 1, got {memory_bytes!r}; 4 << 30 is usual")
+    if progress is not None and not callable(progress):
+        raise ConfigurationError(f"evaluation, progress: expected a function of the number of episodes, or None, got {progress!r}")
 
 
 def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: int) -> list[Candidate]:

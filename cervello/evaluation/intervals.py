@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
-from cervello.statistics.arguments import FEWEST
+from cervello.statistics.arguments import FEWEST, is_integer, is_number
 from cervello.statistics.bootstrap import bca_levels, interval_of
 
 Interval = tuple[float, float]
@@ -42,19 +43,29 @@ class IntervalOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigurationError(f"evaluation, interval: expected one of {list(KINDS)}, got {self.kind!r}")
-        if not 0 < self.level < 1:
+        if not is_number(self.level) or not 0 < self.level < 1:
             raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
-        if self.resamples < 1:
+        if not is_integer(self.resamples) or self.resamples < 1:
             raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+        if not is_integer(self.seed) or self.seed < 0:
             raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
-        if self.reward_range is not None and not self.reward_range[0] <= self.reward_range[1]:
+        if self.reward_range is not None and not _is_range(self.reward_range):
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
+        if self.max_weight is not None and not (is_number(self.max_weight) and self.max_weight > 0):
+            raise ConfigurationError(f"evaluation, max_weight: expected a positive number, got {self.max_weight!r}")
         if self.kind in CONCENTRATION:
             for name in ("reward_range", "max_weight"):
                 if getattr(self, name) is None:
                     raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected {name}=, got none; give the bounds that hold "
                                              "for every episode that could be logged, or take interval='bca'")
+                if not np.isfinite(getattr(self, name)).all():
+                    raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected a finite {name}=, got "
+                                             f"{getattr(self, name)!r}; give the bounds that hold, or take interval='bca'")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is a pair (low, high) of real numbers, low ≤ high."""
+    return isinstance(value, tuple | list | np.ndarray) and len(value) == 2 and all(map(is_number, value)) and bool(value[0] <= value[1])
 
 
 def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds: Interval | None = None,

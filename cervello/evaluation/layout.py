@@ -1,4 +1,4 @@
-"""Keys and row shapes of observations: one layout in all episodes."""
+"""Keys and row shapes of observations and actions: one layout in all episodes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ Layout = list[tuple[Any, tuple[int, ...]]]
 
 
 def alike(found: Iterable[tuple[int, Episode]]) -> Iterator[tuple[int, Episode]]:
-    """The same episodes, as long as their observations have the keys and row shapes of the first one's.
+    """The same episodes, as long as their observations and actions have the keys and row shapes of the first one's.
 
     Raises:
       InputError: one of another layout.
     """
-    first: Layout | None = None
+    first: dict[str, Layout] | None = None
     for i, episode in found:
-        own = _layout(episode.observations)
+        own = {"observations": _layout(episode.observations)}
+        if isinstance(episode.actions, np.ndarray):  # outputs by name may be others from run to run
+            own["actions"] = _layout(episode.actions)
         if first is None:
             first = own
-        if own != first:
-            raise InputError(f"episode {i}, observations: expected {_shown(first)} as in the first episode, got {_shown(own)}; the data "
-                             "are of more than one observation space; was the log written by several runs? record into a new file")
+        for column, layout in own.items():
+            if layout != first.setdefault(column, layout):
+                raise InputError(f"episode {i}, {column}: expected {_shown(first[column])} as in the first episode, got {_shown(layout)}; "
+                                 f"the data are of more than one {column[:-1]} space; was the log written by several runs? record into "
+                                 "a new file")
         yield i, episode
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
+from cervello.evaluation.support import least_log_prob
 from cervello.recording import Episode, as_episode, read
 from cervello.recording.trees import Path, Tree, format_path, leaves, map_tree
 from cervello.spec import Array
@@ -32,7 +33,7 @@ class Logged:
         where the horizon cuts it.
       final_obs_missing: whether the state after the last step is not known.
       discrete: whether actions are integers. version: [T] int64, of the policy that was recorded, or None.
-      policies: as `Episode.policies`.
+      match: the match and the session that recorded it, or None. policies: as `Episode.policies`.
     """
 
     index: int
@@ -50,7 +51,7 @@ class Logged:
     discrete: bool
     infos: Mapping[str, Tree]
     agent: int | str | None
-    match: int | str | None
+    match: tuple[int, int | str] | None
     tick: Array | None
     version: Array | None
     policies: Mapping[int, Mapping[str, str]] | None
@@ -144,12 +145,13 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
         raise InputError(f"{where}: expected at least one step, got none; leave it out")
     _check_rows(episode.observations, whole + 1, f"{where}, observations", "log one row per step, and one after the last step")
     _check_rows(episode.actions, whole, f"{where}, actions", "log one row per step")
-    over = np.asarray(episode.terminations, np.bool_) | np.asarray(episode.truncations, np.bool_)
+    over = np.logical_or(*(_numbers(getattr(episode, name), whole, where, name, "log one flag per step")
+                           for name in ("terminations", "truncations")))
     if over[:-1].any():
         raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got "
                          "one before it; split the episode there")
     T = whole if horizon is None else min(whole, horizon)
-    rewards = np.asarray(episode.rewards, np.float64)[:T]
+    rewards = _numbers(episode.rewards, whole, where, "rewards", "log one reward per step")[:T]
     _check_finite(rewards, where, "rewards")
     if reward_range is not None:
         low, high = reward_range
@@ -170,14 +172,16 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     _check_finite(actions, where, "actions")
     discrete = actions.dtype.kind in "iub"
     sampled = _same_shape(_single(episode.pre_clip, where, "pre_clip"), actions, where, "pre_clip", T)
-    flags = None if episode.deterministic is None else np.asarray(episode.deterministic, np.bool_)[:T]
+    flags = None if episode.deterministic is None else _numbers(
+        episode.deterministic, whole, where, "deterministic", "log one flag per step")[:T].astype(np.bool_)
     return Logged(
         index, T, observations, actions, actions if sampled is None else sampled,
         _same_shape(_single(episode.pre_tanh, where, "pre_tanh"), actions, where, "pre_tanh", T),
-        rewards, _logp(episode, where, T, discrete, flags), flags,
+        rewards, _logp(episode, where, T, least_log_prob(actions[0].size) if discrete else None, flags), flags,
         whole == T and bool(episode.terminations[-1]), whole == T and not bool(episode.terminations[-1]) and horizon != T,
         whole == T and episode.final_obs_missing, discrete,
-        episode.infos, episode.agent, episode.match, None if episode.tick is None else np.asarray(episode.tick)[:T],
+        episode.infos, episode.agent, None if episode.match is None else (episode.session, episode.match),
+        None if episode.tick is None else np.asarray(episode.tick)[:T],
         None if episode.version is None else np.asarray(episode.version)[:T], episode.policies)
 
 
@@ -194,25 +198,27 @@ def _single(tree: Tree, where: str, column: str) -> Any:
     return tree
 
 
-def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | None) -> Array | None:
-    """[T] the behaviour's log-probabilities, NaN where unknown; None where there is no column."""
-    logs = None if episode.log_prob is None else np.asarray(episode.log_prob, np.float64)[:T]
-    if logs is not None and logs.shape != (T,):
-        raise InputError(f"{where}, behavior_logp: expected ({T},) numbers, got {logs.shape}; give one logarithm per step")
+def _logp(episode: Episode, where: str, T: int, least: float | None, flags: Array | None) -> Array | None:
+    """[T] the behaviour's log-probabilities, NaN where unknown; None where there is no column.
+
+    Args:
+      least: below which the probability of a discrete action is 0; None for continuous ones.
+    """
+    discrete = least is not None
+    logs = None if episode.log_prob is None else _numbers(
+        episode.log_prob, len(episode), where, "behavior_logp", "give one logarithm per step")[:T]
     odds = None
     if _PROB_KEY in episode.infos:
-        odds = np.asarray(episode.infos[_PROB_KEY], np.float64)
-        if odds.shape != (len(episode) + 1,):
-            raise InputError(f"{where}, {_PROB_KEY}: expected ({len(episode) + 1},) numbers, got {odds.shape}; element 0 belongs to the "
-                             "reset")
+        odds = _numbers(episode.infos[_PROB_KEY], len(episode) + 1, where, _PROB_KEY, "element 0 belongs to the reset")
         odds = odds[1:T + 1]
         _refuse(odds < 0, where, _PROB_KEY, odds, "a probability", "are these logarithms? name them behavior_logp")
         if discrete:
             _refuse(odds > 1 + _ROUNDING, where, _PROB_KEY, odds, "at most 1 for a discrete action", "mend the column")
         _refuse(odds == 0, where, _PROB_KEY, odds, "a probability above 0, since the action was taken", "log the distribution that drew it")
         _refuse(np.isposinf(odds), where, _PROB_KEY, odds, "a finite density", "record the action before clipping or squashing")
-    if logs is not None and not (logs.min() > -np.inf and logs.max() <= 0):  # looked at one by one only where some may be wrong
-        _refuse(np.isneginf(logs), where, "behavior_logp", logs, "a probability above 0, since the action was taken",
+    lowest = -np.finfo(np.float64).max if least is None else least
+    if logs is not None and not (logs.min() >= lowest and logs.max() <= 0):  # looked at one by one only where some may be wrong
+        _refuse(logs < lowest, where, "behavior_logp", logs, "a probability above 0, since the action was taken",
                 "log the distribution that drew it")
         _refuse(np.isposinf(logs), where, "behavior_logp", logs, "a finite logarithm", "record the action before clipping or squashing")
         if discrete:
@@ -225,6 +231,18 @@ def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | N
     found = logs if logs is not None else None if odds is None else np.log(odds)
     if flags is not None and flags.any() and discrete:
         found = np.where(flags, 0.0, np.full(T, np.nan) if found is None else found)
+    return found
+
+
+def _numbers(values: Any, n: int, where: str, column: str, remedy: str) -> Array:
+    """[n] float64 of real numbers."""
+    given = np.asarray(values)
+    try:
+        found = given.astype(np.float64, copy=False) if given.dtype.kind in "iufbO" else None
+    except (TypeError, ValueError):  # objects that are no numbers
+        found = None
+    if found is None or found.shape != (n,):
+        raise InputError(f"{where}, {column}: expected ({n},) numbers, got {given.dtype if found is None else given.shape}; {remedy}")
     return found
 
 

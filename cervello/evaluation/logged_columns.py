@@ -6,7 +6,10 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.logged import Logged
+from cervello.evaluation.support import is_never
 from cervello.spec import Array
+
+_CLOSE = 1e-3  # probabilities; logits of half precision are off by as much
 
 
 def ticks(each: Logged) -> Array:
@@ -36,20 +39,36 @@ def logged_distribution(each: Logged) -> Array | None:
     key = "behavior_logits"
     if key not in each.infos or each.sampled.reshape(each.length, -1).shape[1] != 1 or not each.discrete:
         return None
-    logits = np.asarray(each.infos[key], np.float64)
-    if logits.ndim != 2 or len(logits) <= each.length:
-        raise InputError(f"{each.where}, {key}: expected a row per action for each observation, the last one too, got {logits.shape}; "
-                         "element 0 belongs to the reset")
-    logits = logits[1:each.length + 1]
+    given = np.asarray(each.infos[key])
+    if given.ndim != 2 or len(given) <= each.length or given.dtype.kind not in "iuf":
+        raise InputError(f"{each.where}, {key}: expected a column per action and a row for each observation, the last one too, got "
+                         f"{given.shape} of {given.dtype}; element 0 belongs to the reset")
+    logits = given[1:each.length + 1].astype(np.float64)
     wrong = np.isnan(logits).any(1) | np.isposinf(logits).any(1)
     if wrong.any():
         t = int(np.argmax(wrong))
         raise InputError(f"{each.where}, step {t}, {key}: expected numbers or −∞, got {logits[t].tolist()}; mend or leave out the column")
+    shifted = logits - logits.max(1, keepdims=True)
+    found = np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
     taken = each.sampled.reshape(-1).astype(np.int64)
-    never = np.append(logits, np.full((len(logits), 1), -np.inf), 1)[np.arange(len(taken)), np.minimum(taken, logits.shape[1])] == -np.inf
-    if never.any():
+    own = np.append(found, np.full((len(found), 1), -np.inf), 1)[np.arange(len(taken)), np.minimum(taken, found.shape[1])]
+    if (never := is_never(own)).any():
         t = int(np.argmax(never))
         raise InputError(f"{each.where}, step {t}, {key}: expected a probability above 0 of action {taken[t]}, since it was taken, got "
                          f"{logits[t].tolist()}; log the distribution that drew it")
-    shifted = logits - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+    _check_beside(own, each, key)
+    return found
+
+
+def _check_beside(own: Array, each: Logged, key: str) -> None:
+    """Raises InputError where logits, [T] of the actions taken, and the propensities of steps that were drawn differ."""
+    if each.logp is None:
+        return
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs(np.exp(own) - np.exp(each.logp)) > _CLOSE
+    if each.deterministic is not None:
+        wrong &= ~each.deterministic
+    if wrong.any():
+        t = int(np.argmax(wrong))
+        raise InputError(f"{each.where}, step {t}, behavior_logp beside {key}: expected {own[t]:.7g} as the logits say, got "
+                         f"{each.logp[t]:.7g}; leave out the wrong column")

@@ -15,6 +15,7 @@ from cervello.statistics.resampling import resamples_of
 _JACKKNIFE_ROWS = 256  # units left out at a time
 _JACKKNIFE_CELLS = 1 << 21  # of them, in wide columns
 _RESAMPLED_BYTES = 1 << 27  # of counts and of sums, in one pass over blocks
+_SUMS_BYTES = 1 << 25  # of sums at a time, where all is in one block
 _CAST_CELLS = 1 << 21  # of counts, as float64 at a time
 _SAME = 1e-13  # resamples this close to the point, relatively, differ by the order of a sum only
 
@@ -44,8 +45,9 @@ def blocks_of(columns: Array | Columns) -> Iterator[Array]:
 
 
 def sum_of(columns: Array | Columns) -> Array:
-    """[k] sums over rows."""
-    return reduce(np.add, (block.sum(0) for block in blocks_of(columns)))
+    """[k] sums over rows; infinite where a float64 holds no more."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reduce(np.add, (block.sum(0) for block in blocks_of(columns)))
 
 
 def width_of(columns: Array | Columns) -> int:
@@ -95,8 +97,7 @@ class Moments:
 
     def statistic(self, places: Array) -> Array:
         """[B] estimates of rows of places of units, [B, m]; normalisers are those of the resample."""
-        counts = counts_of(places, self.n)
-        return self._of_sums(_weighted(counts, self.columns))
+        return self._of_counts(counts_of(places, self.n))
 
     def replicates(self, resamples: int, seed: int) -> Array:
         """[resamples] estimates of the resamples of a seed; kept for intervals of other levels."""
@@ -120,6 +121,12 @@ class Moments:
         for block in blocks_of(self.columns):
             rows = max(1, min(_JACKKNIFE_ROWS, _JACKKNIFE_CELLS // block.shape[1]))
             yield from (block[start:start + rows] for start in range(0, len(block), rows))
+
+    def _of_counts(self, counts: Array) -> Array:
+        """[B] estimates of resamples, [B, U] how often each unit is in each; so many at a time that their sums fit in memory."""
+        most = _SUMS_BYTES if isinstance(self.columns, np.ndarray) else _RESAMPLED_BYTES
+        rows = max(1, most // (8 * width_of(self.columns)))
+        return np.concatenate([self._of_sums(_weighted(counts[start:start + rows], self.columns)) for start in range(0, len(counts), rows)])
 
     def _of_sums(self, sums: Array) -> Array:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -150,7 +157,7 @@ def resample(some: Sequence[Moments], resamples: int, seed: int) -> None:
         rows = 1 if not made else max(1, _RESAMPLED_BYTES // max(chosen[0].n, *(8 * width_of(each.columns) for each in chosen)))
         for counts in _counted(chosen[0].n, resamples, seed, rows):
             for each, its in zip(chosen, found, strict=True):
-                its.append(each._of_sums(_weighted(counts, each.columns)))
+                its.append(each._of_counts(counts))
         for each, its in zip(chosen, found, strict=True):
             each._replicates[resamples, seed] = np.concatenate(its)
 

@@ -26,7 +26,7 @@ class PolicyOutputs:
     """What a policy's tensors say at all observations of some episodes, T + 1 rows each.
 
     Attributes:
-      columns: [rows, …] by tensor of the head and its mask.
+      columns: [rows, …] by tensor of the head and its mask; a constant of the graph is repeated.
       n_rows: rows.
     """
 
@@ -34,8 +34,8 @@ class PolicyOutputs:
     n_rows: int
 
     def rows(self, chosen: Any) -> dict[str, Array]:
-        """The columns at some rows; what all rows share stays as it is."""
-        return {name: column[chosen] if len(column) == self.n_rows else column for name, column in self.columns.items()}
+        """The columns at some rows."""
+        return {name: column[chosen] for name, column in self.columns.items()}
 
 
 class PolicyRunner:
@@ -73,9 +73,10 @@ class PolicyRunner:
         given = self._given(tree, episodes)
         columns, mask = self._input_columns(given, episodes), self._mask(given, episodes)
         lengths = [each.length + 1 for each in episodes]
-        outputs = self._run_in_order(columns, lengths) if self.has_state else self._run_at_once(columns, sum(lengths))
-        found = {name: outputs[name] if name in outputs else np.asarray(self._policy.constants[name]) for name in self._head.tensors}
-        return PolicyOutputs({**found, **mask}, sum(lengths))
+        n_rows = sum(lengths)
+        outputs = self._run_in_order(columns, lengths) if self.has_state else self._run_at_once(columns, n_rows)
+        found = {name: outputs[name] if name in outputs else _repeated(self._policy.constants[name], n_rows) for name in self._head.tensors}
+        return PolicyOutputs({**found, **mask}, n_rows)
 
     def _given(self, tree: Tree, episodes: Sequence[Logged]) -> dict[str, Any]:
         """Columns by input or by key of the observation, with previous actions."""
@@ -165,6 +166,12 @@ class PolicyRunner:
         finally:
             self._policy.end_agents(order[:n_alive])
         return found
+
+
+def _repeated(constant: Any, n_rows: int) -> Array:
+    """[n_rows, …] views of one tensor."""
+    array = np.asarray(constant)
+    return np.broadcast_to(array, (n_rows, *array.shape))
 
 
 def _delayed(actions: Array) -> Array:

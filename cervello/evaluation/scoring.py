@@ -19,6 +19,7 @@ from cervello.evaluation.logged_columns import logged_distribution, ticks
 from cervello.evaluation.policy_runner import PolicyOutputs
 from cervello.evaluation.recorded import check_recorded
 from cervello.evaluation.registry import alternatives, names_where
+from cervello.evaluation.support import is_never, without_impossible
 from cervello.recording import Episode
 from cervello.spec import Array
 
@@ -162,8 +163,11 @@ def _behavior_everywhere(together: EpisodeBatch, behavior: Behavior | Candidate 
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
-        if not np.isfinite(logs).all():
-            t = int(np.argmin(np.isfinite(logs)))
+        possible = np.isfinite(logs)
+        if behavior.discrete:
+            possible &= ~is_never(logs, each.sampled[0].size)
+        if not possible.all():
+            t = int(np.argmin(possible))
             raise InputError(f"{each.where}, step {t}, behavior: expected a probability above 0, since the action was taken, got "
                              f"{np.exp(logs[t]):g}; this policy did not log these data, or squashed actions lack pre_tanh")
         data.logp.append(logs)
@@ -180,6 +184,38 @@ def _score(candidate: Candidate, decided: PolicyOutputs, some: EpisodeBatch, log
       logp: [steps] the behaviour's logarithms, where ratios are asked for.
     """
     its = Scores()
+    every, columns = _distributions(candidate, decided, some, needs, its)
+    chosen = None if every is None else every[np.arange(len(every)), some.choices]
+    if needs.ratios:
+        assert logp is not None
+        logs = chosen if chosen is not None else candidate.log_prob(columns, some.sampled, some.pre_tanh)
+        _check_target(logs, some.episodes, candidate, some.stops[:-1])
+        if candidate.discrete:
+            logs = without_impossible(logs, some.sampled[0].size)
+        check_recorded(candidate, logs, some.episodes)
+        its.log_ratio.append(logs - logp)
+    modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
+    if needs.modes:
+        assert modes is not None
+        its.modes.append(modes)
+    matched: Array | None
+    if every is not None:
+        assert chosen is not None
+        matched = _choices(its, every, chosen, some, every_logged)
+    else:
+        its.deterministic &= candidate.deterministic
+        taken = np.concatenate([each.actions for each in some.episodes]) if needs.matches else None
+        matched = None if modes is None or taken is None else _closeness(modes, taken, candidate.discrete, bounds)
+    if needs.matches:
+        assert matched is not None
+        its.matches.append(np.add.reduceat(matched, some.stops - some.lengths))
+    return its
+
+
+def _distributions(candidate: Candidate, decided: PolicyOutputs, some: EpisodeBatch, needs: Needs,
+                   its: Scores) -> tuple[Array | None, dict[str, Array]]:
+    """[steps, K] log-probabilities of all actions at the logged steps, None where they are not K; and the head's tensors there, where they
+    are asked for. What values need of all observations is added to `its`."""
     columns: dict[str, Array] = {}
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
@@ -193,38 +229,26 @@ def _score(candidate: Candidate, decided: PolicyOutputs, some: EpisodeBatch, log
         every = candidate.every_log_prob(columns, len(some.rows))
     if every is None or needs.modes:
         columns = columns or decided.rows(some.rows)
-    chosen = None if every is None else every[np.arange(len(every)), some.choices]
-    if needs.ratios:
-        assert logp is not None
-        logs = chosen if chosen is not None else candidate.log_prob(columns, some.sampled, some.pre_tanh)
-        _check_target(logs, some.episodes, candidate, some.stops[:-1])
-        check_recorded(candidate, logs, some.episodes)
-        its.log_ratio.append(logs - logp)
-    modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
-    if every is not None:
-        assert chosen is not None
-        top = reduce(np.maximum, every.T)
-        ties = reduce(np.add, [(column == top).astype(np.int64) for column in every.T])
-        its.ties += int((ties > 1).sum())
-        its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
-        matched = (chosen == top) / ties if needs.matches else None
-        for theirs, stop, T in zip(every_logged, some.stops.tolist(), some.lengths.tolist(), strict=True):
-            if theirs is not None and theirs.shape == (T, every.shape[1]):
-                never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
-                its.violations = (its.violations or 0) + int(never.sum())
-    else:
-        its.deterministic &= candidate.deterministic
-        matched = None
-    if needs.modes:
-        assert modes is not None
-        its.modes.append(modes)
-    if needs.matches:
-        if matched is None:
-            assert modes is not None
-            taken = np.concatenate([each.actions for each in some.episodes])
-            matched = _closeness(modes, taken, candidate.discrete, bounds)
-        its.matches.append(np.add.reduceat(matched, some.stops - some.lengths))
-    return its
+    return every, columns
+
+
+def _choices(its: Scores, every: Array, chosen: Array, some: EpisodeBatch, every_logged: Sequence[Array | None]) -> Array:
+    """[steps] how far the logged action is the most likely one: 1 over the ties, or 0. Counts ties and support violations.
+
+    Args:
+      every: [steps, K] log-probabilities. chosen: [steps] those of the logged actions.
+      every_logged: [T, K] the behaviour's, of each episode; None where they are not known.
+    """
+    top = reduce(np.maximum, every.T)
+    ties = reduce(np.add, [(column == top).astype(np.int64) for column in every.T])
+    its.ties += int((ties > 1).sum())
+    its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
+    matched = (chosen == top) / ties
+    for theirs, stop, T in zip(every_logged, some.stops.tolist(), some.lengths.tolist(), strict=True):
+        if theirs is not None and theirs.shape == (T, every.shape[1]):
+            never = (is_never(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
+            its.violations = (its.violations or 0) + int(never.sum())
+    return np.asarray(matched)
 
 
 def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.evaluation.intervals import Interval, IntervalOptions, interval
 from cervello.evaluation.moments import Moments, concat_columns, width_of
+from cervello.statistics.arguments import is_integer
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def regret(moments: list[Moments], k: int, options: IntervalOptions) -> Regret:
     Raises:
       InputError: k is not among 1 … K, or an estimate is unsupported.
     """
-    if not 1 <= k <= len(moments):
-        raise InputError(f"evaluation, regret: expected 1 ≤ k ≤ {len(moments)}, got {k}")
+    if not is_integer(k) or not 1 <= k <= len(moments):
+        raise InputError(f"evaluation, regret: expected 1 ≤ k ≤ {len(moments)}, got {k!r}")
     points = [each.value for each in moments]
     if any(point is None for point in points):
         raise InputError("evaluation, regret: expected estimates of all policies, got an unsupported one; leave it out")

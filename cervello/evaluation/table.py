@@ -123,8 +123,9 @@ class Table:
 
     @cached_property
     def total(self) -> Array:
-        """[n] discounted returns."""
-        return np.asarray((self.reward * self.discount[:-1]).sum(1))
+        """[n] discounted returns; infinite where a float64 holds no more."""
+        with np.errstate(over="ignore"):
+            return np.asarray((self.reward * self.discount[:-1]).sum(1))
 
     def by_unit(self, rows: Array) -> Array:
         """[U, …] sums over the episodes of each unit, of `rows` [n, …], one for each episode."""

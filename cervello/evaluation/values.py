@@ -156,8 +156,7 @@ def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores:
         yield Values(of_taken, reduce(np.add, (odds[:, a] * each for a, each in enumerate(found))))
 
 
-def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None,
-                  ) -> tuple[Values, Fit]:
+def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None) -> tuple[Values, Fit]:
     """Fitted Q evaluation: Q̂ ← fit(r + γ V̂(s′)), V̂(s) = Σₐ π(a|s) Q̂(s, a), until V̂ changes by less than 1e-4 of the reward's scale.
 
     Episode i's values are from a fit to the folds without it (i mod 5). With a horizon, Q̂ is indexed by the steps left.
@@ -171,62 +170,102 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
     for name in ("fit", "predict"):
         if not hasattr(q, name):
             raise ConfigurationError(f"evaluation, q: expected a callable or a regressor with fit and predict, got {type(q).__name__}")
-    n = data.n
-    if n < 2:
+    if data.n < 2:
         raise InputError("evaluation, q: expected at least 2 episodes to fit a value function, got 1; record more, or give a callable")
-    lengths = np.array([len(each) for each in data.rewards])
-    states, reward = np.concatenate(data.features), np.concatenate(data.rewards)
-    logged = _logged_rows(lengths)
-    taken = np.concatenate(data.actions)
-    encode = _encoder(candidate, taken)
-    X = np.concatenate([states[logged], encode(taken)], 1)
-    episode = np.repeat(np.arange(n), lengths)
-    step = np.arange(len(reward)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    last_step = step == lengths[episode] - 1
-    goes_on = ~(last_step & np.array(data.terminated)[episode])
-    blind = last_step & goes_on & np.array(data.final_obs_missing)[episode]  # what came next is not known: good for one step left only
-    scale = float(np.abs(reward).max()) or 1.0
-    folds = min(_FOLDS, n)
-    Q, V = np.zeros(len(reward)), np.zeros(len(states))
+    some = _steps_of(candidate, scores, data)
+    scale = float(np.abs(some.reward).max()) or 1.0
+    folds = min(_FOLDS, data.n)
     rounds = _ROUNDS if horizon is None else min(_ROUNDS, horizon)
+    Q, V = np.zeros(len(some.reward)), np.zeros(len(some.row_episode))
     residuals: list[float] = []
     converged = True
-    row_episode = np.repeat(np.arange(n), lengths + 1)
-    row_step = np.arange(len(states)) - np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
-    draws = _draws(candidate, scores, len(states))
-    inputs = [np.concatenate([states, encode(actions)], 1) for actions in draws]
-    odds = None if not scores.every else np.concatenate(scores.every)
     for fold in range(folds):
-        train = episode % folds != fold
-        first = _fitter(q, X[train])
-        later = _fitter(q, X[train & ~blind]) if blind.any() else first
-        mine, my_rows = episode % folds == fold, row_episode % folds == fold
-        v = np.zeros(len(states))
+        train = some.episode % folds != fold
         settled = False
-        for k in range(rounds):
-            rows = train if k == 0 else train & ~blind
-            model = (first if k == 0 else later)((reward + gamma * goes_on * v[logged + 1])[rows])
-            predicted = [np.asarray(model.predict(each), np.float64).reshape(-1) for each in inputs]
-            new = np.mean(predicted, 0) if odds is None else (odds * np.stack(predicted, 1)).sum(1)
-            change = float(np.abs(new - v).max())
-            if len(residuals) <= k:
-                residuals.append(0.0)
-            residuals[k] = max(residuals[k], change)
-            v = new
+        for k, (model, v, change) in enumerate(_rounds(q, some, train, gamma)):
+            residuals[k:k + 1] = [max([change, *residuals[k:k + 1]])]
             settled = change < _CHANGE * scale
             last = settled or k == rounds - 1
-            now, rows_now = mine, my_rows
-            if horizon is not None:  # each round is Q̂ of one step more; the last one is for all that have more left
-                more, rows_more = horizon - step - (k + 1), horizon - row_step - (k + 1)
-                now = mine & ((more >= 0) if last else (more == 0))
-                rows_now = my_rows & ((rows_more >= 0) if last else (rows_more == 0))
-            if horizon is not None or last:
-                Q[now] = np.asarray(model.predict(X[now]), np.float64).reshape(-1) if now.any() else 0.0
-                V[rows_now] = v[rows_now]
+            now, rows_now = _places_of_round(some, fold, folds, k + 1, last, horizon)
+            Q[now] = np.asarray(model.predict(some.X[now]), np.float64).reshape(-1) if now.any() else 0.0
+            V[rows_now] = v[rows_now]
             if last:
                 break
         converged &= settled or (horizon is not None and rounds == horizon)
     return Values(Q, V), Fit(tuple(residuals), converged)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The logged steps of all episodes, one after the other, as fits take them.
+
+    Attributes:
+      X: [steps, d] observation and action. reward, episode, step: [steps]; steps count from 0 in each episode.
+      logged: [steps] their rows among the observations, T + 1 of each episode.
+      goes_on: [steps] bool, whether something follows. blind: [steps] bool, whether it is not known.
+      row_episode, row_step: [observations].
+      inputs: [observations, d] for each action of which V̂ is a mean. odds: [observations, K] their probabilities; None: they were drawn.
+    """
+
+    X: Array
+    reward: Array
+    episode: Array
+    step: Array
+    logged: Array
+    goes_on: Array
+    blind: Array
+    row_episode: Array
+    row_step: Array
+    inputs: list[Array]
+    odds: Array | None
+
+
+def _steps_of(candidate: Candidate, scores: Scores, data: Data) -> _Steps:
+    lengths = np.array([len(each) for each in data.rewards])
+    states, taken = np.concatenate(data.features), np.concatenate(data.actions)
+    logged, encode = _logged_rows(lengths), _encoder(candidate, taken)
+    episode, step = _episodes_and_steps(lengths)
+    row_episode, row_step = _episodes_and_steps(lengths + 1)
+    last_step = step == lengths[episode] - 1
+    goes_on = ~(last_step & np.array(data.terminated)[episode])
+    return _Steps(
+        np.concatenate([states[logged], encode(taken)], 1), np.concatenate(data.rewards), episode, step, logged, goes_on,
+        last_step & goes_on & np.array(data.final_obs_missing)[episode], row_episode, row_step,
+        [np.concatenate([states, encode(actions)], 1) for actions in _draws(candidate, scores, len(states))],
+        np.concatenate(scores.every) if scores.every else None)
+
+
+def _episodes_and_steps(counts: Array) -> tuple[Array, Array]:
+    """The episode of each row, and its place in it, of so many rows in each episode."""
+    episode = np.repeat(np.arange(len(counts)), counts)
+    return episode, np.arange(len(episode)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _rounds(q: Any, some: _Steps, train: Array, gamma: float) -> Iterator[tuple[Any, Array, float]]:
+    """Rounds without end: a model that is fitted to the steps of `train`, its V̂ at all observations, and the largest change of V̂."""
+    seeing = train & ~some.blind  # a step of which the next observation is not known is good for one step left only
+    first = _fitter(q, some.X[train])
+    later = _fitter(q, some.X[seeing]) if some.blind.any() else first
+    v = np.zeros(len(some.row_episode))
+    fitter, rows = first, train
+    while True:
+        model = fitter((some.reward + gamma * some.goes_on * v[some.logged + 1])[rows])
+        predicted = [np.asarray(model.predict(each), np.float64).reshape(-1) for each in some.inputs]
+        new = np.mean(predicted, 0) if some.odds is None else (some.odds * np.stack(predicted, 1)).sum(1)
+        yield model, new, float(np.abs(new - v).max())
+        v, fitter, rows = new, later, seeing
+
+
+def _places_of_round(some: _Steps, fold: int, folds: int, left: int, last: bool, horizon: int | None) -> tuple[Array, Array]:
+    """Steps and observations, bool, that take their values from a round: those of the fold, all in the last round.
+
+    With a horizon, a round is Q̂ of so many steps left, and the last one is for all that have more left.
+    """
+    mine, my_rows = some.episode % folds == fold, some.row_episode % folds == fold
+    if horizon is None:
+        return mine & last, my_rows & last
+    more, rows_more = horizon - some.step - left, horizon - some.row_step - left
+    return mine & ((more >= 0) if last else (more == 0)), my_rows & ((rows_more >= 0) if last else (rows_more == 0))
 
 
 def _logged_rows(lengths: Array) -> Array:
@@ -253,8 +292,7 @@ def _draws(candidate: Candidate, scores: Scores, n_rows: int) -> list[Array]:
     """Actions at all rows of which V̂ is a mean: every one of K, else 16 drawn ones, or the only one."""
     if candidate.n_actions is not None:
         return [np.full(n_rows, a, np.int64) for a in range(candidate.n_actions)]
-    columns = {name: np.concatenate([each[name] for each in scores.columns]) if len(scores.columns[0][name]) > 1 or n_rows == 1
-               else scores.columns[0][name] for name in scores.columns[0]}
+    columns = {name: np.concatenate([each[name] for each in scores.columns]) for name in scores.columns[0]}
     times = 1 if candidate.deterministic else _DRAWS
     rng = np.random.default_rng(0)
     if times == 1:

@@ -56,6 +56,7 @@ class Assembler:
         self._layouts: dict[Any, _Layout] = {}
         self._n_begun = 0
         self._policies: dict[int, Any] | None = None  # of the session
+        self._session = -1
         self.n_empty = 0
 
     def add_record(self, record: Record) -> Iterator[Episode]:
@@ -66,6 +67,7 @@ class Assembler:
         """
         if record.kind is Kind.SESSION:
             yield from self.flush()
+            self._session += 1
             policies = record.metadata.get("policies")
             self._policies = None if policies is None else {int(version): about for version, about in policies.items()}
             return
@@ -109,7 +111,8 @@ class Assembler:
     def _finish(self, opened: _OpenEpisode) -> Iterator[Episode]:
         if opened.n_steps:
             episode = _assembled(opened)
-            yield episode if self._policies is None else replace(episode, policies=self._policies)
+            is_plain = self._policies is None and self._session < 1
+            yield episode if is_plain else replace(episode, policies=self._policies, session=self._session)
         else:
             self.n_empty += 1
 

@@ -37,6 +37,7 @@ class Episode:
       final_obs_missing: no last observation was recorded; it repeats the one before.
       agent, match: the agent and the match of this episode; None where not recorded.
       seed: the reset's seed, None where not recorded.
+      session: which writer of the log recorded it, from 0; a match of one session is none of another's.
       policies: {version: {"fingerprint": …, "head": …}} of the recorded policy, as `Writer(policy=…)` keeps it; else None.
     """
 
@@ -61,6 +62,7 @@ class Episode:
     match: int | str | None = None
     seed: int | None = None
     policies: Mapping[int, Mapping[str, str]] | None = None
+    session: int = 0
 
     def __len__(self) -> int:
         """T, the number of steps."""
@@ -85,7 +87,7 @@ class Episode:
 def same(a: Any, b: Any) -> bool:
     """Whether two episodes or trees, a and b, are equal bit for bit (NaN equals a NaN of the same bits; dtypes count)."""
     if isinstance(a, Episode) and isinstance(b, Episode):
-        return all(same(getattr(a, name), getattr(b, name)) for name in Episode.__dataclass_fields__ if name != "id")
+        return all(same(getattr(a, name), getattr(b, name)) for name in Episode.__dataclass_fields__ if name not in ("id", "session"))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return set(a) == set(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, tuple) and isinstance(b, tuple):

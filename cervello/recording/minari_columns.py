@@ -20,7 +20,7 @@ STEP_COLUMNS = {  # field of Episode: key of infos
     "source": "behavior_source", "overridden": "behavior_overridden", "version": "behavior_version", "stream": "behavior_stream",
     "tick": "behavior_tick",
 }
-EPISODE_COLUMNS = {"agent": "agent", "match": "match", "final_obs_missing": "final_obs_missing"}
+EPISODE_COLUMNS = {"agent": "agent", "match": "match", "session": "behavior_session", "final_obs_missing": "final_obs_missing"}
 
 
 def to_infos(episode: Episode) -> dict[str, Tree]:
@@ -42,6 +42,8 @@ def to_infos(episode: Episode) -> dict[str, Tree]:
         value = getattr(episode, name)
         if value is not None:
             found[name] = np.full(T + 1, value)
+    if episode.session and episode.match is not None:
+        found[EPISODE_COLUMNS["session"]] = np.full(T + 1, episode.session, np.int64)
     found["final_obs_missing"] = np.zeros(T + 1, np.bool_)
     found["final_obs_missing"][T] = episode.final_obs_missing
     return found
@@ -85,6 +87,9 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
             column = _take_column(infos, name)
             if column is not None:
                 columns[name] = column[-1].item()
+    session = _take_column(infos, EPISODE_COLUMNS["session"])
+    if session is not None:
+        columns["session"] = int(_rows(session, T + 1, f"{where}, infos {EPISODE_COLUMNS['session']!r}")[T])
     if "final_obs_missing" in infos:
         final_obs_missing |= bool(_rows(infos.pop("final_obs_missing"), T + 1, f"{where}, infos 'final_obs_missing'")[T])
     return Episode(

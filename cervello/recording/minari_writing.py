@@ -50,8 +50,8 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
 
     Minari has fields for observations, actions, rewards, flags and infos only. The other columns of a recording become columns of infos
     ([T + 1]; element 0 belongs to the reset): `behavior_logp`, `pre_tanh`, `pre_clip`, `deterministic`, `final_obs_missing`, `agent`,
-    `match`, and `behavior_source`, `_overridden`, `_version`, `_stream`, `_tick`. Infos have one tree in all episodes. The episodes are
-    read twice, one in memory at a time.
+    `match`, and `behavior_source`, `_overridden`, `_version`, `_stream`, `_tick`, `_session` (of matches, where a log has several
+    writers' sessions). Infos have one tree in all episodes. The episodes are read twice, one in memory at a time.
 
     Args:
       log: a path, or episodes that can be iterated over twice.

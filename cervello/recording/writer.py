@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,7 @@ class Writer:
       continues: whether the file held records before.
       n_episodes, n_steps: begun and recorded by this writer. n_recorded: episodes with a step, those that readers give. n_empty: episodes
         that ended without a step.
+      match_numbers: 0, 1, …: the numbers of matches of recorders that share this writer.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, observation_space: Any = None, action_space: Any = None,
@@ -76,6 +78,7 @@ class Writer:
             raise InputError(f"recording {os.fspath(path)!r}, metadata: expected values that msgpack takes, got {error}") from error
         self.path = FilePath(path)
         self.n_episodes = self.n_recorded = self.n_steps = self.n_empty = 0
+        self.match_numbers = itertools.count()
         self._durable = durable
         self._lock = threading.Lock()
         self._open_episodes = OpenEpisodes()

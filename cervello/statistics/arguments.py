@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,29 @@ def finite_values(values: Any, name: str = "values") -> Array:
     return array
 
 
+def log_weights_of(values: Any, axes: str) -> Array:
+    """[n, …] float64 logarithms of weights; −∞ is a weight of 0.
+
+    Args:
+      axes: "[n]" or "[n, …]".
+    Raises:
+      InputError: no numbers, NaN or +∞ among them, or other axes.
+    """
+    logs = as_numbers(values, "log_weights")
+    has_axes = logs.ndim == 1 if axes == "[n]" else logs.ndim >= 1
+    if not has_axes or np.isnan(logs).any() or np.isposinf(logs).any():
+        raise InputError(f"statistics, log_weights: expected {axes} numbers or −∞, got {logs.shape} with NaN or +∞, or other axes")
+    return logs
+
+
 def is_number(value: Any) -> bool:
-    """Whether an argument is a real number, and no bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether an argument is a real number, numpy's included; bools and NaN are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
+
+
+def is_integer(value: Any) -> bool:
+    """Whether an argument is an integer, numpy's included; bools are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_resampling(resamples: Any, seed: Any) -> None:
@@ -58,7 +78,7 @@ def check_resampling(resamples: Any, seed: Any) -> None:
       ConfigurationError: they are no integers from 1, or from 0.
     """
     for name, value, least, usual in (("resamples", resamples, 1, 1999), ("seed", seed, 0, 0)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        if not is_integer(value) or value < least:
             raise ConfigurationError(f"statistics, {name}: expected an integer of at least {least}, got {value!r}; {usual} is usual")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from cervello.statistics.arguments import FEWEST, Interval, check_level, finite_
 
 def _in_range(values: Any, low: float, high: float) -> tuple[Array, float]:
     """Values within [low, high], and the length of that range."""
-    if not (is_number(low) and is_number(high) and np.isfinite(low) and np.isfinite(high) and low < high):
+    if not (is_number(low) and is_number(high) and -inf < low < high < inf):
         raise InputError(f"statistics, range: expected finite low < high, got {low!r} and {high!r}; give the bounds of what is averaged")
     array = finite_values(values)
     rounding = 1e-9 * (high - low)

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import InputError
 from cervello.spec import Array
-from cervello.statistics.arguments import as_numbers
+from cervello.statistics.arguments import log_weights_of
 
 
 def effective_sample_size(log_weights: Any) -> Any:
@@ -19,12 +18,10 @@ def effective_sample_size(log_weights: Any) -> Any:
     Returns:
       […] float64 between 0 and n, 0 where there is no weight; a float for [n].
     Raises:
-      InputError: NaN or +∞.
+      InputError: no numbers, NaN or +∞.
     Source: A. Kong, "A note on importance sampling using standardized weights", 1992.
     """
-    logs = as_numbers(log_weights, "log_weights")
-    if logs.ndim < 1 or np.isnan(logs).any() or np.isposinf(logs).any():
-        raise InputError(f"statistics, log_weights: expected [n, …] numbers or −∞, got {logs.shape} with NaN or +∞, or no axis")
+    logs = log_weights_of(log_weights, "[n, …]")
     if not len(logs):
         found = np.zeros(logs.shape[1:])
     else:

@@ -31,9 +31,12 @@ def student_t(values: Any, *, center: float | None = None, level: float = 0.95) 
     n = len(array)
     if n < FEWEST:
         return None
-    point = float(array.mean()) if center is None else float(center)
     if array.min() == array.max():
+        point = float(array[0] if center is None else center)
         return point, point
-    scale = float(np.abs(array).max())  # squares must not overflow
+    scale = float(np.abs(array).max())  # sums and squares must not overflow
+    with np.errstate(over="ignore"):
+        mean = float(array.mean())
+    point = float(center) if center is not None else mean if np.isfinite(mean) else scale * float((array / scale).mean())
     half = student_t_quantile(n - 1, 1 - (1 - level) / 2) * scale * float((array / scale).std(ddof=1)) / n**0.5
     return point - half, point + half

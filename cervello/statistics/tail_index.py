@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import InputError
 from cervello.spec import Array
-from cervello.statistics.arguments import as_numbers
+from cervello.statistics.arguments import log_weights_of
 
 _FEWEST = 5  # excesses; fewer have no tail index
+_LEAST = 1e-300
 
 
 def pareto_tail_index(log_weights: Any) -> float:
@@ -24,15 +24,13 @@ def pareto_tail_index(log_weights: Any) -> float:
     Args:
       log_weights: [n], natural logarithms; −∞ is a weight of 0.
     Returns:
-      k̂; −∞ where all positive weights are equal; +∞ for fewer than 5 positive excesses.
+      k̂; −∞ where all positive weights are equal; +∞ for fewer than 5 excesses above 1e-300 of the largest weight.
     Raises:
       InputError: not one axis, or NaN or +∞ among them.
     Source: J. Zhang, M. Stephens, "A new and efficient estimation method for the generalized Pareto distribution", Technometrics 51 (2009),
       with 30 + ⌊√M⌋ grid points and the weak prior (M k̂ + 5) / (M + 10) of A. Vehtari et al., "Pareto smoothed importance sampling" (2024).
     """
-    logs = as_numbers(log_weights, "log_weights")
-    if logs.ndim != 1 or np.isnan(logs).any() or np.isposinf(logs).any():
-        raise InputError(f"statistics, log_weights: expected [n] numbers or −∞, got {logs.shape} with NaN or +∞, or other axes")
+    logs = log_weights_of(log_weights, "[n]")
     n = len(logs)
     positive = np.sort(logs[logs > -inf])
     distinct = len(positive) and positive[0] != positive[-1]
@@ -45,7 +43,7 @@ def pareto_tail_index(log_weights: Any) -> float:
     weights = np.exp(spread - spread[-1])
     next_one = weights[-M - 1] if len(weights) > M else 0.0
     excesses = weights[-M:] - next_one
-    excesses = excesses[excesses > 0]
+    excesses = excesses[excesses > _LEAST]  # of the largest weight; the reciprocal of what is less is no float64
     return _shape(excesses) if len(excesses) >= _FEWEST else inf
 
 

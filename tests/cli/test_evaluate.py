@@ -292,3 +292,17 @@ def test_checks_that_fail_are_an_answer_of_no(cervello: Callable[..., Any], monk
     assert said.status == 1
     assert "FAILED" in said.out
     assert json.loads(cervello("evaluate", "--certify", "--json").out)["passed"] is False
+
+
+@pytest.mark.parametrize("option", ["--report", "--picture"])
+def test_no_file_that_is_read_is_written(option: str, played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, _ = played
+    for path in (log, old):
+        if option == "--picture":
+            path = path.rename(path.with_name(f"{path.stem}.svg"))
+        before = path.read_bytes()
+        files = (path, old) if path.stem == log.stem else (log if log.exists() else log.with_name("play.svg"), path)
+        said = cervello("evaluate", *files, "--head", "categorical:logits", option, path)
+        assert said.status == 2
+        assert f"evaluate, {option}: expected a file of its own" in said.err
+        assert path.read_bytes() == before

@@ -347,6 +347,21 @@ def test_crowds_opponents_and_predict_tell_what_was_decided_in_turns(tmp_path: P
     assert all(life.finished for life in lives)
 
 
+def test_environments_that_share_a_writer_have_matches_of_their_own(tmp_path: Path) -> None:
+    with recording.Writer(tmp_path / "x.log") as writer:
+        games = [envs.Recorder(tictactoe(), writer) for _ in range(2)]
+        for _ in range(2):
+            for game in games:
+                game.reset(seed=1)
+                for agent, move in zip(game.agent_iter(), (0, 1, 3, 4, 6, None, None), strict=False):
+                    game.last(agent)
+                    game.step(move)
+        for game in games:
+            game.close()
+    lives = [(each.match, each.agent) for each in recording.read(tmp_path / "x.log")]
+    assert sorted(lives) == [(match, f"player_{k}") for match in range(4) for k in (1, 2)]
+
+
 def test_a_policy_to_record_needs_a_recorder_and_names(policy: cervello.Policy, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="RecordedPolicy, env: expected an environment with a Recorder, got TimeLimit without one"):
         envs.RecordedPolicy(policy, cartpole())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import offline_logs as logs
@@ -85,6 +86,13 @@ def test_agents_of_a_match_are_in_one_fold() -> None:
     odd_matches = sum(len(e) for e in episodes if e.match % 2)
     for i in (0, 1, 4, 5):
         assert behavior.log_prob(checked(episodes[i], i))[0] == -odd_matches
+
+
+@pytest.mark.parametrize(("option", "value"), [("folds", 2.5), ("folds", "5"), ("folds", True), ("folds", 1), ("floor", "x"), ("floor", 0),
+                                                ("floor", 1), ("floor", float("nan"))])
+def test_folds_and_floor_are_numbers(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"fit_behavior, {option}: expected .*, got "):
+        evaluation.fit_behavior([], object(), **{option: value})
 
 
 def test_a_behaviour_without_noise_has_no_density() -> None:

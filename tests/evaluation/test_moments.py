@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cervello.evaluation.intervals import IntervalOptions, interval, prepare
-from cervello.evaluation.moments import Moments, mean_of, ratio
+from cervello.evaluation.moments import Columns, Moments, mean_of, ratio
 from cervello.statistics import bootstrap
 from cervello.statistics.resampling import leave_one_out
 
@@ -59,3 +59,21 @@ def test_units_that_are_all_equal_give_the_point() -> None:
     each = Moments(np.full((700, 2), 0.1), ratio)
     assert interval(each, IntervalOptions("bca"), "wis")[0] == (each.value, each.value)
     np.testing.assert_array_equal(each.leave_one_out(), np.full(700, each.value))
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_sums_of_resamples_of_long_episodes_are_made_some_at_a_time(made: bool) -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 60_000))
+    seen: list[int] = []
+
+    def combine(sums: np.ndarray) -> np.ndarray:
+        seen.append(sums.nbytes)
+        return np.asarray(sums[:, 0] / 6)
+
+    found = Moments(Columns(lambda: iter((rows[:4], rows[4:])), 6) if made else rows, combine)
+    again = found.replicates(600, 3)
+    places = np.random.default_rng(3).integers(0, 6, (600, 6))
+    np.testing.assert_allclose(again, rows[places, 0].mean(1))
+    np.testing.assert_array_equal(found.statistic(places), again)
+    assert max(seen) <= (1 << 27 if made else 1 << 25)
+    assert len(seen) >= 2 * (3 if made else 9)

@@ -153,6 +153,9 @@ def test_calibrated_intervals_are_the_same_each_time() -> None:
     (lambda: statistics.bca(["a", "b", "c"]), InputError, r"values: expected numbers, got \(3,\) <U1"),
     (lambda: statistics.bca([1, 2, 3], level=1), ConfigurationError, "level: expected a number between 0 and 1, got 1"),
     (lambda: statistics.bca([1, 2, 3], resamples=0), ConfigurationError, "resamples: expected an integer of at least 1, got 0"),
+    (lambda: statistics.bca([1, 2, 3], resamples=1.5), ConfigurationError, "resamples: expected an integer of at least 1, got 1.5"),  # type: ignore[arg-type]
+    (lambda: statistics.bca([1, 2, 3], seed=-1), ConfigurationError, "seed: expected an integer of at least 0, got -1"),
+    (lambda: statistics.calibrated([1, 2, 3], seed="x"), ConfigurationError, "seed: expected an integer of at least 0, got 'x'"),  # type: ignore[arg-type]
     (lambda: statistics.bca([1, 2, 3], np.mean), InputError, r"expected \(1999,\) for indices of \(1999, 3\), got \(\)"),
     (lambda: statistics.bootstrap(np.mean, 3, "basic"), ConfigurationError, "kind: expected 'bca'"),  # type: ignore[arg-type]
 ])

@@ -29,6 +29,9 @@ def test_student_t_around_an_estimate_has_the_width_of_its_influence_values() ->
 
 def test_student_t_of_huge_values_is_finite() -> None:
     assert np.isfinite(statistics.student_t([1e300, -1e300, 5e299])).all()
+    assert statistics.student_t([1e308] * 5) == (1e308, 1e308)
+    low, high = statistics.student_t(np.resize([1.0e307, 1.1e307], 20)) or (0, 0)  # their sum is more than a float64 holds
+    assert 1.0e307 < low < 1.05e307 < high < 1.1e307
 
 
 def test_hoeffding_narrows_with_the_root_of_n() -> None:
@@ -53,6 +56,7 @@ def test_few_values_have_no_interval_and_equal_ones_have_the_point() -> None:
     (lambda: statistics.hoeffding([1, 5, 2], 0, 3), "expected numbers between 0 and 3, got 5.0 at 1"),
     (lambda: statistics.hoeffding([1, 1, 1], 3, 0), "expected finite low < high, got 3 and 0"),
     (lambda: statistics.empirical_bernstein([1, 1, 1], 0, np.inf), "expected finite low < high"),
+    (lambda: statistics.hoeffding([1, 1, 1], "0", None), "expected finite low < high, got '0' and None"),
     (lambda: statistics.student_t([1, np.inf, 1]), "expected finite numbers, got inf at 1"),
 ])
 def test_what_breaks_the_conditions_is_refused(call: Any, message: str) -> None:
@@ -60,3 +64,9 @@ def test_what_breaks_the_conditions_is_refused(call: Any, message: str) -> None:
         call()
     with pytest.raises(ConfigurationError, match="level"):
         statistics.student_t([1, 2, 3], level=0)
+
+
+@pytest.mark.parametrize("level", ["0.9", None, float("nan"), True])
+def test_a_level_that_is_no_number_is_refused(level: Any) -> None:
+    with pytest.raises(ConfigurationError, match="statistics, level: expected a number between 0 and 1, got "):
+        statistics.student_t([1, 2, 3], level=level)

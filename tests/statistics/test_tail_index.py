@@ -62,6 +62,12 @@ def test_where_nothing_can_be_fitted_it_says_which_way(logs: np.ndarray, expecte
 
 
 def test_it_takes_logarithms_only() -> None:
-    for wrong in ([0, np.nan], [0, inf], [[0, 1]]):
+    for wrong in ([0, np.nan], [0, inf], [[0, 1]], ["a", "b"], [1j, 2]):
         with pytest.raises(InputError, match="log_weights"):
             statistics.pareto_tail_index(wrong)
+
+
+def test_excesses_that_are_nothing_beside_the_largest_weight_show_no_tail() -> None:
+    logs = np.random.default_rng(0).normal(size=40)
+    logs[3] = 744.0
+    assert statistics.pareto_tail_index(logs) == inf

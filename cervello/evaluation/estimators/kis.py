@@ -11,6 +11,7 @@ from cervello.evaluation.estimators.cwpdis import cwpdis
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.table import Table
 from cervello.spec import Array
+from cervello.statistics.arguments import is_number
 
 
 def kis(table: Table, actions: Array, targets: Array, behavior_logp: Array, bandwidth: float | None = None,
@@ -36,7 +37,7 @@ def check_kernel(kernel: str, bandwidth: float | None) -> None:
     """Raises ConfigurationError where one of them makes no sense."""
     if kernel != "gaussian":
         raise ConfigurationError(f"evaluation, kernel: expected 'gaussian', got {kernel!r}")
-    if bandwidth is not None and not bandwidth > 0:
+    if bandwidth is not None and not (is_number(bandwidth) and 0 < bandwidth < np.inf):
         raise ConfigurationError(f"evaluation, bandwidth: expected a positive number, got {bandwidth!r}")
 
 

@@ -36,16 +36,17 @@ def magic(table: AnyTable, seed: int = 0) -> Moments:
     n = len(columns)
     sums = sum_of(columns)
     g = partial(sums[None])[0]
+    if not np.isfinite(g).all():
+        return Moments(columns, lambda sums: partial(sums)[:, -1], None, "returns are larger than a float64 holds; scale the rewards")
     weights = sums[2 * L + 1:3 * L + 1]
     each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), discount,
                                       lengths) for block in blocks_of(columns)])
-    omega = np.zeros((len(g), len(g))) if n < 2 else n / (n - 1) * (each - each.mean(0)).T @ (each - each.mean(0))
     top = wdr(table)
     interval = None if n < FEWEST or top.value is None else interval_of(top.replicates(200, seed), top.value, 0.9, lambda tails: tails)
     low, high = interval or (g[-1], g[-1])
     low, high = min(low, g[-1]), max(high, g[-1])
     bias = np.where(g < low, g - low, np.where(g > high, g - high, 0.0))
-    x = simplex_minimum(omega + np.outer(bias, bias))
+    x = _mixture(each, bias)
     return Moments(columns, lambda sums: np.asarray(partial(sums) @ x), None, None,
                    ("the mixture of lengths is kept in resamples; intervals are by the bootstrap",))
 
@@ -55,6 +56,20 @@ def _by_length(corrections: Array, baselines: Array, discount: Array, lengths: A
     steps = discount[:-1] * (corrections + baselines[:, :-1])
     upto = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, 1)], 1)
     return np.asarray((upto + discount * baselines)[:, lengths + 1])
+
+
+def _mixture(each: Array, bias: Array) -> Array:
+    """[J] the mixture x of least estimated mean squared error xᵀ (Ω + b bᵀ) x.
+
+    Args:
+      each: [n, J] what each unit adds to the J estimates. bias: [J].
+    """
+    n, J = each.shape
+    unit = max(float(np.abs(each).max()), float(np.abs(bias).max())) or 1.0  # of rewards, whose squares may be no float64
+    each, bias = each / unit, bias / unit
+    off = each - each.mean(0)
+    omega = n / (n - 1) * off.T @ off if n > 1 else np.zeros((J, J))
+    return simplex_minimum(omega + np.outer(bias, bias))
 
 
 def simplex_minimum(M: Array) -> Array:

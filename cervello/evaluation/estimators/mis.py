@@ -49,7 +49,7 @@ class Flow:
         discount[rows], start[rows] = counted, step == 0
         with np.errstate(over="ignore"):
             for k, each in enumerate(tables):
-                onward[k, rows] = counted * (factor * each.step_ratio)
+                onward[k, rows] = counted * (factor * np.where(goes_on, each.step_ratio, 0.0))
         return cls(discount, start, onward)
 
 
@@ -172,9 +172,10 @@ def _paid(tables: Sequence[Table], ratios_of_visits: Iterable[Array]) -> Iterato
     episode, step = np.nonzero(table.alive)
     rows, discount, reward = _rows(episode), table.discount[step], table.reward[table.alive]
     for each, ratio_of_visits in zip(tables, ratios_of_visits, strict=True):
-        paid = discount * ratio_of_visits[rows]
-        paid *= each.step_ratio
-        paid *= reward
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no estimate
+            paid = discount * ratio_of_visits[rows]
+            paid *= each.step_ratio
+            paid *= reward
         yield table.by_unit(np.bincount(episode, paid, table.n))
 
 
@@ -201,7 +202,8 @@ def _by_indicators(blocks: Cleaned, distinct: Array) -> Ratios:
             own.append(np.bincount(there[on] * F + here[on], onward[on], F * F).reshape(F, F))  # [feature, unknown]
         moved = np.stack(own) if moved is None else moved + np.stack(own)
     assert moved is not None
-    solved = [np.linalg.lstsq(np.diag(visited) - each, start, rcond=None)[0] for each in moved]
+    solved = [np.linalg.lstsq(np.diag(visited) - each, start, rcond=None)[0] if np.isfinite(each).all() else np.full(F, np.nan)
+              for each in moved]  # ratios that no float64 holds have no flow
 
     def ratios(states: Array) -> Array:
         places = _places(states, distinct)

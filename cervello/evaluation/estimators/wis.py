@@ -18,12 +18,15 @@ def wis(table: AnyTable) -> Moments:
 
     def rows(block: Table) -> Array:
         weight = below(block.log_weight[:, -1:], top)[:, 0]
-        return np.stack([block.by_unit(weight * block.total), block.by_unit(weight)], 1)
+        with np.errstate(invalid="ignore"):
+            paid = weight * block.total
+        return np.stack([block.by_unit(paid), block.by_unit(weight)], 1)
 
     columns = per_unit(table, rows)
     total = columns[:, 1].sum()
     if total <= 0:
         return Moments(columns, ratio, None, "no episode has weight: the policy never does what was logged; log more, or shorten "
                        "the horizon")
-    influence = (columns[:, 0] - columns[:, 0].sum() / total * columns[:, 1]) / (total / len(columns))
+    with np.errstate(over="ignore", invalid="ignore"):
+        influence = (columns[:, 0] - columns[:, 0].sum() / total * columns[:, 1]) / (total / len(columns))
     return Moments(columns, ratio, influence)
