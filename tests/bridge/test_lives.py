@@ -238,11 +238,11 @@ def test_a_slow_reader_gets_its_reply_while_the_server_drains(tmp_path: Path) ->
 def test_a_client_that_reads_nothing_and_shuts_down_its_sending_side_has_closed(tmp_path: Path) -> None:
     n_agents, n_actions = 40_000, 64  # more than the system's buffers hold
     wide = policy(small_models.feed_forward(actions=n_actions))
-    with served({"wide": wide}, tmp_path, limits=Limits(frame_timeout_s=1.0)) as running, Wire(running.address, {"client": "a"}) as wire, \
+    with served({"wide": wide}, tmp_path, limits=Limits(frame_timeout_s=6.0)) as running, Wire(running.address, {"client": "a"}) as wire, \
             Wire(running.address, {"client": "b"}) as other:
         wire.request("infer", {"policy": "wide", "agents": list(range(n_agents)), "begin": True, "inputs": {"obs": bytes(n_agents * 24)}})
         (transport,) = [each for each in running.server._transports if each.session.client.name == "a"]  # type: ignore[union-attr]
         wait_until(lambda: transport._transport.get_write_buffer_size() > 0)  # type: ignore[attr-defined]
         wire.socket.shutdown(socket.SHUT_WR)
-        wait_until(lambda: other.result("stats", {})["policies"]["wide"]["agents"] == 0, 5.0)
-        wait_until(lambda: transport not in running.server._transports, 5.0)
+        wait_until(lambda: other.result("stats", {})["policies"]["wide"]["agents"] == 0, 4.0)
+        wait_until(lambda: transport not in running.server._transports)
