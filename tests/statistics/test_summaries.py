@@ -58,7 +58,7 @@ def test_the_effective_sample_size_survives_any_scale() -> None:
     for wrong in (["a"], [1j]):
         with pytest.raises(InputError, match="statistics, log_weights: expected"):
             statistics.effective_sample_size(wrong)
-        with pytest.raises(InputError, match="statistics, interquartile_mean: expected numbers"):
+        with pytest.raises(InputError, match="statistics, values: expected numbers"):
             statistics.interquartile_mean(wrong)
     with pytest.raises(InputError, match="at least one value"):
         statistics.interquartile_mean([])
