@@ -82,7 +82,7 @@ class PolicyRunner:
         """Columns by input or by key of the observation, with previous actions."""
         where = f"policy {self._name!r}"
         wanted = self._policy.inputs
-        if self._binding is not None:
+        if self._binding is not None and not self._holds_inputs(tree, self._binding):
             given: dict[str, Any] = dict(self._binding.encode(tree).columns)
         elif isinstance(tree, Mapping):
             given = {str(key): value for key, value in tree.items()}
@@ -96,6 +96,15 @@ class PolicyRunner:
         for name in self._previous_actions:
             given[name] = np.concatenate([_delayed(each.sampled) for each in episodes]).astype(wanted[name].dtype)
         return given
+
+    def _holds_inputs(self, tree: Tree, binding: SpaceBinding) -> bool:
+        """Whether observations are the policy's inputs by name, as a server records them, and not of the game's space."""
+        if not isinstance(tree, Mapping):
+            return False
+        parts = getattr(binding.spaces.observation_space, "spaces", ())
+        of_the_game = set(parts) if isinstance(parts, Mapping) else set()
+        required = {name for name, spec in self._policy.inputs.items() if spec.default is None and name not in self._previous_actions}
+        return required <= tree.keys() and not tree.keys() <= of_the_game
 
     def _input_columns(self, given: Mapping[str, Any], episodes: Sequence[Logged]) -> dict[str, Array]:
         """Columns of the policy's inputs, of the shapes that it expects."""

@@ -83,6 +83,15 @@ def test_the_command_evaluates_another_file_on_a_servers_recording(played: Path)
     assert found.startswith("reliable")
 
 
+def test_a_candidate_that_knows_its_game_is_evaluated_on_a_servers_recording(played: Path) -> None:
+    (played / "new.toml").write_text(DESCRIPTION + """
+[spaces]
+observation = {kind = "Box", low = -5.0, high = 5.0, shape = [4]}
+action = {kind = "Discrete", n = 2}
+""")
+    assert run(played, "-m", "cervello", "evaluate", "logs/cartpole.log", "new.toml").startswith("reliable")
+
+
 def test_it_becomes_a_minari_dataset(played: Path) -> None:
     pytest.importorskip("minari", reason="the extra minari is not installed")
     pytest.importorskip("h5py", reason="the extra minari is not installed")
