@@ -162,7 +162,8 @@ def _served(policies: Mapping[str, tuple[Policy, Path]], folder: Path, record: P
         try:
             record.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"record {str(record)!r}: expected a folder, got {error.strerror or error}; name another") from error
+            got = "a file" if record.exists() else error.strerror or error
+            raise ConfigurationError(f"record {str(record)!r}: expected a folder, or nothing yet, got {got}; name another place") from error
     found: dict[str, ServedPolicy] = {}
     try:
         for name, (policy, path) in policies.items():

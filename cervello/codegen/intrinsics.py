@@ -18,9 +18,11 @@ def operation(result: Any, *operands: Any) -> Callable[[Callable[..., Any]], Any
       result: numba's type of the result; `types.void` for none.
       operands: numba's types of the operands.
     """
-    names = ["typing_context", *(f"operand_{i}" for i in range(len(operands)))]
 
     def make(emit: Callable[..., Any]) -> Any:
+        named = [each.name for each in inspect.signature(emit).parameters.values() if each.kind is not inspect.Parameter.VAR_POSITIONAL]
+        others = [f"operand_{i}" for i in range(len(named) - 1, len(operands))]  # of an emit(builder, *values)
+
         @functools.wraps(emit)
         def define(typing_context: Any, *given: Any) -> Any:
             def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -29,8 +31,8 @@ def operation(result: Any, *operands: Any) -> Callable[[Callable[..., Any]], Any
 
             return result(*operands), codegen
 
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        define.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typing_context", *named[1:], *others)]
+        define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return intrinsic(define)
 
     return make
