@@ -237,6 +237,7 @@ def test_a_negative_polling_time_is_refused(tmp_path: Path) -> None:
 def test_a_server_told_not_to_poll_never_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy_poll, "_n_processors", lambda: 2)
     monkeypatch.setattr(busy_poll, "LOCKSTEP_S", 10.0)
+    monkeypatch.setattr(busy_poll, "SHORT_S", 0.0)  # polling is tried however fast sleep answers
     for poll_us in (BUSY_POLL_US, 0):
         policy = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
         with served({"sum": policy}, tmp_path, busy_poll_us=poll_us) as running, Wire(running.address, {"client": "a"}) as wire:
