@@ -9,8 +9,10 @@ A user's own function that a kernel calls may also be called from Python. It has
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
@@ -61,13 +63,27 @@ def _codegen() -> _Codegen:
     return _Codegen("cervello")
 
 
+_replaced: list[Any] = []  # numba's own code generator, within `kernel_libraries`
+
+
 @contextlib.contextmanager
 def kernel_libraries() -> Iterator[None]:
     """Within the block, numba makes a `KernelLibrary` for each function; other threads wait with compiling."""
     with global_compiler_lock:
-        context = cpu_target.target_context
-        previous, context._internal_codegen = context._internal_codegen, _codegen()
+        context, own = cpu_target.target_context, _codegen()
+        _replaced.append(context._internal_codegen)
         try:
+            context._internal_codegen = own
             yield
         finally:
-            context._internal_codegen = previous
+            _restore()
+
+
+def _restore() -> None:
+    """Gives numba its code generator back; also in a forked child, where a thread that is inside the block does not exist."""
+    if _replaced:
+        cpu_target.target_context._internal_codegen = _replaced.pop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore)

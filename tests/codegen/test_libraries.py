@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +38,29 @@ def test_numba_compiles_other_functions_as_before() -> None:
     compiler.compile_object("library_kernels:nested")
     own = numba.njit("int64(int64)")(lambda x: x + 1)
     assert type(own.overloads[own.signatures[0]].library) is JITCodeLibrary
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_while_a_thread_compiles_kernels_has_numbas_own_code_generator() -> None:
+    script = (
+        "import os, threading\n"
+        "import numba\n"
+        "from cervello.codegen import libraries, linker\n"
+        "inside, done = threading.Event(), threading.Event()\n"
+        "def compile():\n"
+        "    with libraries.kernel_libraries():\n"
+        "        inside.set()\n"
+        "        done.wait()\n"
+        "thread = threading.Thread(target=compile, daemon=True)\n"
+        "thread.start()\n"
+        "inside.wait()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    print(numba.cfunc('int64(int64)')(lambda x: x + 1).ctypes(3), flush=True)\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "done.set()\n"
+        "thread.join()\n"
+        "print(numba.cfunc('int64(int64)')(lambda x: x + 1).ctypes(4))\n")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["4", "5"]
