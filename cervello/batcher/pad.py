@@ -115,8 +115,8 @@ class ScratchPad:
         return self.reader is not None and self.reader.read(first, 0, *observations) == len(observations)
 
     def _column_for(self, name: str, given: np.dtype[Any]) -> Array:
-        """The column of an input, for data of this type. If the spec is `wide` and the data are float64, the column becomes float64 from
-        then on, which changes nothing for float32."""
+        """The column of an input, for data of this type. If the spec has `keeps_float64` and the data are float64, the column becomes
+        float64 from then on, which changes nothing for float32."""
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)
