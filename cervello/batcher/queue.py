@@ -138,4 +138,3 @@ class Queue(AgentRows):
         if not equal[:n_equal].all():
             self.arrange(np.concatenate([np.flatnonzero(equal), np.flatnonzero(~equal), np.arange(n, len(self.generations))]))
         return n_equal
-

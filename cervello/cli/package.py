@@ -36,4 +36,3 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     target = arguments.outfile.with_suffix(".crvo")
     target.write_bytes(crvo.packed(data))
     terminal.remark(f"written: {plain(str(target))}")
-

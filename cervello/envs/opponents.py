@@ -154,5 +154,3 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
 def _width(space: Any) -> int:
     """Elements of a mask: actions of a Discrete, those of all choices of a MultiDiscrete."""
     return int(space.n) if hasattr(space, "n") else int(np.sum(getattr(space, "nvec", 1)))
-
-

@@ -146,5 +146,3 @@ class ActionDecoder:
             row = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
             raise InputError(f"{self._where}, output {self.output!r}: expected an action of {self.space}, got {actions[row]} in row "
                              f"{row}; the file was trained for another game")
-
-
