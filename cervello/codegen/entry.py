@@ -30,6 +30,10 @@ _WORDS_AND_OBJECTS, _OBJECTS = -1, -2  # arities of `fastcall_objects`, with and
 SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(_OBJECTS, _MAX_WORDS + 1)}  # arities of `compile_shim` by name
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyCapsule_GetPointer", "PyErr_Occurred", "PyErr_SetString")
 _TYPE_ERROR: Final = "cervello_type_error"  # not PyExc_TypeError: numba defines that symbol differently
+# Function objects of our own: the attributes of `ctypes.pythonapi` are shared with other libraries, and so are their argument types.
+_new_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", ctypes.pythonapi))
+_new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)(
+    ("PyCFunction_NewEx", ctypes.pythonapi))
 
 
 class _MethodDef(ctypes.Structure):
@@ -143,11 +147,8 @@ def _definition(name: str, arity: int) -> _MethodDef:
 def _builtin(definition: _MethodDef, function: int, context: int, keep: tuple[Any, ...]) -> Callable[..., int]:
     """A builtin that calls the compiled function at an address; it keeps the objects of `keep` alive."""
     words = (ctypes.c_int64 * 2)(function, context)
-    new_capsule, new_builtin = ctypes.pythonapi.PyCapsule_New, ctypes.pythonapi.PyCFunction_NewEx
-    new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    new_builtin.restype, new_builtin.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    capsule = new_capsule(ctypes.addressof(words), None, None)
-    return new_builtin(ctypes.addressof(definition), capsule, (words, *keep))  # type: ignore[no-any-return]
+    capsule = _new_capsule(ctypes.addressof(words), None, None)
+    return _new_builtin(ctypes.addressof(definition), capsule, (words, *keep))  # type: ignore[no-any-return]
 
 
 @functools.cache

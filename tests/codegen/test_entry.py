@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import subprocess
 import sys
@@ -96,6 +97,14 @@ def test_a_bound_context_keeps_what_it_needs_alive() -> None:
     del call
     gc.collect()
     assert sys.getrefcount(kept) == before
+
+
+def test_argument_types_that_other_libraries_set_for_the_c_api_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PyCapsule_New", "PyCFunction_NewEx"):
+        monkeypatch.setattr(getattr(ctypes.pythonapi, name), "argtypes", (ctypes.c_size_t,))
+    assert entry.fastcall_objects("cervello.native.kernels.runtime.control:run", np.zeros(64, np.int64).ctypes.data)(0, 0) == 0
+    for name in ("PyCapsule_New", "PyCFunction_NewEx"):
+        assert getattr(ctypes.pythonapi, name).argtypes == (ctypes.c_size_t,)
 
 
 def test_without_words_a_callable_takes_objects_only() -> None:
