@@ -12,7 +12,7 @@ from numba import types
 
 from cervello.codegen.intrinsics import operation
 from cervello.codegen.simd import i32x16
-from cervello.codegen.simd_ir import I32X16, LANES, emit_masked_load, emit_masked_store, first_lanes, pointer
+from cervello.codegen.simd_ir import I32, I32X16, I64, LANES, emit_masked_load, emit_masked_store, first_lanes, pointer
 
 
 def _widen(builder: Any, value: Any, bits: int, signed: bool) -> Any:
@@ -37,16 +37,19 @@ def _make_stores(bits: int) -> tuple[Any, Any]:
     """Stores that keep the low bits of each lane."""
     vector, align = ir.VectorType(ir.IntType(bits), LANES), bits // 8
 
-    def truncate(builder: Any, value: Any) -> Any:
-        return value if bits == 32 else builder.trunc(value, vector)
-
     @operation(types.void, types.int64, i32x16)
     def store(builder, address, value):
-        builder.store(truncate(builder, value), pointer(builder, address, vector), align=align)
+        builder.store(builder.trunc(value, vector), pointer(builder, address, vector), align=align)
 
     @operation(types.void, types.int64, i32x16, types.int64)
     def store_masked(builder, address, value, count):
-        emit_masked_store(builder, address, truncate(builder, value), first_lanes(builder, count), vector)
+        # One lane is a case of its own: where LLVM 22 knows that there is one, it stores all 32 bits of it on CPUs with AVX-512.
+        with builder.if_else(builder.icmp_signed("==", count, I64(1)), likely=False) as (one, others):
+            with one:
+                lane = builder.trunc(builder.extract_element(value, I32(0)), vector.element)
+                builder.store(lane, pointer(builder, address, vector.element), align=align)
+            with others:
+                emit_masked_store(builder, address, builder.trunc(value, vector), first_lanes(builder, count), vector)
 
     return store, store_masked
 

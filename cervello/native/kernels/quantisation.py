@@ -16,10 +16,9 @@ import numpy as np
 
 from cervello.codegen import integer_lanes as ints
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, write_u8
+from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16
 from cervello.codegen.records import view
 from cervello.codegen.simd import (
-    lane,
     load,
     load_masked,
     rotate_1,
@@ -220,6 +219,5 @@ def dynamic_scale(target, source, count, parameters):
 def dynamic_zero_point(target, source, count, parameters):
     """The uint8 zero point of a row in dynamic quantisation."""
     width, shift = _range(source, count)
-    zero_point = lane(_round_zero_point(shift, _dynamic_scale(width), splat_int(0)), 0)
-    write_u8(target, 0, np.uint8(np.int32(zero_point)))  # not a masked store of one lane: LLVM 22 writes four bytes for it on AVX-512
+    ints.store_8_masked(target, to_int(_round_zero_point(shift, _dynamic_scale(width), splat_int(0))), 1)
     return 0
