@@ -35,7 +35,8 @@ class KernelLibrary(JITCodeLibrary):
             self.optimise()
 
     def _finalize_final_module(self) -> None:
-        if self._has_wrapper():
+        is_cached = self._shared_module is not None  # by numba: its object code is complete, and the module has no functions
+        if is_cached or self._has_wrapper():
             super()._finalize_final_module()
         self._finalized = True
 

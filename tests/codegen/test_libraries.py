@@ -34,6 +34,31 @@ def test_a_users_function_in_a_kernel_can_still_be_called_from_python() -> None:
     assert library_kernels.twice(4.0) == 8.0
 
 
+def test_a_users_function_from_numbas_cache_works_in_a_kernel_and_from_python(tmp_path: Path) -> None:
+    (tmp_path / "cached_function.py").write_text(
+        "import numba\n"
+        "from cervello.codegen.memory import read_f64, write_f64\n"
+        "@numba.njit(cache=True)\n"
+        "def twice(x):\n"
+        "    return x * 2.0\n"
+        "def doubled(address):\n"
+        "    write_f64(address, 0, twice(read_f64(address, 0)))\n"
+        "    return 0\n")
+    in_kernel = (
+        "import numpy as np\n"
+        "import cached_function\n"
+        "from cervello.codegen import compiler, entry, linker\n"
+        "linker._linked['cached_function:doubled'] = linker._load(compiler.compile_object('cached_function:doubled'))\n"
+        "numbers = np.array([1.5])\n"
+        "entry.fastcall_ints('cached_function:doubled')(numbers.ctypes.data)\n"
+        "print(numbers[0], cached_function.twice(4.0), sum(cached_function.twice.stats.cache_hits.values()))\n")
+    in_python = "import cached_function\nprint(cached_function.twice(4.0), sum(cached_function.twice.stats.cache_hits.values()))\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for script, printed in ((in_kernel, "3.0 8.0 0"), (in_kernel, "3.0 8.0 1"), (in_python, "8.0 1")):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout.strip() == printed
+
+
 def test_numba_compiles_other_functions_as_before() -> None:
     compiler.compile_object("library_kernels:nested")
     own = numba.njit("int64(int64)")(lambda x: x + 1)
