@@ -50,7 +50,7 @@ class EpsilonGreedy(Categorical):
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         found = super().act(columns, noise, deterministic, wanted, rng)
-        if self.epsilon == 1 and "action" in found and deterministic is not None and deterministic.any():
+        if self.epsilon == 1 and "action" in found and deterministic is not None and np.any(deterministic):
             values, _, mask = super()._parameters(columns)  # all are equally likely then, and one is still the best
             best = run(_log_prob_model(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
             found["action"] = np.where(deterministic, best, found["action"])

@@ -84,6 +84,29 @@ def test_an_end_from_inside_a_decision_is_done_before_it_returns_and_a_begin_is_
     run(_INSIDE)
 
 
+_NONFINITE = """
+from cervello.inferers.nonfinite import NonFiniteState
+
+policy = make("short")
+policy.begin_agents(["a", "b", "c"])
+fast_path = policy._core.engine.fast_path
+class Meddling:
+    @staticmethod
+    def infer(*arguments):
+        results = fast_path.infer(*arguments)
+        policy.end_agent("c")
+        raise NonFiniteState(results)
+
+policy._core.engine.fast_path = Meddling()
+assert policy.infer_batch(["a", "b"], columns(2))["action"][:, 0].tolist() == [1, 1]
+assert policy.agents == ("a", "b")
+"""
+
+
+def test_an_end_from_inside_a_decision_with_state_that_is_not_finite_is_done_before_it_returns() -> None:
+    run(_NONFINITE)
+
+
 _FAILING = """
 class Failing(Passive):
     fail = False

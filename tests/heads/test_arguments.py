@@ -45,6 +45,15 @@ def test_ragged_actions_and_flags_and_columns_without_names_are_refused(head: He
             head.act(columns, rng=0)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("head", [*HEADS, EpsilonGreedy("x", 1.0)], ids=name_of)
+def test_flags_may_be_a_list(head: Head) -> None:
+    flags = [True, False, True]
+    listed, array = (head.act(COLUMNS, deterministic=given, rng=0) for given in (flags, np.array(flags)))  # type: ignore[arg-type]
+    assert listed.keys() == array.keys()
+    for name, column in array.items():
+        np.testing.assert_array_equal(listed[name], column)
+
+
 @pytest.mark.parametrize("head", [*HEADS, Deterministic("x")], ids=name_of)
 def test_results_are_those_that_are_asked_for(head: Head) -> None:
     assert head.act(COLUMNS, rng=0, wanted=()) == {}

@@ -154,6 +154,8 @@ class PolicyCore(PolicyAgents):
                         return actions
             except NonFiniteState as found:
                 del holder[0]
+                if deferred_calls:
+                    run_deferred()
                 engine.report()
                 return engine.actions(found.outputs)
             except ExecutionError:  # nothing has happened; it fails again below, where the error names the agent
