@@ -61,10 +61,12 @@ class MaskLayout:
         return as_mask(f"{self._where}, mask", array, _DTYPE)
 
     def _joined(self, mask: tuple[Any, ...]) -> Array:
-        parts = list(_leaves(mask))
+        parts = [as_numpy(f"{self._where}, mask", part) for part in _leaves(mask)]
         widths = tuple(part.shape[-1] if part.ndim else 0 for part in parts)
-        if widths != self._sizes or len({part.ndim for part in parts}) > 1:
+        if widths != self._sizes:
             raise InputError(f"{self._where}, mask: expected a mask of {list(self._sizes)} elements for each choice, got {list(widths)}")
+        if len({part.shape[:-1] for part in parts}) > 1:
+            raise InputError(f"{self._where}, mask: expected as many rows for each choice, got {[part.shape for part in parts]}")
         return np.concatenate(parts, axis=-1)
 
     def empty(self, flat: Array) -> Array:
@@ -86,10 +88,10 @@ class MaskLayout:
         return found
 
 
-def _leaves(mask: tuple[Any, ...]) -> Iterator[Array]:
-    """The arrays in nested tuples, in order."""
+def _leaves(mask: tuple[Any, ...]) -> Iterator[Any]:
+    """The parts of nested tuples that are no tuples, in order."""
     for part in mask:
         if isinstance(part, tuple):
             yield from _leaves(part)
         else:
-            yield np.asarray(part)
+            yield part

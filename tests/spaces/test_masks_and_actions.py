@@ -48,6 +48,15 @@ def test_masks_of_a_multi_discrete_come_side_by_side_or_as_a_tuple() -> None:
         layout.flat((np.ones(3), np.ones(2)), 1)
 
 
+@pytest.mark.parametrize(("mask", "message"), [
+    (([1, [0]], [1, 1, 1]), "policy 'p', mask: expected an array, got something ragged"),
+    (([[1, 0]], [[1, 1, 1]] * 2), r"policy 'p', mask: expected as many rows for each choice, got \[\(1, 2\), \(2, 3\)\]"),
+    (([1, 0], [[1, 1, 1]]), r"policy 'p', mask: expected as many rows for each choice, got \[\(2,\), \(1, 3\)\]")])
+def test_a_tuple_of_masks_that_fit_no_batch_is_refused(mask: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MaskLayout("policy 'p'", spaces.MultiDiscrete([2, 3])).flat(mask, 1, single=True)
+
+
 def test_a_box_has_no_masks() -> None:
     with pytest.raises(InputError, match="masks are for Discrete and MultiDiscrete"):
         MaskLayout("policy 'p'", OBSERVATIONS).flat([1, 1], 1)
