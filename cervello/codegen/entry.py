@@ -148,6 +148,7 @@ def _builtin(definition: _MethodDef, function: int, context: int, keep: tuple[An
     """A builtin that calls the compiled function at an address; it keeps the objects of `keep` alive."""
     words = (ctypes.c_int64 * 2)(function, context)
     capsule = _new_capsule(ctypes.addressof(words), None, None)
+    # In the place of its module, the one object besides self that a builtin keeps alive and shows to the garbage collector.
     return _new_builtin(ctypes.addressof(definition), capsule, (words, *keep))  # type: ignore[no-any-return]
 
 
