@@ -22,7 +22,7 @@ def info_columns(infos: Sequence[Any]) -> dict[str, Tree]:
     """Columns of separate infos, a row for each; an info may be None."""
     known = [info or {} for info in infos]
     columns: dict[str, Tree] = {}
-    for key in dict.fromkeys(key for info in known for key in info if isinstance(key, str) and not key.startswith("_")):
+    for key in dict.fromkeys(key for info in known for key in info if _has_column(key)):
         there = np.array([key in info for info in known])
         column = _column([info.get(key) for info in known], there)
         if column is not None:
@@ -30,6 +30,11 @@ def info_columns(infos: Sequence[Any]) -> dict[str, Tree]:
             if not there.all():
                 columns[f"_{key}"] = there
     return columns
+
+
+def _has_column(key: Any) -> bool:
+    """Whether a key is a name, and not that of a mask."""
+    return isinstance(key, str) and not key.startswith("_")
 
 
 def _column(values: Sequence[Any], there: Array) -> Tree:
@@ -87,7 +92,7 @@ def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[s
     """Columns of some rows of a vector environment's infos, {key: [N, …], _key: [N] bool}."""
     found: dict[str, Tree] = {}
     for key, value in infos.items():
-        if key.startswith("_") or key in _OF_THE_EPISODE_BEFORE:
+        if not _has_column(key) or key in _OF_THE_EPISODE_BEFORE:
             continue
         flags = infos.get(f"_{key}")
         there = np.ones(len(rows), np.bool_) if flags is None else np.asarray(flags, np.bool_)[rows]
@@ -125,7 +130,7 @@ def _joined(going: Mapping[str, Any], over: Mapping[str, Any], ended: Array) -> 
     """The rows of `over` that have ended, and the others of `going`."""
     found: dict[str, Any] = {}
     for key in dict.fromkeys([*going, *over]):
-        if key.startswith("_") or key in _OF_THE_EPISODE_BEFORE:
+        if not _has_column(key) or key in _OF_THE_EPISODE_BEFORE:
             continue
         sources = [(source, source[key], rows) for source, rows in ((going, ~ended), (over, ended)) if source.get(key) is not None]
         given = sources[-1][1] if sources else None

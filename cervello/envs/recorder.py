@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -56,8 +57,8 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return found
 
     def close(self) -> None:
-        super().close()
-        self._log.close()
+        with closing(self._log):
+            super().close()
 
 
 class VectorRecorder(VectorWrapper):
@@ -116,8 +117,8 @@ class VectorRecorder(VectorWrapper):
             self._log.begin(begun.tolist(), take(observation, begun), vector_info_columns(infos, begun, self.num_envs))
 
     def close(self, **options: Any) -> None:
-        super().close(**options)
-        self._log.close()
+        with closing(self._log):
+            super().close(**options)
 
 
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)

@@ -192,4 +192,3 @@ def _as_taken(head: Head, sampled: Array) -> Array:
     if isinstance(head, Bernoulli):
         return sampled
     return sampled.astype(np.int64) if sampled.dtype.kind in "iub" else sampled
-

@@ -47,6 +47,7 @@ class PolicyRunner:
       head: whose tensors are kept.
       binding: of the game's spaces to inputs, where the policy knows its game.
       previous_actions: inputs that take the logged action before, which the policy's own wrapper would supply otherwise.
+      threads: that the policy was made with.
 
     Attributes:
       has_state: whether episodes have to be run in step order.

@@ -96,3 +96,10 @@ def test_rows_of_another_kind_or_shape_than_at_first_are_left_out_with_a_warning
 def test_what_is_no_column_is_left_out(tmp_path: Path, mode: AutoresetMode | None) -> None:
     episodes = recorded(tmp_path / "log", mode, lambda t: {"ragged": [[1], [2, 3]], "object": object(), "none": None, "empty": {}})
     assert [episode.infos for episode in episodes] == [{}] * len(episodes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_that_are_no_names_are_left_out(tmp_path: Path, mode: AutoresetMode | None) -> None:
+    for episode in recorded(tmp_path / "log", mode, lambda t: {"scores": {0: 1.0, "best": t}, 7: t}):
+        assert episode.infos.keys() == {"scores"}
+        assert {key: column.tolist() for key, column in episode.infos["scores"].items()} == {"best": list(range(len(episode) + 1))}
