@@ -95,7 +95,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
-    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
+    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, int(ray)):
         scored.add(data, scores, list(given_values(asked, candidates, scores, data)) if asked is not None else [])
         if needs.held:
             _check_room(scored, candidates, q, memory_bytes)

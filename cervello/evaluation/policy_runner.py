@@ -13,7 +13,7 @@ from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import InputError
 from cervello.evaluation.logged import Logged
 from cervello.heads import Head
-from cervello.recording.trees import Tree
+from cervello.recording.trees import Tree, concat_trees, map_tree
 from cervello.spaces import SpaceBinding
 from cervello.spec import Array
 
@@ -84,7 +84,8 @@ class PolicyRunner:
         where = f"policy {self._name!r}"
         wanted = self._policy.inputs
         if self._binding is not None and not self._holds_inputs(tree, self._binding):
-            given: dict[str, Any] = dict(self._binding.encode(tree).columns)
+            masks = [_rows_of_infos(episodes, key) for key in _MASKS if self._binding.takes_mask and _have(episodes, key)]
+            given: dict[str, Any] = dict(self._binding.encode(tree, masks[0] if masks else None).columns)
         elif isinstance(tree, Mapping):
             given = {str(key): value for key, value in tree.items()}
         elif isinstance(tree, tuple):
@@ -133,8 +134,8 @@ class PolicyRunner:
         if mask in given:
             return {mask: np.asarray(given[mask])}
         for key in (mask, *_MASKS):
-            if all(key in each.infos for each in episodes):
-                return {mask: np.concatenate([np.asarray(each.infos[key])[:each.length + 1] for each in episodes])}
+            if _have(episodes, key):
+                return {mask: np.asarray(_rows_of_infos(episodes, key))}
         raise InputError(f"policy {self._name!r}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
                          f"{list(episodes[0].infos)}; log it")
 
@@ -176,6 +177,16 @@ class PolicyRunner:
         finally:
             self._policy.end_agents(order[:n_alive])
         return found
+
+
+def _have(episodes: Sequence[Logged], key: str) -> bool:
+    """Whether the infos of all episodes have a key."""
+    return all(key in each.infos for each in episodes)
+
+
+def _rows_of_infos(episodes: Sequence[Logged], key: str) -> Tree:
+    """A column of infos at all T + 1 observations of each episode."""
+    return concat_trees([map_tree(lambda rows, n=each.length + 1: np.asarray(rows)[:n], each.infos[key]) for each in episodes])
 
 
 def _repeated(constant: Any, n_rows: int) -> Array:

@@ -134,6 +134,29 @@ def test_actions_of_a_discrete_space_are_counted_from_its_start(tmp_path: Path, 
         report["a"]["dr"].value, rel=1e-12)
 
 
+@pytest.mark.parametrize("place", ["infos", "observations", "both"])
+@pytest.mark.parametrize("horizon", [None, 2])
+def test_masks_of_the_game_are_those_of_a_candidate_that_knows_it(tmp_path: Path, place: str, horizon: int | None) -> None:
+    """Where a mask allows nothing it counts as none, as where the game is played."""
+    file = logs.logits_policy(logs.behaviour_weights(scale=0.6), np.zeros(3))
+    (tmp_path / "a.onnx").write_bytes(file)
+    box, rng = spaces.Box(-np.inf, np.inf, (3,), np.float32), np.random.default_rng(5)
+    game = box if place == "infos" else spaces.Dict({"obs": box, "action_mask": spaces.Box(0, 1, (3,), np.int8)})
+    plain, masked = [], []
+    for e in logs.walks(20):
+        mask = rng.integers(0, 2, (len(e) + 1, 3)).astype(np.int8)
+        mask[np.arange(len(e)), e.actions] = 1
+        mask[-1] = 0
+        plain.append(replace(e, infos={"allowed": np.where(mask.any(1, keepdims=True), mask, 1)}))
+        seen = e.observations if place == "infos" else {"obs": e.observations, "action_mask": mask if place == "observations" else mask | [0, 0, 1]}
+        masked.append(replace(e, observations=seen, infos={} if place == "observations" else {"action_mask": mask}))
+    expected = evaluation.evaluate(plain, {"a": cervello.load(file)}, head=heads.Categorical("logits", mask="allowed"), horizon=horizon)
+    knows = cervello.load(tmp_path / "a.onnx", wrappers="auto", spaces=(game, spaces.Discrete(3)))
+    report = evaluation.evaluate(masked, {"a": knows}, horizon=horizon)
+    assert report["a"]["pdis"].value == pytest.approx(expected["a"]["pdis"].value, rel=1e-12)
+    assert report["a"].diagnostics.mean_weight == pytest.approx(expected["a"].diagnostics.mean_weight, rel=1e-12)
+
+
 def test_pixels_beside_numbers_come_from_a_log_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     kernel, more = (rng.normal(size=(3, 3, 8, 8)) * 0.01).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
