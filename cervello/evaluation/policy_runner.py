@@ -103,10 +103,17 @@ class PolicyRunner:
         """Whether observations are the policy's inputs by name, as a server records them, and not of the game's space."""
         if not isinstance(tree, Mapping):
             return False
-        parts = getattr(binding.spaces.observation_space, "spaces", ())
-        of_the_game = set(parts) if isinstance(parts, Mapping) else set()
         required = {name for name, spec in self._policy.inputs.items() if spec.default is None and name not in self._previous_actions}
-        return required <= tree.keys() and not tree.keys() <= of_the_game
+        if not required <= tree.keys():
+            return False
+        parts = getattr(binding.spaces.observation_space, "spaces", ())
+        shapes = {key: part.shape for key, part in parts.items()} if isinstance(parts, Mapping) else {}
+        if not tree.keys() <= shapes.keys():
+            return True
+        # The game's parts have the names of inputs: rows that only fit the inputs tell, as one-hot rows of a Discrete part.
+        inputs = {name: self._policy.inputs[name].shape for name in required}
+        rows = {name: np.shape(tree[name])[1:] for name in required if not isinstance(tree[name], Mapping | tuple)}
+        return rows == inputs and rows != {name: shapes[name] for name in required}
 
     def _input_columns(self, given: Mapping[str, Any], episodes: Sequence[Logged]) -> dict[str, Array]:
         """Columns of the policy's inputs, of the shapes that it expects."""

@@ -148,13 +148,25 @@ def test_masks_of_the_game_are_those_of_a_candidate_that_knows_it(tmp_path: Path
         mask[np.arange(len(e)), e.actions] = 1
         mask[-1] = 0
         plain.append(replace(e, infos={"allowed": np.where(mask.any(1, keepdims=True), mask, 1)}))
-        seen = e.observations if place == "infos" else {"obs": e.observations, "action_mask": mask if place == "observations" else mask | [0, 0, 1]}
+        part = mask if place == "observations" else mask | np.int8([0, 0, 1])
+        seen = e.observations if place == "infos" else {"obs": e.observations, "action_mask": part}
         masked.append(replace(e, observations=seen, infos={} if place == "observations" else {"action_mask": mask}))
     expected = evaluation.evaluate(plain, {"a": cervello.load(file)}, head=heads.Categorical("logits", mask="allowed"), horizon=horizon)
     knows = cervello.load(tmp_path / "a.onnx", wrappers="auto", spaces=(game, spaces.Discrete(3)))
     report = evaluation.evaluate(masked, {"a": knows}, horizon=horizon)
     assert report["a"]["pdis"].value == pytest.approx(expected["a"]["pdis"].value, rel=1e-12)
     assert report["a"].diagnostics.mean_weight == pytest.approx(expected["a"].diagnostics.mean_weight, rel=1e-12)
+
+
+def test_a_servers_rows_of_an_input_with_the_name_of_the_games_part_are_taken_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(logs.logits_policy(logs.behaviour_weights(scale=0.6), np.zeros(3)))
+    game = spaces.Dict({"obs": spaces.Discrete(3)}), spaces.Discrete(3)
+    knows = cervello.load(tmp_path / "a.onnx", wrappers="auto", spaces=game)
+    values = []
+    for see in (np.asarray, lambda state: np.eye(3, dtype=np.float32)[state]):
+        episodes = [replace(e, observations={"obs": see(np.arange(len(e) + 1) % 3)}) for e in logs.walks(20)]
+        values.append(evaluation.evaluate(episodes, {"a": knows}, head=heads.Categorical("logits"))["a"]["pdis"].value)
+    assert values[0] == values[1]
 
 
 def test_pixels_beside_numbers_come_from_a_log_bit_for_bit(tmp_path: Path) -> None:
