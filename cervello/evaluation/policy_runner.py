@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,7 +194,7 @@ def _have(episodes: Sequence[Logged], key: str) -> bool:
 
 def _rows_of_infos(episodes: Sequence[Logged], key: str) -> Tree:
     """A column of infos at all T + 1 observations of each episode."""
-    return concat_trees([map_tree(lambda rows, n=each.length + 1: np.asarray(rows)[:n], each.infos[key]) for each in episodes])
+    return concat_trees([map_tree(operator.itemgetter(slice(each.length + 1)), each.infos[key]) for each in episodes])
 
 
 def _repeated(constant: Any, n_rows: int) -> Array:
