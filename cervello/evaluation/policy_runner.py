@@ -85,7 +85,7 @@ class PolicyRunner:
         where = f"policy {self._name!r}"
         wanted = self._policy.inputs
         if self._binding is not None and not self._holds_inputs(tree, self._binding):
-            masks = [_rows_of_infos(episodes, key) for key in _MASKS if self._binding.takes_mask and _have(episodes, key)]
+            masks = [_masks_of_infos(episodes, key) for key in _MASKS if self._binding.takes_mask and _have(episodes, key)]
             given: dict[str, Any] = dict(self._binding.encode(tree, masks[0] if masks else None).columns)
         elif isinstance(tree, Mapping):
             given = {str(key): value for key, value in tree.items()}
@@ -143,7 +143,7 @@ class PolicyRunner:
             return {mask: np.asarray(given[mask])}
         for key in (mask, *_MASKS):
             if _have(episodes, key):
-                return {mask: np.asarray(_rows_of_infos(episodes, key))}
+                return {mask: np.asarray(_masks_of_infos(episodes, key))}
         raise InputError(f"policy {self._name!r}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
                          f"{list(episodes[0].infos)}; log it")
 
@@ -192,9 +192,10 @@ def _have(episodes: Sequence[Logged], key: str) -> bool:
     return all(key in each.infos for each in episodes)
 
 
-def _rows_of_infos(episodes: Sequence[Logged], key: str) -> Tree:
-    """A column of infos at all T + 1 observations of each episode."""
-    return concat_trees([map_tree(operator.itemgetter(slice(each.length + 1)), each.infos[key]) for each in episodes])
+def _masks_of_infos(episodes: Sequence[Logged], key: str) -> Tree:
+    """[rows, …] a column of masks in infos, at all T + 1 observations of each episode; those of several choices side by side."""
+    found = concat_trees([map_tree(operator.itemgetter(slice(each.length + 1)), each.infos[key]) for each in episodes])
+    return found if isinstance(found, tuple) else found.reshape(len(found), -1)
 
 
 def _repeated(constant: Any, n_rows: int) -> Array:

@@ -158,6 +158,22 @@ def test_masks_of_the_game_are_those_of_a_candidate_that_knows_it(tmp_path: Path
     assert report["a"].diagnostics.mean_weight == pytest.approx(expected["a"].diagnostics.mean_weight, rel=1e-12)
 
 
+def test_masks_of_several_choices_may_be_rows_of_one_mask_or_a_tuple_of_masks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    (tmp_path / "a.onnx").write_bytes(logs.logits_policy(rng.normal(size=(3, 4)).astype(np.float32), np.zeros(4)))
+    box = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    knows = cervello.load(tmp_path / "a.onnx", wrappers="auto", spaces=(box, spaces.MultiDiscrete([2, 2])))
+    steps = [(e, rng.integers(0, 2, (len(e), 2)), rng.integers(0, 2, (len(e) + 1, 2, 2)).astype(np.int8)) for e in logs.walks(20)]
+    values = []
+    for form in (lambda mask: mask.reshape(-1, 4), lambda mask: mask, lambda mask: (mask[:, 0], mask[:, 1])):
+        episodes = []
+        for e, actions, mask in steps:
+            mask[np.arange(len(e))[:, None], [0, 1], actions] = 1
+            episodes.append(replace(e, actions=actions, infos={"action_mask": form(mask)}))
+        values.append(evaluation.evaluate(episodes, {"a": knows})["a"]["pdis"].value)
+    assert values[0] == values[1] == values[2]
+
+
 def test_a_servers_rows_of_an_input_with_the_name_of_the_games_part_are_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(logs.logits_policy(logs.behaviour_weights(scale=0.6), np.zeros(3)))
     game = spaces.Dict({"obs": spaces.Discrete(3)}), spaces.Discrete(3)
