@@ -124,8 +124,8 @@ class VectorRecorder(VectorWrapper):
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
-    Of infos it records numbers, bools, strings, arrays and dicts of these, of one kind and shape for each key; a warning names a key whose
-    later values differ, which are left out.
+    Of infos it records numbers, bools, strings, arrays, and dicts and tuples of these, of one kind and shape for each key; a warning names
+    a key whose later values differ, which are left out.
 
     `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
     deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a
