@@ -144,7 +144,7 @@ class PolicyRunner:
         for key in (mask, *_MASKS):
             if _have(episodes, key):
                 return {mask: np.asarray(_masks_of_infos(episodes, key))}
-        if self._binding is not None and self._binding.takes_mask:  # as where the game is played, a mask that is not given allows everything
+        if self._binding is not None and self._binding.takes_mask:  # as where the game is played, no mask allows everything
             return {mask: self._binding.allowed(sum(each.length + 1 for each in episodes))}
         raise InputError(f"policy {self._name!r}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
                          f"{list(episodes[0].infos)}; log it")
