@@ -29,7 +29,7 @@ def test_masks_of_the_game_are_those_of_a_candidate_that_knows_it(tmp_path: Path
         mask[np.arange(len(e)), e.actions] = 1
         mask[-1] = 0
         plain.append(replace(e, infos={"allowed": np.where(mask.any(1, keepdims=True), mask, 1)}))
-        part = mask if place == "observations" else mask | np.int8([0, 0, 1])
+        part = mask if place == "observations" else mask | np.array([0, 0, 1], np.int8)
         seen = e.observations if place == "infos" else {"obs": e.observations, "action_mask": part}
         masked.append(replace(e, observations=seen, infos={} if place == "observations" else {"action_mask": mask}))
     expected = evaluation.evaluate(plain, {"a": cervello.load(file)}, head=heads.Categorical("logits", mask="allowed"), horizon=horizon)

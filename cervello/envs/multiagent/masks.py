@@ -29,6 +29,5 @@ def allowed_actions(where: str, space: Any, masks: Sequence[Any]) -> Array | Non
     allowed = layout.flat(masks[0], 1, single=True)
     for mask in masks[1:]:
         allowed = allowed & layout.flat(mask, 1, single=True)
-    allowed, _ = layout.with_empty_allowed(allowed)
-    found: Array = allowed[0] != 0
+    found: Array = layout.with_empty_allowed(allowed)[0] != 0
     return found
