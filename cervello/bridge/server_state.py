@@ -55,8 +55,8 @@ class ServerState:
         self.n_handshakes = 0
         self._names: dict[str, int] = {}
         self._floor = 0
+        compiled_answer.link_kernels()  # before recordings are open, since it may fail
         self.policies = _served(policies, folder, record, self.server_id)
-        compiled_answer.link_kernels()
         self.workers = {name: Worker(served, self.deliver, max_wait_us) for name, served in self.policies.items()}
         self._watches: list[Watch] = []
 

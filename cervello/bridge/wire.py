@@ -50,7 +50,7 @@ class WireTensor:
         self.name, self.shape, self.spec, self.dtype = spec.name, spec.shape, spec, name
         # By its name, which gives numpy's singleton dtype. Policies compare dtypes by identity first; an equal dtype takes the slow path.
         self.wire: np.dtype[Any] = np.dtype(np.dtype(name).newbyteorder("<").str)
-        self.n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * self.wire.itemsize
+        self.n_bytes = spec.size * self.wire.itemsize
         self.is_plain = self.wire is spec.dtype and not spec.batch_axis
         self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
 

@@ -128,11 +128,14 @@ def _dataset(arguments: argparse.Namespace) -> Any:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Raises ConfigurationError where a file to be written is one of those that are read."""
+    """Raises ConfigurationError where a file to be written is one of those that are read, or the other one that is written."""
     given = [path for path in map(Path, (arguments.dataset, *arguments.policies, arguments.behavior)) if path.is_file()]
     for option, path in (("--report", arguments.report), ("--picture", arguments.picture)):
         if path is not None and path.exists() and any(path.samefile(each) for each in given):
             raise ConfigurationError(f"evaluate, {option}: expected a file of its own, got {str(path)!r}, which is read; name another one")
+    if arguments.report is not None and arguments.picture is not None and arguments.report.resolve() == arguments.picture.resolve():
+        raise ConfigurationError(f"evaluate, --picture: expected a file of its own, got {str(arguments.picture)!r}, which is the report; "
+                                 "name another one")
 
 
 def _show(report: Report, terminal: Terminal) -> None:

@@ -1,4 +1,5 @@
-"""Infos of environments as columns of a recording: numbers, bools, strings, arrays of one shape, and dicts of them.
+"""Infos of environments as columns of a recording: numbers, bools, strings, arrays of one shape, and dicts of them. A tuple of arrays of
+several shapes, as a mask of several choices, is a tuple of columns.
 
 Beside a key that some row lacks stands the bool column `_key`. Other values are left out.
 """
@@ -22,7 +23,7 @@ def info_columns(infos: Sequence[Any]) -> dict[str, Tree]:
     """Columns of separate infos, a row for each; an info may be None."""
     known = [info or {} for info in infos]
     columns: dict[str, Tree] = {}
-    for key in dict.fromkeys(key for info in known for key in info if isinstance(key, str) and not key.startswith("_")):
+    for key in dict.fromkeys(key for info in known for key in info if _has_column(key)):
         there = np.array([key in info for info in known])
         column = _column([info.get(key) for info in known], there)
         if column is not None:
@@ -30,6 +31,11 @@ def info_columns(infos: Sequence[Any]) -> dict[str, Tree]:
             if not there.all():
                 columns[f"_{key}"] = there
     return columns
+
+
+def _has_column(key: Any) -> bool:
+    """Whether a key is a name, and not that of a mask."""
+    return isinstance(key, str) and not key.startswith("_")
 
 
 def _column(values: Sequence[Any], there: Array) -> Tree:
@@ -41,14 +47,30 @@ def _column(values: Sequence[Any], there: Array) -> Tree:
         return None
     try:
         rows = [np.asarray(value) for value in given]
-    except ValueError:  # a list of lists of several lengths
-        return None
+    except ValueError:  # arrays of several lengths
+        return _tuple_of_columns(values, given, there)
     first = rows[0]
     if first.dtype.kind not in KINDS or any((row.shape, row.dtype) != (first.shape, first.dtype) for row in rows):
         return None
     column: Array = np.zeros((len(values), *first.shape), first.dtype)
     column[there] = rows
     return column
+
+
+def _tuple_of_columns(values: Sequence[Any], given: Sequence[Any], there: Array) -> Tree:
+    """A column for each place of tuples of one length; None for other values."""
+    if not all(isinstance(value, tuple) and len(value) == len(given[0]) for value in given):
+        return None
+    found = tuple(_column([value[i] if has else None for value, has in zip(values, there, strict=True)], there)
+                  for i in range(len(given[0])))
+    return None if any(column is None or isinstance(column, Mapping) for column in found) else found
+
+
+def _layout(column: Tree) -> Any:
+    """What must not change of a column: "dict", kind and row shape of an array, or those of each column of a tuple."""
+    if isinstance(column, tuple):
+        return tuple(map(_layout, column))
+    return "dict" if isinstance(column, Mapping) else f"{column.shape[1:]} {info_kind(column)}"
 
 
 class InfoLayout:
@@ -65,8 +87,7 @@ class InfoLayout:
             if key.startswith("_"):
                 continue  # the mask of a key, which comes with it
             place = (*path, key)
-            is_dict = isinstance(column, Mapping)
-            layout = "dict" if is_dict else (info_kind(column), column.shape[1:])
+            is_dict, layout = isinstance(column, Mapping), _layout(column)
             if self._first.setdefault(place, layout) != layout:
                 self._tell(place, layout)
                 continue
@@ -78,16 +99,15 @@ class InfoLayout:
     def _tell(self, place: Path, layout: Any) -> None:
         if place not in self._told:
             self._told.add(place)
-            first, now = (each if each == "dict" else f"{each[1]} {each[0]}" for each in (self._first[place], layout))
-            warnings.warn(f"Recorder, infos {format_path(place)!r}: expected rows of one kind and shape, {first} as at first, got {now}; "
-                          "such rows are left out", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"Recorder, infos {format_path(place)!r}: expected rows of one kind and shape, {self._first[place]} as at first, "
+                          f"got {layout}; such rows are left out", RuntimeWarning, stacklevel=2)
 
 
 def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[str, Tree]:
     """Columns of some rows of a vector environment's infos, {key: [N, …], _key: [N] bool}."""
     found: dict[str, Tree] = {}
     for key, value in infos.items():
-        if key.startswith("_") or key in _OF_THE_EPISODE_BEFORE:
+        if not _has_column(key) or key in _OF_THE_EPISODE_BEFORE:
             continue
         flags = infos.get(f"_{key}")
         there = np.ones(len(rows), np.bool_) if flags is None else np.asarray(flags, np.bool_)[rows]
@@ -100,14 +120,16 @@ def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[s
     return found
 
 
-def _rows_of_column(value: Any, rows: Array, n: int, there: Array) -> Array | None:
-    """Some rows of a column; None for one that cannot be recorded. Strings are objects in Gymnasium's vector environments."""
+def _rows_of_column(value: Any, rows: Array, n: int, there: Array) -> Tree:
+    """Some rows of a column; None for one that cannot be recorded. Strings and tuples are objects in Gymnasium's vector environments."""
     column = np.asarray(value)
     if column.ndim < 1 or len(column) != n:
         return None
     column = column[rows]
     if column.dtype.kind == "O" and column.ndim == 1 and there.any() and all(isinstance(each, str) for each in column[there]):
         column = np.array([each if has else "" for each, has in zip(column.tolist(), there.tolist(), strict=True)])
+    if column.dtype.kind == "O" and column.ndim == 1 and there.any() and all(isinstance(each, tuple) for each in column[there]):
+        return _column(column.tolist(), there)
     return column if column.dtype.kind in KINDS else None
 
 
@@ -125,7 +147,7 @@ def _joined(going: Mapping[str, Any], over: Mapping[str, Any], ended: Array) -> 
     """The rows of `over` that have ended, and the others of `going`."""
     found: dict[str, Any] = {}
     for key in dict.fromkeys([*going, *over]):
-        if key.startswith("_") or key in _OF_THE_EPISODE_BEFORE:
+        if not _has_column(key) or key in _OF_THE_EPISODE_BEFORE:
             continue
         sources = [(source, source[key], rows) for source, rows in ((going, ~ended), (over, ended)) if source.get(key) is not None]
         given = sources[-1][1] if sources else None

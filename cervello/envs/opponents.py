@@ -129,7 +129,7 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
         return self._match.step({self.learner: action})
 
     def reset_result(self, seen: LearnerView) -> tuple[Any, dict[str, Any]]:
-        """What `reset` returns, of what was seen (`seen`) after it. Raises ConfigurationError when the learner's spaces have changed."""
+        """The result of `reset`, from what the learner has `seen`. Raises ConfigurationError when the learner's spaces have changed."""
         spaces = spaces_of(self._match.env, self.learner, "Opponents")
         if spaces != (self.observation_space, self.action_space):
             raise ConfigurationError(f"Opponents, learner {self.learner!r}: expected the same spaces after each reset, got "
@@ -138,7 +138,7 @@ class Opponents(MatchMixin, gymnasium.Env[Any, Any]):
         return seen.observations[self.learner], seen.infos[self.learner]
 
     def step_result(self, seen: LearnerView) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """What `step` returns, of what was `seen` after it. Raises ConfigurationError when the learner is absent."""
+        """The result of `step`, from what the learner has `seen`. Raises ConfigurationError when the learner is absent."""
         learner = self.learner
         if learner not in seen.observations:
             self._match.roster.end_all()

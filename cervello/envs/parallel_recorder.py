@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -65,5 +66,5 @@ class ParallelRecorder(GameRecorder, ParallelWrapper):  # type: ignore[misc]
 
     def close(self) -> None:
         """Closes the environment, and the recording when it was opened here."""
-        self.env.close()
-        self._log.close()
+        with closing(self._log):
+            self.env.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -56,8 +57,8 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return found
 
     def close(self) -> None:
-        super().close()
-        self._log.close()
+        with closing(self._log):
+            super().close()
 
 
 class VectorRecorder(VectorWrapper):
@@ -116,15 +117,15 @@ class VectorRecorder(VectorWrapper):
             self._log.begin(begun.tolist(), take(observation, begun), vector_info_columns(infos, begun, self.num_envs))
 
     def close(self, **options: Any) -> None:
-        super().close(**options)
-        self._log.close()
+        with closing(self._log):
+            super().close(**options)
 
 
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
-    Of infos it records numbers, bools, strings, arrays and dicts of these, of one kind and shape for each key; a warning names a key whose
-    later values differ, which are left out.
+    Of infos it records numbers, bools, strings, arrays, and dicts and tuples of these, of one kind and shape for each key; a warning names
+    a key whose later values differ, which are left out.
 
     `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
     deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,5 @@ class TurnRecorder(GameRecorder, TurnWrapper):  # type: ignore[misc]
 
     def close(self) -> None:
         """Closes the environment, and the recording when it was opened here."""
-        self._finish(list(self._acted))
-        self.env.close()
-        self._log.close()
+        with closing(self._log), closing(self.env):
+            self._finish(list(self._acted))

@@ -64,7 +64,7 @@ class Data:
     Attributes:
       rewards, logp, tick: [T] per episode, tick −1 where it is not known. actions: [T, …] as executed. sampled: as drawn.
       n_certain: steps of all that were taken without exploration.
-      terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
+      terminated: over after its last step. truncated: goes on. trees: of [T + 1, …], and `features` of them, where asked for.
     """
 
     rewards: list[Array] = field(default_factory=list)

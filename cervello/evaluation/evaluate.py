@@ -80,9 +80,10 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     wanted = _names(estimators)
     options = IntervalOptions(interval, level, resamples, seed, reward_range, max_weight)
     _check(gamma, horizon, weights, wanted, options, ragged)
+    gamma, horizon = float(gamma), None if horizon is None else int(horizon)  # numbers of numpy are no JSON
     check_kernel(kernel, bandwidth)
     _check_resources(memory_bytes, progress)
-    if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
+    if ray is not None and (not is_integer(ray) or ray < 1):
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     threads = thread_count("evaluation, threads", threads)
     source = open_dataset(dataset)
@@ -94,7 +95,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
-    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
+    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, int(ray)):
         scored.add(data, scores, list(given_values(asked, candidates, scores, data)) if asked is not None else [])
         if needs.held:
             _check_room(scored, candidates, q, memory_bytes)
@@ -226,7 +227,7 @@ def _names(estimators: Sequence[str]) -> tuple[str, ...]:
 def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, ...], options: IntervalOptions, ragged: str) -> None:
     if not is_number(gamma) or not 0 <= gamma <= 1:
         raise ConfigurationError(f"evaluation, gamma: expected 0 ≤ gamma ≤ 1, got {gamma!r}")
-    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
+    if horizon is not None and (not is_integer(horizon) or horizon < 1):
         raise ConfigurationError(f"evaluation, horizon: expected a number of steps from 1, got {horizon!r}")
     if ragged not in (CARRY, ALIVE):
         raise ConfigurationError(f"evaluation, ragged: expected {CARRY!r} or {ALIVE!r}, got {ragged!r}")
@@ -255,7 +256,7 @@ def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: 
     elif isinstance(policies, Sequence) and not isinstance(policies, str):
         named = {}
         for each in policies:
-            name = each.name if isinstance(each, Policy) else os.fspath(each)
+            name = each.name if isinstance(each, Policy) else os.fspath(each) if isinstance(each, os.PathLike) else str(each)
             if name in named:
                 raise ConfigurationError(f"evaluation, policies: expected different names, got {name!r} twice; give {{name: policy}}")
             named[name] = each

@@ -14,10 +14,9 @@ from cervello.evaluation.registry import EVERY_KIND, INFOS, names_where
 from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
-from cervello.statistics.arguments import FEWEST, is_integer, is_number
+from cervello.statistics.arguments import FEWEST, Interval, check_level, check_resampling, is_number
 from cervello.statistics.bootstrap import bca_levels, interval_of
 
-Interval = tuple[float, float]
 KINDS = ("default", *EVERY_KIND)
 CONCENTRATION = ("hoeffding", "empirical-bernstein")
 _LARGE = 1000  # units, from which Student's t is the default
@@ -43,12 +42,8 @@ class IntervalOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigurationError(f"evaluation, interval: expected one of {list(KINDS)}, got {self.kind!r}")
-        if not is_number(self.level) or not 0 < self.level < 1:
-            raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
-        if not is_integer(self.resamples) or self.resamples < 1:
-            raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
-        if not is_integer(self.seed) or self.seed < 0:
-            raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
+        object.__setattr__(self, "level", check_level(self.level, "evaluation"))  # a number of numpy is no JSON
+        check_resampling(self.resamples, self.seed, "evaluation")
         if self.reward_range is not None and not _is_range(self.reward_range):
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
         if self.max_weight is not None and not (is_number(self.max_weight) and self.max_weight > 0):

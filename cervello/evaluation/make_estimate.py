@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from cervello.evaluation.diagnostics import RELIABLE, UNSUPPORTED, WEAK, Diagnostics, Verdict, judge
 from cervello.evaluation.estimators.cwpdis import ALIVE
-from cervello.evaluation.intervals import Interval, IntervalOptions, interval
+from cervello.evaluation.intervals import IntervalOptions, interval
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.registry import EstimatorInfo
 from cervello.evaluation.report import Estimate
 from cervello.evaluation.values import Fit
+from cervello.statistics.arguments import Interval
 
 
 def make_estimate(info: EstimatorInfo, moments: Moments, diagnostics: Diagnostics | None, fit: Fit | None, fitted: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import InputError
 from cervello.evaluation.logged import Logged
 from cervello.heads import Head
-from cervello.recording.trees import Tree
+from cervello.recording.trees import Tree, concat_trees, map_tree
 from cervello.spaces import SpaceBinding
 from cervello.spec import Array
 
@@ -47,6 +48,7 @@ class PolicyRunner:
       head: whose tensors are kept.
       binding: of the game's spaces to inputs, where the policy knows its game.
       previous_actions: inputs that take the logged action before, which the policy's own wrapper would supply otherwise.
+      threads: that the policy was made with.
 
     Attributes:
       has_state: whether episodes have to be run in step order.
@@ -83,7 +85,8 @@ class PolicyRunner:
         where = f"policy {self._name!r}"
         wanted = self._policy.inputs
         if self._binding is not None and not self._holds_inputs(tree, self._binding):
-            given: dict[str, Any] = dict(self._binding.encode(tree).columns)
+            masks = [_masks_of_infos(episodes, key) for key in _MASKS if self._binding.takes_mask and _have(episodes, key)]
+            given: dict[str, Any] = dict(self._binding.encode(tree, masks[0] if masks else None).columns)
         elif isinstance(tree, Mapping):
             given = {str(key): value for key, value in tree.items()}
         elif isinstance(tree, tuple):
@@ -101,10 +104,17 @@ class PolicyRunner:
         """Whether observations are the policy's inputs by name, as a server records them, and not of the game's space."""
         if not isinstance(tree, Mapping):
             return False
-        parts = getattr(binding.spaces.observation_space, "spaces", ())
-        of_the_game = set(parts) if isinstance(parts, Mapping) else set()
         required = {name for name, spec in self._policy.inputs.items() if spec.default is None and name not in self._previous_actions}
-        return required <= tree.keys() and not tree.keys() <= of_the_game
+        if not required <= tree.keys():
+            return False
+        parts = getattr(binding.spaces.observation_space, "spaces", ())
+        shapes = {key: part.shape for key, part in parts.items()} if isinstance(parts, Mapping) else {}
+        if not tree.keys() <= shapes.keys():
+            return True
+        # The game's parts have the names of inputs: rows that only fit the inputs tell, as one-hot rows of a Discrete part.
+        inputs = {name: self._policy.inputs[name].shape for name in required}
+        rows = {name: np.shape(tree[name])[1:] for name in required if not isinstance(tree[name], Mapping | tuple)}
+        return rows == inputs and rows != {name: shapes[name] for name in required}
 
     def _input_columns(self, given: Mapping[str, Any], episodes: Sequence[Logged]) -> dict[str, Array]:
         """Columns of the policy's inputs, of the shapes that it expects."""
@@ -132,8 +142,10 @@ class PolicyRunner:
         if mask in given:
             return {mask: np.asarray(given[mask])}
         for key in (mask, *_MASKS):
-            if all(key in each.infos for each in episodes):
-                return {mask: np.concatenate([np.asarray(each.infos[key])[:each.length + 1] for each in episodes])}
+            if _have(episodes, key):
+                return {mask: np.asarray(_masks_of_infos(episodes, key))}
+        if self._binding is not None and self._binding.takes_mask:  # as where the game is played, no mask allows everything
+            return {mask: self._binding.allowed(sum(each.length + 1 for each in episodes))}
         raise InputError(f"policy {self._name!r}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
                          f"{list(episodes[0].infos)}; log it")
 
@@ -175,6 +187,17 @@ class PolicyRunner:
         finally:
             self._policy.end_agents(order[:n_alive])
         return found
+
+
+def _have(episodes: Sequence[Logged], key: str) -> bool:
+    """Whether the infos of all episodes have a key."""
+    return all(key in each.infos for each in episodes)
+
+
+def _masks_of_infos(episodes: Sequence[Logged], key: str) -> Tree:
+    """[rows, …] a column of masks in infos, at all T + 1 observations of each episode; those of several choices side by side."""
+    found = concat_trees([map_tree(operator.itemgetter(slice(each.length + 1)), each.infos[key]) for each in episodes])
+    return found if isinstance(found, tuple) else found.reshape(len(found), -1)
 
 
 def _repeated(constant: Any, n_rows: int) -> Array:

@@ -11,11 +11,12 @@ from typing import Any
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.diagnostics import UNSUPPORTED, Diagnostics, worst
-from cervello.evaluation.intervals import Interval, IntervalOptions, interval
+from cervello.evaluation.intervals import IntervalOptions, interval
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.selection import Best, Difference, Regret, difference, regret
 from cervello.pictures import notebook
 from cervello.pictures.intervals import Estimated, interval_chart
+from cervello.statistics.arguments import Interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.evaluation.intervals import Interval, IntervalOptions, interval
+from cervello.evaluation.intervals import IntervalOptions, interval
 from cervello.evaluation.moments import Moments, concat_columns, width_of
-from cervello.statistics.arguments import is_integer
+from cervello.statistics.arguments import Interval, is_integer
 
 
 @dataclass(frozen=True)

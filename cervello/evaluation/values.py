@@ -13,7 +13,7 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.chunk import Data, Scores
-from cervello.recording.trees import concat_trees
+from cervello.recording.trees import concat_trees, map_tree
 from cervello.spec import Array
 
 _FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16
@@ -131,7 +131,7 @@ def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores:
     """
     tree = concat_trees(data.trees) if len(data.trees) > 1 else data.trees[0]
     lengths = np.array([len(each) for each in data.rewards])
-    n_rows = int((lengths + 1).sum())
+    n_rows, rows = int((lengths + 1).sum()), _logged_rows(lengths)
 
     def asked(observations: Any, actions: Array) -> Array:
         found = np.array(q(observations, actions), np.float64)  # its own: a function may use one array again
@@ -144,7 +144,7 @@ def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores:
     of_taken: Array | None = None
     for candidate, its in zip(candidates, scores, strict=True):
         if of_taken is None:
-            of_taken = asked(_taken(tree, _logged_rows(lengths)), taken)
+            of_taken = asked(map_tree(lambda column: column[rows], tree), taken)
         found = None if candidate.n_actions is None else of_choices.get(candidate.n_actions)
         if found is None:
             found = [asked(tree, actions.astype(taken.dtype, copy=False)) for actions in _draws(candidate, its, n_rows)]
@@ -271,14 +271,6 @@ def _places_of_round(some: _Steps, fold: int, folds: int, left: int, last: bool,
 def _logged_rows(lengths: Array) -> Array:
     """Rows of logged steps among the T + 1 of each episode."""
     return np.arange(int(lengths.sum())) + np.repeat(np.arange(len(lengths)), lengths)
-
-
-def _taken(tree: Any, rows: Array) -> Any:
-    if isinstance(tree, dict):
-        return {key: _taken(value, rows) for key, value in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(_taken(value, rows) for value in tree)
-    return tree[rows]
 
 
 def _encoder(candidate: Candidate, taken: Array) -> Callable[[Array], Array]:

@@ -31,7 +31,7 @@ class _Layout:
 
 @dataclass(slots=True)
 class _OpenEpisode:
-    """An episode that has not opened yet.
+    """An episode that has not ended yet.
 
     Attributes:
       rows: recorded rows, in order.
@@ -48,7 +48,7 @@ class Assembler:
     """Takes the records of a log in order and yields the episodes as they end. Holds open episodes only.
 
     Attributes:
-      n_empty: episodes that opened without a step; they are not yielded.
+      n_empty: episodes that ended without a step; they are not yielded.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Assembler:
                 yield from self._finish(self._open.pop(handles[i]))
 
     def flush(self) -> Iterator[Episode]:
-        """Yields the episodes that never opened, in the order in which they began."""
+        """Yields the episodes that never ended, in the order in which they began."""
         unfinished = sorted(self._open.values(), key=lambda opened: opened.id)
         self._open = {}
         for opened in unfinished:

@@ -65,6 +65,7 @@ class SpaceBinding:
       is_binary: whether actions are of a MultiBinary.
       is_unchanged: whether the output needs no conversion, so that `sampled` and `executed` would return it.
       model_decides: whether the model decides, so that `deterministic` changes nothing.
+      takes_mask: whether the policy takes masks of actions.
 
     Raises:
       ConfigurationError: spaces and policy do not fit.
@@ -79,7 +80,7 @@ class SpaceBinding:
         self._layout = MaskLayout(where, spaces.action_space)
         self.drawn, self._mask, self.model_decides, self.output = drawn, mask, drawn is None, self._actions.output
         self.is_binary, self.is_unchanged = self._actions.is_binary, self._actions.is_unchanged
-        self._masked = self._observations.masked
+        self._masked, self.takes_mask = self._observations.masked, mask is not None
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
         if mask is not None and self._mask_spec is not None and self._mask_spec.size != self._layout.width:

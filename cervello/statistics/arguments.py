@@ -71,23 +71,27 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_resampling(resamples: Any, seed: Any) -> None:
+def check_resampling(resamples: Any, seed: Any, where: str = "statistics") -> None:
     """Checks the number of resamples, and their seed.
 
+    Args:
+      where: begins the messages.
     Raises:
       ConfigurationError: they are no integers from 1, or from 0.
     """
     for name, value, least, usual in (("resamples", resamples, 1, 1999), ("seed", seed, 0, 0)):
         if not is_integer(value) or value < least:
-            raise ConfigurationError(f"statistics, {name}: expected an integer of at least {least}, got {value!r}; {usual} is usual")
+            raise ConfigurationError(f"{where}, {name}: expected an integer of at least {least}, got {value!r}; {usual} is usual")
 
 
-def check_level(level: float) -> float:
-    """Checks a confidence level.
+def check_level(level: Any, where: str = "statistics") -> float:
+    """A confidence level.
 
+    Args:
+      where: begins the message.
     Raises:
       ConfigurationError: the level is not between 0 and 1.
     """
     if not is_number(level) or not 0 < level < 1:
-        raise ConfigurationError(f"statistics, level: expected a number between 0 and 1, got {level!r}; 0.95 is usual")
-    return level
+        raise ConfigurationError(f"{where}, level: expected a number between 0 and 1, got {level!r}; 0.95 is usual")
+    return float(level)

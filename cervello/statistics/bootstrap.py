@@ -13,7 +13,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
-from cervello.statistics.arguments import FEWEST, Interval, check_level, check_resampling, finite_values
+from cervello.statistics.arguments import FEWEST, Interval, check_level, check_resampling, finite_values, is_integer
 from cervello.statistics.quantiles import normal_cdf, normal_quantile
 from cervello.statistics.resampling import Statistic, evaluate, leave_one_out, replicates, resamples_of
 
@@ -39,11 +39,11 @@ def bootstrap(statistic: Statistic, n: int, kind: Kind = "bca", *, level: float 
     Raises:
       ConfigurationError: an option out of range. InputError: the statistic returns another shape.
     """
-    check_level(level)
+    level = check_level(level)
     check_resampling(resamples, seed)
     if not callable(statistic):
         raise ConfigurationError(f"statistics, statistic: expected a function of indices, got {statistic!r}")
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+    if not is_integer(n):
         raise ConfigurationError(f"statistics, n: expected a number of units, got {n!r}")
     if kind not in ("bca", "percentile", "calibrated"):
         raise ConfigurationError(f"statistics, kind: expected 'bca', 'percentile' or 'calibrated', got {kind!r}")

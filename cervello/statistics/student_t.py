@@ -24,7 +24,7 @@ def student_t(values: Any, *, center: float | None = None, level: float = 0.95) 
       InputError: values that are not finite. ConfigurationError: a level that is out of range.
     Source: Student, "The probable error of a mean", Biometrika 6 (1908).
     """
-    check_level(level)
+    level = check_level(level)
     if center is not None and not is_number(center):
         raise ConfigurationError(f"statistics, center: expected a number or None, got {center!r}")
     array = finite_values(values)

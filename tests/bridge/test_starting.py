@@ -18,7 +18,7 @@ from serving import Running, served
 
 import cervello
 from cervello import recording
-from cervello.bridge import Options
+from cervello.bridge import Options, compiled_answer
 from cervello.bridge.tokens import Tokens
 from cervello.errors import ConfigurationError, MissingFileError, RecordingError
 
@@ -113,3 +113,14 @@ def test_without_the_package_websockets_the_extra_is_named_and_the_port_is_free_
         served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"ws://127.0.0.1:{port}"]).__enter__()
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+def test_a_server_whose_kernels_do_not_compile_leaves_no_recording_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ConfigurationError("no folder for compiled code")
+
+    monkeypatch.setattr(compiled_answer, "link_kernels", fail)
+    options = Options(tmp_path, listen=["tcp://127.0.0.1:0"], record=tmp_path / "logs")
+    with pytest.raises(ConfigurationError, match="no folder"):
+        Running(options, {"sum": (policy(small_models.counter()), tmp_path / "sum.onnx")}).__enter__()
+    assert not (tmp_path / "logs").exists()

@@ -306,3 +306,12 @@ def test_no_file_that_is_read_is_written(option: str, played: tuple[Path, ...], 
         assert said.status == 2
         assert f"evaluate, {option}: expected a file of its own" in said.err
         assert path.read_bytes() == before
+
+
+def test_the_picture_is_not_written_over_the_report(played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:
+    log, old, _ = played
+    out = tmp_path / "out.svg"
+    said = cervello("evaluate", log, old, "--head", "categorical:logits", "--report", out, "--picture", tmp_path / "." / "out.svg")
+    assert said.status == 2
+    assert f"evaluate, --picture: expected a file of its own, got {str(out)!r}, which is the report" in said.err
+    assert not out.exists()

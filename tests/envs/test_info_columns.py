@@ -96,3 +96,23 @@ def test_rows_of_another_kind_or_shape_than_at_first_are_left_out_with_a_warning
 def test_what_is_no_column_is_left_out(tmp_path: Path, mode: AutoresetMode | None) -> None:
     episodes = recorded(tmp_path / "log", mode, lambda t: {"ragged": [[1], [2, 3]], "object": object(), "none": None, "empty": {}})
     assert [episode.infos for episode in episodes] == [{}] * len(episodes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_that_are_no_names_are_left_out(tmp_path: Path, mode: AutoresetMode | None) -> None:
+    for episode in recorded(tmp_path / "log", mode, lambda t: {"scores": {0: 1.0, "best": t}, 7: t}):
+        assert episode.infos.keys() == {"scores"}
+        assert {key: column.tolist() for key, column in episode.infos["scores"].items()} == {"best": list(range(len(episode) + 1))}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masks_of_choices_of_several_numbers_are_recorded_as_a_tuple(tmp_path: Path, mode: AutoresetMode | None) -> None:
+    def tell(t: int) -> dict[str, Any]:
+        return {"action_mask": (np.array([1, t % 2], np.int8), np.array([t % 2, 1, 0], np.int8))} if t % 3 else {}
+
+    for episode in recorded(tmp_path / "log", mode, tell):
+        assert episode.infos["_action_mask"].tolist() == [t % 3 != 0 for t in range(len(episode) + 1)]
+        first, second = episode.infos["action_mask"]
+        for t in range(len(episode) + 1):
+            expected = tell(t).get("action_mask", (np.zeros(2), np.zeros(3)))
+            assert (first[t].tolist(), second[t].tolist()) == (expected[0].tolist(), expected[1].tolist())

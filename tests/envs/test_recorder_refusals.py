@@ -140,6 +140,33 @@ def test_lives_on_a_full_disk_end_together(tmp_path: Path, form: str) -> None:
         assert life.finished
 
 
+@pytest.mark.parametrize("form", ["single", "vector", "parallel"])
+def test_a_recording_is_closed_where_its_environment_fails_to_close(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("gone")
+
+    game: Any = {"single": CountingGame, "vector": lambda: vector("same_step"), "parallel": Farm}[form]()
+    env = envs.Recorder(game, tmp_path / "log")
+    env.reset(seed=0)
+    monkeypatch.setattr(game, "close", fail)
+    with pytest.raises(OSError, match="gone"):
+        env.close()
+    recording.Writer(tmp_path / "log").close()  # nobody else has it open
+
+
+def test_a_match_whose_last_actions_find_no_room_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = pytest.importorskip("pettingzoo.utils", reason="pettingzoo").parallel_to_aec(Farm())
+    env = envs.Recorder(game, tmp_path / "log")
+    closed: list[bool] = []
+    monkeypatch.setattr(game, "close", lambda: closed.append(True))
+    env.reset(seed=0)
+    env.step(0)
+    with no_room(tmp_path / "log"), full():
+        env.close()
+    assert closed == [True]
+    recording.Writer(tmp_path / "log").close()
+
+
 def test_a_step_before_the_first_reset_is_refused(tmp_path: Path) -> None:
     env = envs.Recorder(SyncVectorEnv([lambda: gymnasium.make("CartPole-v1").unwrapped]), tmp_path / "log")
     env.env.reset(seed=0)  # beneath the recorder

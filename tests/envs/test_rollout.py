@@ -11,6 +11,7 @@ import pytest
 import small_models
 from counting_game import CountingGame, drawing_policy, vector
 from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv
 
 import cervello
 from cervello import ConfigurationError, envs
@@ -115,6 +116,19 @@ def test_environments_made_here_are_closed_when_one_of_them_cannot_be_played(act
     with pytest.raises(error, match=message):
         envs.rollout(make, drawing_policy(CountingGame()), steps=3, n_envs=len(actions))
     assert closed == made
+
+
+@pytest.mark.parametrize(("options", "message"), [({"max_steps": 3}, "max_steps: expected"), ({"autoreset": "sideways"}, "autoreset:")])
+def test_a_vector_environment_made_here_is_closed_when_an_option_does_not_go_with_it(options: Any, message: str) -> None:
+    closed: list[Any] = []
+
+    class Closing(SyncVectorEnv):
+        def close_extras(self, **_: Any) -> None:
+            closed.append(self)
+
+    with pytest.raises(ConfigurationError, match=message):
+        envs.play(lambda: Closing([CountingGame]), drawing_policy(CountingGame()), episodes=1, **options)
+    assert len(closed) == 1
 
 
 def test_episode_k_of_a_seed_is_the_same_in_one_environment_or_many() -> None:

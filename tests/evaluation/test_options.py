@@ -18,7 +18,8 @@ WRONG: list[tuple[str, Any]] = [
     ("gamma", "x"), ("gamma", None), ("gamma", [0.9]), ("gamma", True), ("level", "x"), ("resamples", 1.5), ("resamples", True),
     ("reward_range", (0,)), ("reward_range", "ab"), ("reward_range", (np.nan, 1)), ("max_weight", -1), ("max_weight", np.nan),
     ("max_weight", "x"), ("kernel", "x"), ("bandwidth", 0), ("bandwidth", np.nan), ("bandwidth", np.inf), ("bandwidth", "x"),
-    ("memory_bytes", 0), ("memory_bytes", "4GiB"), ("progress", 5), ("estimators", None)]
+    ("memory_bytes", 0), ("memory_bytes", "4GiB"), ("horizon", 0), ("horizon", 1.5),
+    ("horizon", True), ("ray", 0), ("ray", True), ("seed", -1), ("progress", 5), ("estimators", None)]
 
 
 def policy() -> cervello.Policy:
@@ -44,9 +45,17 @@ def test_concentration_needs_finite_bounds(more: dict[str, Any]) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    options = {"gamma": np.float32(0.5), "level": np.float64(0.9), "resamples": np.int64(50), "max_weight": np.float32(1e6),
-               "reward_range": np.array([-9.0, 9.0])}
-    assert evaluation.evaluate(logs.walks(20), {"a": policy()}, head=HEAD, **options)["a"]["pdis"].value is not None
+    options = {"gamma": np.float32(0.5), "level": np.float32(0.75), "horizon": np.int64(3), "resamples": np.int64(50),
+               "max_weight": np.float32(1e6), "reward_range": np.array([-9.0, 9.0])}
+    report = evaluation.evaluate(logs.walks(20), {"a": policy()}, head=HEAD, **options)
+    plain = evaluation.evaluate(logs.walks(20), {"a": policy()}, head=HEAD, gamma=0.5, level=0.75, horizon=3, resamples=50)
+    assert report.to_json() == plain.to_json()
+
+
+@pytest.mark.parametrize("given", [[5], [b"a.onnx"], [None]], ids=str)
+def test_policies_that_are_none_are_refused_by_name(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected a path or a cervello\.Policy, got "):
+        evaluation.evaluate(untouched(), given, head=HEAD)
 
 
 @pytest.mark.parametrize("k", [0, 3, 1.5, True, "1", None])

@@ -39,7 +39,11 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
         make: Callable[[], Any] = env if callable(env) else lambda: _registered(env)
         n = 1 if n_envs is None else checked_count("n_envs", n_envs)
         first = make()
-        vector = _vector(first, autoreset, innermost, max_steps, True)
+        try:
+            vector = _vector(first, autoreset, innermost, max_steps, True)
+        except BaseException:
+            _close([first])
+            raise
         if vector is None:
             return _env_list(first, make, n, innermost, max_steps)
         if n_envs is None:
@@ -59,10 +63,15 @@ def _env_list(first: Any, make: Callable[[], Any], n: int, innermost: bool, max_
             made.append(make())
         return EnvList([_single(each, max_steps) for each in made], True, innermost)
     except BaseException:
-        for each in made:
-            if hasattr(each, "close"):
-                each.close()
+        _close(made)
         raise
+
+
+def _close(made: list[Any]) -> None:
+    """Closes what was made here; a function may make something else than environments."""
+    for each in made:
+        if hasattr(each, "close"):
+            each.close()
 
 
 def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
