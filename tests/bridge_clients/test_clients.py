@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Build
 from golden import BAD_VALUES, DATA, FRAMES, KINDS, decode, dump, encode
 from languages import Language, run
 from responder import REPLIES, Responder
@@ -113,7 +113,7 @@ def test_a_hello_that_fails_says_so_within_its_time(driver: list[str], greeting:
 @pytest.mark.parametrize("name", ["godot3", "godot4"])
 @pytest.mark.parametrize(("greeting", "policy", "answer"), [
     ("silent", "", "waits"), ("reply", "silent", "waits"), ("reply", "half", "replied"), ("reply", "", "replied")])
-def test_poll_costs_a_game_no_frame(build: Build, name: str, greeting: str, policy: str, answer: str) -> None:
+def test_poll_costs_a_game_no_frame(build: Callable[[str], list[str]], name: str, greeting: str, policy: str, answer: str) -> None:
     with Responder(greeting) as server:
         (line,) = run(build(name), "frames", server.address, policy)
     median_us, _, last = line.split()
