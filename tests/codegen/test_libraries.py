@@ -1,4 +1,4 @@
-"""Kernels are optimised once, with what they call; functions that Python may call as well are compiled as numba does it."""
+"""Kernels are optimised once, with what is inlined into them; functions that Python may call as well are compiled as numba does it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import library_kernels
 from cervello.codegen import compiler, entry
 
 
-def test_a_kernel_is_optimised_once_with_all_that_it_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_is_optimised_once_with_what_is_inlined_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
     optimise = CPUCodeLibrary._optimize_final_module
     monkeypatch.setattr(CPUCodeLibrary, "_optimize_final_module", lambda self: (passes.append(self.name), optimise(self)))
     compiler.compile_object("library_kernels:nested")
-    assert passes == ["nested"]
+    assert [name for name in passes if name != "nrt"] == ["nested"]  # nrt: numba's own, made with the first kernel of a process
 
 
 def test_a_users_function_in_a_kernel_can_still_be_called_from_python() -> None:
