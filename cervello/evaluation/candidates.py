@@ -127,14 +127,7 @@ class Candidate:
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
     def run(self, episodes: Sequence[Logged], tree: Tree) -> PolicyOutputs:
-        """Runs the policy over episodes.
-
-        Args:
-          episodes: as they were logged.
-          tree: all T + 1 observations of each, one episode after the other.
-        Raises:
-          InputError: observations that do not fit.
-        """
+        """Runs the policy over episodes, as `PolicyRunner.run` does."""
         return self._runner.run(episodes, tree)
 
     # What the head says ----------------------------------------------------------------------------------------------------

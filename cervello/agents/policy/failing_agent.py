@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.agents.membership.table import AgentTable
-from cervello.errors import ExecutionError
+from cervello.errors import CervelloError, ExecutionError
 from cervello.inferers.base import ModelInferer
 from cervello.spec import Array, Specs, View
 
@@ -37,7 +37,7 @@ def _fails(inferer: ModelInferer, view: View, first: int, end: int) -> bool:
     inputs = _rows_of(inferer.raw_inputs, view.inputs, first, end)
     try:
         inferer.infer_raw(View(end - first, view.slots[first:end], inputs, {}, view.agents, flags))
-    except ExecutionError:
+    except CervelloError:  # a user's kernel may fail otherwise in another batch
         return True
     return False
 
